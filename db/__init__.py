@@ -1,0 +1,1 @@
+"""Tables, queries and bulk writers over PostgreSQL (SQLAlchemy 2, psycopg 3). The only place that speaks SQL."""

@@ -1,0 +1,100 @@
+"""Engines and connections: one engine per process, made by whoever composes the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from db.settings import DatabaseSettings
+from domain.errors import ConfigError, Unavailable
+
+
+def database_url(settings: DatabaseSettings) -> URL:
+    """The URL with the psycopg driver.
+
+    Raises:
+        ConfigError: the text is no PostgreSQL URL.
+    """
+    try:
+        url = make_url(settings.database_url.get_secret_value())
+    except ArgumentError:
+        raise ConfigError("DATABASE_URL is not a URL; write postgresql://user:password@host:5432/name.") from None
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise ConfigError(f"DATABASE_URL names {url.get_backend_name()}; moodtape keeps its data in PostgreSQL only.")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def connect_args(deadline: float) -> dict[str, Any]:
+    """Client-side limits: a server that swallows packets is noticed within about the deadline."""
+    milliseconds = int(deadline * 1000)
+    return {
+        "connect_timeout": max(2, int(deadline)),
+        "tcp_user_timeout": milliseconds,
+        "keepalives": 1,
+        "keepalives_idle": 2,
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+        "options": "-c timezone=UTC",
+        "application_name": "moodtape",
+    }
+
+
+def make_engine(settings: DatabaseSettings | None = None) -> Engine:
+    """An engine with pre-ping, client-side deadlines and UTC sessions."""
+    settings = settings or DatabaseSettings()
+    return create_engine(
+        database_url(settings),
+        pool_size=settings.pool_size,
+        max_overflow=settings.pool_size,
+        pool_pre_ping=True,
+        pool_timeout=settings.deadline,
+        connect_args=connect_args(settings.deadline),
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction; a server that is away becomes :class:`Unavailable`, a refused log-in :class:`ConfigError`."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (OperationalError, PoolTimeout, psycopg.OperationalError) as error:
+        raise explain(error) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise explain(error) from error
+        raise
+
+
+def explain(error: Exception) -> ConfigError | Unavailable:
+    """The sentence for an operational error; no password, no host name of ours."""
+    text = str(getattr(error, "orig", error)).lower()
+    if "password" in text or "authentication" in text or ("role" in text and "does not exist" in text):
+        return ConfigError("PostgreSQL refused the log-in; check user and password in DATABASE_URL.")
+    if "database" in text and "does not exist" in text:
+        return ConfigError("PostgreSQL has no such database; create it, or correct the name in DATABASE_URL.")
+    if "no space left" in text or "could not extend" in text:
+        return Unavailable("The disk of PostgreSQL is full; free some room and try again.")
+    return Unavailable("PostgreSQL does not answer; check that it runs and that DATABASE_URL names it.")
+
+
+def raw(connection: Connection) -> psycopg.Connection[Any]:
+    """The psycopg connection under a SQLAlchemy one, in the same transaction (for COPY and NOTIFY)."""
+    return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+
+
+def listener(settings: DatabaseSettings | None = None) -> psycopg.Connection[Any]:
+    """A connection of its own in autocommit, for LISTEN and for advisory locks that outlast a transaction."""
+    settings = settings or DatabaseSettings()
+    url = database_url(settings).set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        return psycopg.connect(url, autocommit=True, **connect_args(settings.deadline))
+    except psycopg.OperationalError as error:
+        raise explain(error) from error

@@ -1,0 +1,27 @@
+"""Where the database is."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class DatabaseSettings(BaseSettings):
+    """Read from the environment: ``DATABASE_URL`` and a few limits."""
+
+    model_config = SettingsConfigDict(extra="ignore")
+
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://postgres@127.0.0.1:5432/moodtape"),
+        description="PostgreSQL 15 or newer with pgvector; postgres:// and postgresql:// both work",
+        validation_alias="DATABASE_URL",
+    )
+    deadline: float = Field(
+        default=5.0,
+        gt=0,
+        description="seconds after which a statement or a connection attempt is given up",
+        validation_alias="MOODTAPE_DATABASE_DEADLINE",
+    )
+    pool_size: int = Field(
+        default=4, ge=1, description="connections each process keeps", validation_alias="MOODTAPE_DATABASE_POOL"
+    )

@@ -1,0 +1,123 @@
+"""Every error that moodtape raises on purpose, drawn once.
+
+    MoodtapeError                      exit  HTTP
+    ├── InputError                      2    422   what the caller sent cannot be used
+    │   ├── EmptyPost                   2    400   neither words nor a picture
+    │   ├── TooLarge                    2    413   too many bytes or pixels
+    │   ├── UnreadableImage             2    415   not a picture that can be decoded
+    │   ├── UnknownSymbol               2    422   no such market here
+    │   └── NoCandles                   2    422   the market is known, the time is not covered
+    ├── ConfigError                     2    503   a setting is wrong: URL, password, port, option
+    ├── Unavailable                     75   503   a service does not answer now; try again
+    │   └── Busy                        75   503   the queue is full; says for how long
+    └── BrokenInstall                   70   503   weights missing or altered, a defect of ours
+        └── WeightsError                70   503   names the file
+
+A message says what happened and what to do, in one sentence or two, and never holds a secret.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import ClassVar
+
+EX_USAGE = 2
+EX_SOFTWARE = 70
+EX_TEMPFAIL = 75
+
+
+class MoodtapeError(Exception):
+    """Base of all deliberate errors; ``str(error)`` may be shown to a user as it is.
+
+    ``exit_code`` is the process exit status, ``http_status`` the status of a response, ``code`` a stable word for
+    programs, ``id`` a short random id that stands both in the log and in what the user sees.
+    """
+
+    exit_code: ClassVar[int] = EX_SOFTWARE
+    http_status: ClassVar[int] = 500
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.id = secrets.token_hex(3)
+
+
+class InputError(MoodtapeError):
+    """What the caller sent cannot be used."""
+
+    exit_code = EX_USAGE
+    http_status = 422
+    code = "bad_input"
+
+
+class EmptyPost(InputError):
+    """A post without words and without a picture."""
+
+    http_status = 400
+    code = "empty_post"
+
+
+class TooLarge(InputError):
+    """More bytes, letters or pixels than are taken."""
+
+    http_status = 413
+    code = "too_large"
+
+
+class UnreadableImage(InputError):
+    """Bytes that are not a picture this system decodes."""
+
+    http_status = 415
+    code = "unreadable_image"
+
+
+class UnknownSymbol(InputError):
+    """No market of that name is known here."""
+
+    code = "unknown_symbol"
+
+
+class NoCandles(InputError):
+    """The market is known, but the asked-for time is not covered."""
+
+    code = "no_candles"
+
+
+class ConfigError(MoodtapeError):
+    """A setting is wrong: a URL, a password, a port, an option."""
+
+    exit_code = EX_USAGE
+    http_status = 503
+    code = "bad_setting"
+
+
+class Unavailable(MoodtapeError):
+    """A service does not answer now; the same call may succeed later."""
+
+    exit_code = EX_TEMPFAIL
+    http_status = 503
+    code = "unavailable"
+
+
+class Busy(Unavailable):
+    """The queue is full. ``retry_after`` is the expected wait in seconds."""
+
+    code = "busy"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BrokenInstall(MoodtapeError):
+    """Something that ships with moodtape is missing or altered."""
+
+    http_status = 503
+    code = "broken_install"
+
+
+class WeightsError(BrokenInstall):
+    """A weights file is missing, truncated, altered or of a refused format; the message names it."""
+
+    code = "weights"

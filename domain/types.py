@@ -1,0 +1,177 @@
+"""The central types. Frozen, with slots, no behaviour beyond their own invariants.
+
+Times are timezone-aware UTC datetimes. Prices are in the quote currency, volumes in the base currency, changes in
+percent. A ``symbol`` is always a ccxt unified pair such as ``BTC/USDT`` (see :mod:`domain.symbols`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+EMOTIONS: tuple[str, ...] = ("sadness", "joy", "fear", "anger", "surprise", "neutral", "disgust")
+"""The seven classes of report 002, in the order of every probability vector."""
+
+STEPS = 256
+"""Length of a trajectory, in one-minute steps; also the forecast horizon in minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A stored picture by the sha256 (hex) of its cleaned bytes; never the bytes."""
+
+    sha256: str
+    mime: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Something somebody published. ``id`` is ``<source>:<native id or content hash>``; ``symbols`` are markets."""
+
+    id: str
+    source: str
+    text: str
+    language: str
+    posted_at: datetime
+    symbols: tuple[str, ...] = ()
+    image: ImageRef | None = None
+    author_hash: str | None = None
+    likes: int | None = None
+    retweets: int | None = None
+    replies: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """One bar of one market. ``market`` is ``spot`` or ``swap``; a correction of a final candle has ``revision`` > 0."""
+
+    exchange: str
+    market: str
+    symbol: str
+    opened_at: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    final: bool = True
+    timeframe: str = "1m"
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """``change``: float32[256], percent since the first step's mid price (report 000: p = (open + close) / 2)."""
+
+    symbol: str
+    start: datetime
+    change: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class MarketContext:
+    """What was known about one market at ``as_of``, and nothing later.
+
+    ``mid``: float64[≤ 256], mid prices of the last minutes whose candles had closed by ``as_of``, oldest first, NaN
+    where a minute is missing. ``volume`` and ``posts``: float64[WINDOWS], sums over the consecutive 256-minute
+    windows that end at ``as_of``, oldest first, NaN where a window has too few candles.
+    """
+
+    symbol: str
+    as_of: datetime
+    mid: NDArray[np.float64]
+    volume: NDArray[np.float64]
+    posts: NDArray[np.float64]
+
+
+WINDOWS = 32
+"""Number of past 256-minute windows in a :class:`MarketContext` (about 5.7 days)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emotions:
+    """The mood of a post. Probability vectors follow :data:`EMOTIONS`; ``label`` is None when ``abstained`` is set."""
+
+    label: str | None
+    probabilities: dict[str, float]
+    text: dict[str, float] | None
+    image: dict[str, float] | None
+    faces: int
+    abstained: str | None = None
+    why: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HypeForecast:
+    """Probability that activity in the next window exceeds its trailing 80th percentile (report 003, product form).
+
+    ``probability`` is None when nothing can be said; ``reason`` then says why. ``signal`` is True only where the model
+    beat persistence on its latest walk-forward fold.
+    """
+
+    probability: float | None
+    base_rate: float | None
+    horizon_minutes: int
+    threshold: float | None
+    signal: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A past post whose words are near, and what the price did after it. ``change``: float32[256], percent."""
+
+    post_id: str
+    source: str
+    posted_at: datetime
+    symbol: str
+    similarity: float
+    change: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Retrieved trajectories and the band around their mean; arrays are float32[256], percent since the post.
+
+    ``coverage`` is the share of outcomes that the band is meant to hold; ``independent_windows`` counts the distinct
+    256-minute windows among the matches; ``baseline_mean`` is the mean of the library for that symbol.
+    """
+
+    symbol: str
+    mean: Floats
+    low: Floats
+    high: Floats
+    coverage: float
+    baseline_mean: Floats
+    independent_windows: int
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Words decoded from the matches' mean vector; ``round_trip`` is the cosine of re-encoding them to it."""
+
+    text: str
+    round_trip: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The whole answer to one post by one model revision. ``trained_until`` is the newest data the models have seen."""
+
+    post_id: str
+    revision: str
+    trained_until: datetime
+    emotions: Emotions
+    hype: HypeForecast
+    trajectories: Matches | None
+    explanation: Explanation | None
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Encoders, heads, losses, the series index and checkpoints. Importing a module here that needs torch loads torch."""

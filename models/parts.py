@@ -1,0 +1,102 @@
+"""The parts of a scorer and what they hand to one another; each is replaced in one place, :func:`models.scorer.load`.
+
+Arrays are numpy, so that nothing outside a part needs torch. One forward pass per post and modality: a reading carries
+everything that any head needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.errors import MoodtapeError
+from domain.types import Emotions, Floats, HypeForecast, MarketContext, Matches, Post
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TextReading:
+    """One text after its forward pass. ``probabilities``: float32[7], calibrated. ``embedding``: float32[384], norm 1.
+
+    ``abstained`` says why no emotion is claimed (other language, no words, unsure); the embedding is valid all the same.
+    """
+
+    probabilities: Vector
+    embedding: Vector
+    abstained: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReading:
+    """One picture after its forward pass. ``probabilities``: float32[7] or None where the picture shows no readable mood.
+
+    ``boxes``: faces as (left, top, width, height) in pixels of the picture given.
+    """
+
+    probabilities: Vector | None
+    faces: int
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
+    abstained: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class TextReader(Protocol):
+    """Words to readings."""
+
+    def read(self, texts: Sequence[str]) -> list[TextReading]:
+        """One reading per text, in order; a batch is one packed forward pass."""
+        ...
+
+    def why(self, text: str, label: str) -> list[dict[str, Any]]:
+        """The words that speak for ``label``: ``[{"word": str, "weight": float}, …]``, most important first."""
+        ...
+
+
+class ImageReader(Protocol):
+    """Picture bytes to readings."""
+
+    def read(self, pictures: Sequence[bytes]) -> list[ImageReading | MoodtapeError]:
+        """One reading per picture, in order; a picture that breaks fails alone, as an error in its place."""
+        ...
+
+    def why(self, picture: bytes, label: str) -> list[dict[str, Any]]:
+        """Regions that speak for ``label``: ``[{"box": [left, top, width, height], "weight": float}, …]``."""
+        ...
+
+
+class Fusion(Protocol):
+    """Two readings to one emotion; either may be missing."""
+
+    def join(self, text: TextReading | None, image: ImageReading | None) -> Emotions:
+        """The joint, calibrated emotions; abstains where both parts do, and reports disagreement in ``why``."""
+        ...
+
+
+class HypeModel(Protocol):
+    """What was known of the market, and the post, to a forecast."""
+
+    def forecast(
+        self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats
+    ) -> list[HypeForecast]:
+        """``embeddings``: (n, 384), ``moods``: (n, 7) joint probabilities; a missing context gives its reason."""
+        ...
+
+
+class TrajectoryModel(Protocol):
+    """Text embeddings to matched trajectories and a band."""
+
+    def match(
+        self,
+        posts: Sequence[Post],
+        symbols: Sequence[str],
+        embeddings: Floats,
+        contexts: Sequence[MarketContext | None],
+    ) -> list[Matches | None]:
+        """``embeddings``: (n, 384). Only library windows that ended before a post was posted may match it."""
+        ...
