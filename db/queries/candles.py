@@ -1,0 +1,228 @@
+"""Candles and markets: bulk upserts with revisions, and what was known of a market at a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+from db.copy import stage
+from db.partitions import ensure_months, month_of
+from domain.types import STEPS, WINDOWS, Candle, MarketContext
+from domain.windows import HORIZON, MINUTE
+
+Key = tuple[str, str, str, str]
+"""exchange, market, symbol, timeframe."""
+
+ENOUGH = 0.8
+"""Share of a window's minutes that must be present for its sums to count."""
+
+_STAGE = (
+    ("market_id", "int4"),
+    ("opened_at", "timestamptz"),
+    ("open", "float8"),
+    ("high", "float8"),
+    ("low", "float8"),
+    ("close", "float8"),
+    ("volume", "float8"),
+    ("final", "bool"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """What a batch did: new rows, rows whose values changed, rows that were there already."""
+
+    inserted: int
+    corrected: int
+    unchanged: int
+
+
+def market_ids(connection: Connection, keys: Iterable[Key]) -> dict[Key, int]:
+    """Ids of the markets, made where new."""
+    wanted = sorted(set(keys))
+    if not wanted:
+        return {}
+    columns = dict(zip(("e", "m", "s", "t"), (list(c) for c in zip(*wanted, strict=True)), strict=True))
+    source = "unnest(cast(:e as text[]), cast(:m as text[]), cast(:s as text[]), cast(:t as text[]))"
+    query = text(
+        f"select exchange, market, symbol, timeframe, id from markets "
+        f"where (exchange, market, symbol, timeframe) in (select * from {source})"
+    )
+    found = {(r[0], r[1], r[2], r[3]): r[4] for r in connection.execute(query, columns)}
+    if len(found) < len(wanted):
+        connection.execute(
+            text(
+                f"insert into markets (exchange, market, symbol, timeframe) select * from {source} on conflict do nothing"
+            ),
+            columns,
+        )
+        found = {(r[0], r[1], r[2], r[3]): r[4] for r in connection.execute(query, columns)}
+    return found
+
+
+def upsert_candles(connection: Connection, candles: Sequence[Candle]) -> Upserted:
+    """Store a batch; the last of equal keys within the batch wins, an older revision never overwrites a newer one.
+
+    A stored final candle that arrives with other values is corrected and its ``revision`` grows by one; a candle that
+    is not final never replaces a final one.
+    """
+    if not candles:
+        return Upserted(0, 0, 0)
+    ids = market_ids(connection, ((c.exchange, c.market, c.symbol, c.timeframe) for c in candles))
+    rows: dict[tuple[int, datetime], tuple[Any, ...]] = {}
+    for c in candles:
+        market = ids[(c.exchange, c.market, c.symbol, c.timeframe)]
+        kept = rows.get((market, c.opened_at))
+        if kept is None or c.final or not kept[-1]:
+            rows[(market, c.opened_at)] = (
+                market, c.opened_at, c.open, c.high, c.low, c.close, c.volume, c.final,
+            )  # fmt: skip
+    ensure_months(connection, {month_of(at) for _, at in rows})
+    stage(connection, "stage_candles", _STAGE, rows.values())
+    result = connection.execute(text(_UPSERT)).one()
+    return Upserted(result.inserted, result.corrected, len(rows) - result.inserted - result.corrected)
+
+
+_UPSERT = """
+with written as (
+    insert into candles as c (market_id, opened_at, open, high, low, close, volume, final)
+    select market_id, opened_at, open, high, low, close, volume, final from stage_candles order by 1, 2
+    on conflict (market_id, opened_at) do update set
+        open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+        volume = excluded.volume, final = excluded.final,
+        revision = c.revision + case when c.final then 1 else 0 end
+    where (c.open, c.high, c.low, c.close, c.volume, c.final)
+          is distinct from (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.final)
+      and (excluded.final or not c.final)
+    returning (xmax = 0) as is_new
+)
+select count(*) filter (where is_new) as inserted, count(*) filter (where not is_new) as corrected from written
+"""
+
+
+def known_symbols(connection: Connection) -> list[str]:
+    """Pairs with candles here, busiest first."""
+    return list(
+        connection.execute(
+            text("select symbol from markets where timeframe = '1m' group by symbol order by min(id)")
+        ).scalars()
+    )
+
+
+def recent(connection: Connection, symbol: str, until: datetime, minutes: int) -> list[Candle]:
+    """One-minute candles of the pair's best market that had closed by ``until``, oldest first, at most ``minutes``."""
+    market = _best_markets(connection, [(symbol, until)])[0]
+    if market is None:
+        return []
+    rows = connection.execute(
+        text(
+            """
+            select m.exchange, m.market, m.symbol, c.opened_at, c.open, c.high, c.low, c.close, c.volume, c.final, c.revision
+            from candles c join markets m on m.id = c.market_id
+            where c.market_id = :market and c.opened_at >= :start and c.opened_at <= :last
+            order by c.opened_at
+            """
+        ),
+        {"market": market, "start": until - (minutes + 1) * MINUTE, "last": until - MINUTE},
+    )
+    found = [Candle(r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], final=r[9], revision=r[10]) for r in rows]
+    return found[-minutes:]
+
+
+def _best_markets(connection: Connection, asked: Sequence[tuple[str, datetime]]) -> list[int | None]:
+    """For each (symbol, moment) the market with candles in the 256 minutes before: spot first, then the oldest known."""
+    rows = connection.execute(
+        text(
+            """
+            select a.n, (
+                select m.id from markets m
+                where m.symbol = a.symbol and m.timeframe = '1m'
+                  and exists (select from candles c where c.market_id = m.id
+                              and c.opened_at >= a.moment - interval '256 minutes'
+                              and c.opened_at <= a.moment - interval '1 minute')
+                order by m.market = 'spot' desc, m.id limit 1)
+            from unnest(cast(:symbols as text[]), cast(:moments as timestamptz[])) with ordinality a(symbol, moment, n)
+            order by a.n
+            """
+        ),
+        {"symbols": [s for s, _ in asked], "moments": [m for _, m in asked]},
+    )
+    return [market for _, market in rows]
+
+
+def market_contexts(connection: Connection, asked: Sequence[tuple[str, datetime]]) -> list[MarketContext | None]:
+    """What was known of each symbol at its moment: see :class:`domain.types.MarketContext`; None without any candle.
+
+    Only candles that had closed by the moment (opened_at + 1 min ≤ as_of) and posts published before it are read.
+    """
+    if not asked:
+        return []
+    moments = [(s, m.replace(second=0, microsecond=0)) for s, m in asked]
+    distinct = list(dict.fromkeys(moments))
+    markets = _best_markets(connection, distinct)
+    known: dict[tuple[str, datetime], MarketContext | None] = {
+        key: None if market is None else _context(connection, key, market)
+        for key, market in zip(distinct, markets, strict=True)
+    }
+    return [known[key] for key in moments]
+
+
+def _context(connection: Connection, key: tuple[str, datetime], market: int) -> MarketContext:
+    symbol, as_of = key
+    return MarketContext(
+        symbol=symbol,
+        as_of=as_of,
+        mid=_mid(connection, market, as_of),
+        volume=_volume(connection, market, as_of),
+        posts=_posts(connection, symbol, as_of),
+    )
+
+
+def _mid(connection: Connection, market: int, as_of: datetime) -> np.ndarray[Any, np.dtype[np.float64]]:
+    out = np.full(STEPS, np.nan)
+    start = as_of - HORIZON
+    rows = connection.execute(
+        text(
+            "select opened_at, (open + close) / 2 from candles "
+            "where market_id = :market and opened_at >= :start and opened_at < :end"
+        ),
+        {"market": market, "start": start, "end": as_of},
+    )
+    for opened_at, mid in rows:
+        out[int((opened_at - start).total_seconds() // 60)] = mid
+    return out
+
+
+_WINDOW = "width_bucket(extract(epoch from {column}), extract(epoch from cast(:start as timestamptz)), extract(epoch from cast(:end as timestamptz)), :windows) - 1"  # noqa: E501
+
+
+def _volume(connection: Connection, market: int, as_of: datetime) -> np.ndarray[Any, np.dtype[np.float64]]:
+    out = np.full(WINDOWS, np.nan)
+    query = f"""
+        select {_WINDOW.format(column="opened_at")}, sum(volume), count(*) from candles
+        where market_id = :market and opened_at >= :start and opened_at < :end group by 1
+    """
+    for window, volume, count in connection.execute(text(query), {"market": market, **_span(as_of)}):
+        if count >= ENOUGH * STEPS:
+            out[window] = volume
+    return out
+
+
+def _posts(connection: Connection, symbol: str, as_of: datetime) -> np.ndarray[Any, np.dtype[np.float64]]:
+    out = np.zeros(WINDOWS)
+    query = f"""
+        select {_WINDOW.format(column="posted_at")}, count(*) from posts
+        where posted_at >= :start and posted_at < :end and :symbol = any(symbols) group by 1
+    """
+    for window, count in connection.execute(text(query), {"symbol": symbol, **_span(as_of)}):
+        out[window] = count
+    return out
+
+
+def _span(as_of: datetime) -> dict[str, Any]:
+    return {"start": as_of - WINDOWS * timedelta(minutes=STEPS), "end": as_of, "windows": WINDOWS}

@@ -1,0 +1,107 @@
+"""Verdicts: stored without the 256 steps of their matches, which the library already holds, and put together on reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pgvector import HalfVector
+from sqlalchemy import Connection, select, text, tuple_
+from sqlalchemy.engine import Row
+
+from db.copy import stage
+from db.tables import ModelRevision, TrajectoryRow, VerdictRow
+from domain.answer import Json, numbers, to_answer
+from domain.types import Verdict
+
+CHANNEL = "verdicts"
+"""NOTIFY channel; the payload is the post id."""
+
+
+def upsert_verdicts(connection: Connection, verdicts: Sequence[Verdict]) -> list[str]:
+    """Write verdicts by (post, revision); one whose post has been deleted meanwhile is dropped. Returns the ids written.
+
+    Listeners on :data:`CHANNEL` are told when the transaction commits.
+    """
+    rows = [(v.post_id, v.revision, json.dumps(_slim(to_answer(v)))) for v in verdicts]
+    if not rows:
+        return []
+    stage(connection, "stage_verdicts", (("post_id", "text"), ("revision", "text"), ("answer", "text")), rows)
+    return list(
+        connection.execute(
+            text(
+                """
+                with written as (
+                    insert into verdicts (post_id, revision, answer)
+                    select s.post_id, s.revision, s.answer::jsonb
+                    from stage_verdicts s join posts p on p.id = s.post_id
+                    on conflict (post_id, revision) do update set answer = excluded.answer, scored_at = now()
+                    returning post_id
+                )
+                select post_id from written, lateral (select pg_notify('verdicts', post_id)) n
+                """
+            )
+        ).scalars()
+    )
+
+
+def answer(connection: Connection, post_id: str, revision: str | None = None) -> Json | None:
+    """The whole answer for a post: of that revision, else of the champion, else the newest. None when there is none."""
+    champion = select(ModelRevision.revision).where(ModelRevision.state == "champion").scalar_subquery()
+    query = select(VerdictRow.answer).where(VerdictRow.post_id == post_id)
+    if revision is not None:
+        query = query.where(VerdictRow.revision == revision)
+    query = query.order_by((VerdictRow.revision == champion).desc().nulls_last(), VerdictRow.scored_at.desc()).limit(1)
+    found = connection.execute(query).scalar()
+    return None if found is None else _hydrated(connection, [found])[0]
+
+
+def latest(
+    connection: Connection, limit: int = 20, before: str | None = None, source: str | None = None
+) -> list[dict[str, Any]]:
+    """Newest verdicts with their posts, slim (matches without steps): id, source, text, posted_at, symbols, answer.
+
+    ``before`` is the ``scored_at`` of the last row of the page before, in ISO form.
+    """
+    rows: Iterable[Row[Any]] = connection.execute(
+        text(
+            """
+            select p.id, p.source, p.text, p.posted_at, p.symbols, p.image_sha256 is not null as has_image,
+                   v.answer, v.scored_at
+            from verdicts v join posts p on p.id = v.post_id
+            where (cast(:before as timestamptz) is null or v.scored_at < cast(:before as timestamptz))
+              and (cast(:source as text) is null or p.source = :source)
+            order by v.scored_at desc limit :limit
+            """
+        ),
+        {"limit": limit, "before": before, "source": source},
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def _slim(full: Json) -> Json:
+    trajectories = full["trajectories"]
+    if trajectories is None:
+        return full
+    matches = [{k: v for k, v in m.items() if k != "change"} for m in trajectories["matches"]]
+    return {**full, "trajectories": {**trajectories, "matches": matches}}
+
+
+def _hydrated(connection: Connection, answers: Sequence[Json]) -> list[Json]:
+    keys = {(m["post_id"], m["symbol"]) for a in answers if a["trajectories"] for m in a["trajectories"]["matches"]}
+    steps: dict[tuple[str, str], list[float]] = {}
+    if keys:
+        query = select(TrajectoryRow.post_id, TrajectoryRow.symbol, TrajectoryRow.change).where(
+            tuple_(TrajectoryRow.post_id, TrajectoryRow.symbol).in_(keys)
+        )
+        steps = {(post, symbol): _steps(change) for post, symbol, change in connection.execute(query)}
+    for a in answers:
+        if a["trajectories"]:
+            for match in a["trajectories"]["matches"]:
+                match["change"] = steps.get((match["post_id"], match["symbol"]), [])
+    return list(answers)
+
+
+def _steps(change: HalfVector) -> list[float]:
+    return numbers(change.to_numpy().astype("float32"))
