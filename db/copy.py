@@ -55,11 +55,7 @@ def insert_rows(
     stage(connection, name, columns, rows)
     names = sql.SQL(", ").join(sql.Identifier(c) for c, _ in columns)
     query = sql.SQL("insert into {} ({}) select {} from {} on conflict {}").format(
-        sql.Identifier(table),
-        names,
-        names,
-        sql.Identifier(name),
-        sql.SQL(conflict),  # type: ignore[arg-type]
+        sql.Identifier(table), names, names, sql.Identifier(name), sql.SQL(conflict)
     )
     if returning:
         query += sql.SQL(" returning {}").format(sql.Identifier(returning))

@@ -277,7 +277,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo."""
-
     op.drop_index("ix_verdicts_scored_at", table_name="verdicts")
     op.drop_table("verdicts")
     op.drop_index("ix_predictions_due_at", table_name="predictions")
