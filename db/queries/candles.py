@@ -84,7 +84,9 @@ def upsert_candles(connection: Connection, candles: Sequence[Candle]) -> Upserte
             )  # fmt: skip
     ensure_months(connection, {month_of(at) for _, at in rows})
     stage(connection, "stage_candles", _STAGE, rows.values())
-    result = connection.execute(text(_UPSERT)).one()
+    told_apart = connection.dialect.server_version_info or (0,)
+    is_new = "old.market_id is null" if told_apart >= (18,) else "c.revision = 0"
+    result = connection.execute(text(_UPSERT.format(is_new=is_new))).one()
     return Upserted(result.inserted, result.corrected, len(rows) - result.inserted - result.corrected)
 
 
@@ -99,7 +101,7 @@ with written as (
     where (c.open, c.high, c.low, c.close, c.volume, c.final)
           is distinct from (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.final)
       and (excluded.final or not c.final)
-    returning (xmax = 0) as is_new
+    returning {is_new} as is_new
 )
 select count(*) filter (where is_new) as inserted, count(*) filter (where not is_new) as corrected from written
 """

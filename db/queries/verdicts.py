@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pgvector import HalfVector
+import numpy as np
 from sqlalchemy import Connection, select, text, tuple_
 from sqlalchemy.engine import Row
 
@@ -103,5 +103,5 @@ def _hydrated(connection: Connection, answers: Sequence[Json]) -> list[Json]:
     return list(answers)
 
 
-def _steps(change: HalfVector) -> list[float]:
-    return numbers(change.to_numpy().astype("float32"))
+def _steps(change: Sequence[float]) -> list[float]:
+    return numbers(np.asarray(change, dtype=np.float32))

@@ -1,0 +1,119 @@
+"""Posts are stored once; verdicts are idempotent, whole on reading, and vanish with their post."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+
+from db.queries.posts import forget_author, insert_posts, load_images, load_posts, store_image
+from db.queries.verdicts import answer, latest, upsert_verdicts
+from domain.answer import to_answer
+from domain.types import EMOTIONS, Emotions, HypeForecast, ImageRef, Match, Matches, Post, Verdict
+
+pytestmark = pytest.mark.stack
+
+NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
+IMAGE = ImageRef("ab" * 32, "image/jpeg", 4, 4)
+
+
+def post(number: int, **changes: object) -> Post:
+    return replace(Post(f"t:{number}", "t", "gm", "en", NOW, ("BTC/USDT",), author_hash=f"a{number % 2}"), **changes)  # type: ignore[arg-type]
+
+
+def verdict(post_id: str, revision: str = "r1", label: str = "joy") -> Verdict:
+    steps = np.linspace(0, 1, 256, dtype=np.float32)
+    match = Match("starter:1", "starter", NOW, "BTC/USDT", 0.9, steps)
+    return Verdict(
+        post_id,
+        revision,
+        NOW,
+        Emotions(label, dict.fromkeys(EMOTIONS, 1 / 7), None, None, 0),
+        HypeForecast(None, None, 256, None, False, "no candles"),
+        Matches("BTC/USDT", steps, steps - 1, steps + 1, 0.8, steps * 0, 1, (match,)),
+        None,
+    )
+
+
+def library_row(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                """
+                insert into trajectories
+                    (post_id, source, symbol, posted_at, starts_at, revision, embedding, change, volatility)
+                select 'starter:1', 'starter', 'BTC/USDT', :t, :t, 'e', array_fill(0.1, array[384])::halfvec,
+                       (select array_agg(i / 255.0) from generate_series(0, 255) i)::halfvec, 0.1
+                """
+            ),
+            {"t": NOW},
+        )
+
+
+@pytest.mark.parametrize("count", [2, 50])
+def test_posts_are_stored_once(engine: Engine, count: int) -> None:
+    """Both ways of writing (few by values, many by COPY) report only what is new; reading gives the same posts back."""
+    posts = [post(i, likes=i) for i in range(count)]
+    with engine.begin() as connection:
+        store_image(connection, IMAGE, b"jpeg")
+        posts[0] = replace(posts[0], image=IMAGE)
+        assert sorted(insert_posts(connection, posts)) == sorted(p.id for p in posts)
+        assert insert_posts(connection, posts) == []
+        assert load_posts(connection, [p.id for p in posts]) == {p.id: p for p in posts}
+        assert load_images(connection, [IMAGE.sha256, "none"]) == {IMAGE.sha256: b"jpeg"}
+
+
+def test_verdicts_are_idempotent_and_whole(engine: Engine) -> None:
+    """A replay overwrites itself, a revision stands beside another, and the answer has its matches' 256 steps again."""
+    library_row(engine)
+    with engine.begin() as connection:
+        insert_posts(connection, [post(1)])
+        assert upsert_verdicts(connection, [verdict("t:1"), verdict("t:gone")]) == ["t:1"]
+        assert upsert_verdicts(connection, [verdict("t:1", label="fear")]) == ["t:1"]
+        upsert_verdicts(connection, [verdict("t:1", revision="r2")])
+        assert connection.execute(text("select count(*) from verdicts")).scalar() == 2
+        got = answer(connection, "t:1", "r1")
+        expected = to_answer(verdict("t:1", label="fear"))
+        assert got is not None
+        np.testing.assert_allclose(
+            got["trajectories"]["matches"][0].pop("change"),
+            expected["trajectories"]["matches"][0].pop("change"),
+            atol=1e-3,
+        )
+        assert got == expected
+        assert answer(connection, "t:unknown") is None
+        stored = connection.execute(text("select answer::text from verdicts limit 1")).scalar_one()
+        assert '"change"' not in stored
+
+
+def test_the_champions_verdict_comes_first(engine: Engine) -> None:
+    """Without a revision asked for, people see the champion's verdict even when a shadow's is newer."""
+    with engine.begin() as connection:
+        insert_posts(connection, [post(1)])
+        upsert_verdicts(connection, [verdict("t:1", "champion", "joy")])
+        upsert_verdicts(connection, [verdict("t:1", "shadow", "anger")])
+        connection.execute(
+            text("insert into model_revisions (revision, manifest, state) values ('champion', '{}', 'champion')")
+        )
+        got = answer(connection, "t:1")
+        assert got is not None
+        assert got["emotions"]["label"] == "joy"
+        rows = latest(connection, 10)
+        assert {r["answer"]["revision"] for r in rows} == {"champion", "shadow"}
+        assert len(latest(connection, 1)) == 1
+
+
+def test_forgetting_an_author_leaves_nothing(engine: Engine) -> None:
+    """Posts, verdicts, feedback and pictures that only they posted are gone; others' rows stay."""
+    with engine.begin() as connection:
+        store_image(connection, IMAGE, b"jpeg")
+        insert_posts(connection, [post(1, image=IMAGE), post(3), post(2)])
+        upsert_verdicts(connection, [verdict("t:1"), verdict("t:2")])
+        assert forget_author(connection, "a1") == 2
+        left = connection.execute(
+            text("select (select count(*) from posts), (select count(*) from verdicts), (select count(*) from images)")
+        ).one()
+        assert tuple(left) == (1, 1, 0)
