@@ -141,7 +141,12 @@ class InboxRow(Base):
     """Telegram updates, written before anything else happens; ``answered_at`` closes a row."""
 
     __tablename__ = "inbox"
-    __table_args__ = (Index("ix_inbox_open", "update_id", postgresql_where=text("answered_at is null")),)
+    __table_args__ = (
+        Index("ix_inbox_open", "update_id", postgresql_where=text("answered_at is null")),
+        Index("ix_inbox_chat_id", "chat_id"),
+        Index("ix_inbox_album", "album", postgresql_where=text("album is not null")),
+        Index("ix_inbox_author_hash", "author_hash", postgresql_where=text("author_hash is not null")),
+    )
 
     update_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     chat_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -151,6 +156,8 @@ class InboxRow(Base):
     post_id: Mapped[str | None]
     reply_id: Mapped[int | None] = mapped_column(BigInteger, comment="message id of our first reply")
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    author_hash: Mapped[str | None]
+    sending_at: Mapped[datetime | None] = mapped_column(comment="set just before our answer leaves, see bot/desk.py")
     answered_at: Mapped[datetime | None]
     error: Mapped[str | None]
 
