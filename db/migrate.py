@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -47,13 +48,14 @@ def current(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(settings: DatabaseSettings | None = None, tries: int = TRIES) -> str:
-    """Upgrade to head and return it. Waits for another upgrader; tries again where a long reader holds a lock.
+def upgrade(database: DatabaseSettings | str | None = None, tries: int = TRIES) -> str:
+    """Upgrade to head (settings, a URL, or DATABASE_URL) and return it. Waits for another upgrader; tries again where a long reader holds a lock.
 
     Raises:
         ConfigError: no pgvector, wrong log-in, no such database.
         Unavailable: no answer, or a lock could not be had in ``tries`` attempts of one second.
     """
+    settings = DatabaseSettings(database_url=SecretStr(database)) if isinstance(database, str) else database
     engine = make_engine(settings)
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as guard:

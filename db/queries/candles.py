@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Connection, text
 
 from db.copy import stage
 from db.partitions import ensure_months, month_of
-from domain.types import STEPS, WINDOWS, Candle, MarketContext
-from domain.windows import HORIZON, MINUTE
+from domain.types import Candle
+from domain.windows import MINUTE
 
 Key = tuple[str, str, str, str]
 """exchange, market, symbol, timeframe."""
-
-ENOUGH = 0.8
-"""Share of a window's minutes that must be present for its sums to count."""
 
 _STAGE = (
     ("market_id", "int4"),
@@ -118,7 +114,7 @@ def known_symbols(connection: Connection) -> list[str]:
 
 def recent(connection: Connection, symbol: str, until: datetime, minutes: int) -> list[Candle]:
     """One-minute candles of the pair's best market that had closed by ``until``, oldest first, at most ``minutes``."""
-    market = _best_markets(connection, [(symbol, until)])[0]
+    market = best_markets(connection, [(symbol, until)])[0]
     if market is None:
         return []
     rows = connection.execute(
@@ -136,7 +132,8 @@ def recent(connection: Connection, symbol: str, until: datetime, minutes: int) -
     return found[-minutes:]
 
 
-def _best_markets(connection: Connection, asked: Sequence[tuple[str, datetime]]) -> list[int | None]:
+def best_markets(connection: Connection, asked: Sequence[tuple[str, datetime]]) -> list[int | None]:
+    """For each (symbol, moment) the id of the market with a candle in the 256 minutes before: spot first, then oldest."""
     """For each (symbol, moment) the market with candles in the 256 minutes before: spot first, then the oldest known."""
     rows = connection.execute(
         text(
@@ -155,76 +152,3 @@ def _best_markets(connection: Connection, asked: Sequence[tuple[str, datetime]])
         {"symbols": [s for s, _ in asked], "moments": [m for _, m in asked]},
     )
     return [market for _, market in rows]
-
-
-def market_contexts(connection: Connection, asked: Sequence[tuple[str, datetime]]) -> list[MarketContext | None]:
-    """What was known of each symbol at its moment: see :class:`domain.types.MarketContext`; None without any candle.
-
-    Only candles that had closed by the moment (opened_at + 1 min ≤ as_of) and posts published before it are read.
-    """
-    if not asked:
-        return []
-    moments = [(s, m.replace(second=0, microsecond=0)) for s, m in asked]
-    distinct = list(dict.fromkeys(moments))
-    markets = _best_markets(connection, distinct)
-    known: dict[tuple[str, datetime], MarketContext | None] = {
-        key: None if market is None else _context(connection, key, market)
-        for key, market in zip(distinct, markets, strict=True)
-    }
-    return [known[key] for key in moments]
-
-
-def _context(connection: Connection, key: tuple[str, datetime], market: int) -> MarketContext:
-    symbol, as_of = key
-    return MarketContext(
-        symbol=symbol,
-        as_of=as_of,
-        mid=_mid(connection, market, as_of),
-        volume=_volume(connection, market, as_of),
-        posts=_posts(connection, symbol, as_of),
-    )
-
-
-def _mid(connection: Connection, market: int, as_of: datetime) -> np.ndarray[Any, np.dtype[np.float64]]:
-    out = np.full(STEPS, np.nan)
-    start = as_of - HORIZON
-    rows = connection.execute(
-        text(
-            "select opened_at, (open + close) / 2 from candles "
-            "where market_id = :market and opened_at >= :start and opened_at < :end"
-        ),
-        {"market": market, "start": start, "end": as_of},
-    )
-    for opened_at, mid in rows:
-        out[int((opened_at - start).total_seconds() // 60)] = mid
-    return out
-
-
-_WINDOW = "width_bucket(extract(epoch from {column}), extract(epoch from cast(:start as timestamptz)), extract(epoch from cast(:end as timestamptz)), :windows) - 1"  # noqa: E501
-
-
-def _volume(connection: Connection, market: int, as_of: datetime) -> np.ndarray[Any, np.dtype[np.float64]]:
-    out = np.full(WINDOWS, np.nan)
-    query = f"""
-        select {_WINDOW.format(column="opened_at")}, sum(volume), count(*) from candles
-        where market_id = :market and opened_at >= :start and opened_at < :end group by 1
-    """
-    for window, volume, count in connection.execute(text(query), {"market": market, **_span(as_of)}):
-        if count >= ENOUGH * STEPS:
-            out[window] = volume
-    return out
-
-
-def _posts(connection: Connection, symbol: str, as_of: datetime) -> np.ndarray[Any, np.dtype[np.float64]]:
-    out = np.zeros(WINDOWS)
-    query = f"""
-        select {_WINDOW.format(column="posted_at")}, count(*) from posts
-        where posted_at >= :start and posted_at < :end and :symbol = any(symbols) group by 1
-    """
-    for window, count in connection.execute(text(query), {"symbol": symbol, **_span(as_of)}):
-        out[window] = count
-    return out
-
-
-def _span(as_of: datetime) -> dict[str, Any]:
-    return {"start": as_of - WINDOWS * timedelta(minutes=STEPS), "end": as_of, "windows": WINDOWS}

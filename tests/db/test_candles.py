@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.partitions import existing, maintain
-from db.queries.candles import known_symbols, market_contexts, recent, upsert_candles
+from db.queries.candles import known_symbols, recent, upsert_candles
+from db.queries.contexts import market_contexts
 from db.queries.posts import insert_posts
 from domain.types import STEPS, WINDOWS, Candle, Post
 from domain.windows import MINUTE

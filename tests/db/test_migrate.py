@@ -26,7 +26,7 @@ pytestmark = pytest.mark.stack
 
 
 def settings(url: str) -> DatabaseSettings:
-    return DatabaseSettings.model_construct(database_url=SecretStr(url), deadline=5.0, pool_size=2)
+    return DatabaseSettings(database_url=SecretStr(url))
 
 
 def test_there_is_one_head() -> None:
