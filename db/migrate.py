@@ -49,7 +49,7 @@ def current(engine: Engine) -> str | None:
 
 
 def upgrade(database: DatabaseSettings | str | None = None, tries: int = TRIES) -> str:
-    """Upgrade to head (settings, a URL, or DATABASE_URL) and return it. Waits for another upgrader; tries again where a long reader holds a lock.
+    """Upgrade to head (settings, a URL, or DATABASE_URL) and return it; waits for another upgrader and for long readers.
 
     Raises:
         ConfigError: no pgvector, wrong log-in, no such database.
