@@ -142,7 +142,8 @@ class Matches:
     """Retrieved trajectories and the band around their mean; arrays are float32[256], percent since the post.
 
     ``coverage`` is the share of outcomes that the band is meant to hold; ``independent_windows`` counts the distinct
-    256-minute windows among the matches; ``baseline_mean`` is the mean of the library for that symbol.
+    256-minute windows among the matches; ``baseline_mean`` is the mean of the library for that symbol; the scorer hands
+    ``warnings`` on to the verdict's.
     """
 
     symbol: str
@@ -153,6 +154,7 @@ class Matches:
     baseline_mean: Floats
     independent_windows: int
     matches: tuple[Match, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

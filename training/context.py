@@ -1,0 +1,92 @@
+"""What was known about a market at a moment, from plain arrays; the reference for the SQL in ``db.queries.candles``.
+
+Conventions (the same there): ``as_of`` is floored to the minute; a candle counts when it had closed by then
+(``opened_at`` + 1 min ≤ ``as_of``); the windows of 256 minutes end at the floored ``as_of``; volume is summed over the
+minutes present, and a window with fewer than 80 % of its minutes is NaN in ``volume`` and in ``posts``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from domain.types import STEPS, WINDOWS, MarketContext
+
+MINUTE_SECONDS = 60
+FULL = 0.8
+"""Smallest share of a window's minutes that must be present."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tape:
+    """One market on a dense grid of minutes. ``first``: epoch minute of index 0; missing minutes are NaN.
+
+    ``mid`` and ``volume``: float64[m]. ``posts``: int64[p], sorted epoch seconds of the posts about the symbol.
+    """
+
+    symbol: str
+    first: int
+    mid: NDArray[np.float64]
+    volume: NDArray[np.float64]
+    posts: NDArray[np.int64]
+
+    def context(self, as_of: datetime) -> MarketContext:
+        """The market context at a moment; candles and posts from then on are not looked at."""
+        end = int(as_of.timestamp() // MINUTE_SECONDS)
+        span = WINDOWS * STEPS
+        volume = self._minutes(self.volume, end, span).reshape(WINDOWS, STEPS)
+        thin = np.isfinite(volume).mean(axis=1) < FULL
+        edges = (end - span + STEPS * np.arange(WINDOWS + 1)) * MINUTE_SECONDS
+        counts = np.diff(np.searchsorted(self.posts, edges)).astype(np.float64)
+        return MarketContext(
+            symbol=self.symbol,
+            as_of=as_of,
+            mid=self._minutes(self.mid, end, STEPS),
+            volume=np.where(thin, np.nan, np.nansum(volume, axis=1)),
+            posts=np.where(thin, np.nan, counts),
+        )
+
+    def next_volume(self, as_of: datetime) -> float:
+        """Volume of the window that starts at a moment, NaN when it is too thin: a label, never a feature."""
+        start = int(as_of.timestamp() // MINUTE_SECONDS)
+        volume = self._minutes(self.volume, start + STEPS, STEPS)
+        return float(np.nansum(volume)) if np.isfinite(volume).mean() >= FULL else float("nan")
+
+    def _minutes(self, values: NDArray[np.float64], end: int, count: int) -> NDArray[np.float64]:
+        """The ``count`` minutes that had closed by epoch minute ``end``, NaN outside the tape."""
+        out = np.full(count, np.nan)
+        low, high = end - count - self.first, end - self.first
+        a, b = max(low, 0), min(high, len(values))
+        if a < b:
+            out[a - low : b - low] = values[a:b]
+        return out
+
+
+def make_tape(
+    symbol: str, opened_at: ArrayLike, open_: ArrayLike, close: ArrayLike, volume: ArrayLike, *, posts: ArrayLike = ()
+) -> Tape:
+    """A tape from candle arrays in any order, times in epoch seconds; of candles of one minute the last one counts."""
+    minutes = np.asarray(opened_at, dtype=np.int64) // MINUTE_SECONDS
+    first = int(minutes.min()) if len(minutes) else 0
+    size = int(minutes.max()) - first + 1 if len(minutes) else 0
+    mid, volumes = np.full(size, np.nan), np.full(size, np.nan)
+    mid[minutes - first] = (np.asarray(open_, dtype=np.float64) + np.asarray(close, dtype=np.float64)) / 2
+    volumes[minutes - first] = np.asarray(volume, dtype=np.float64)
+    return Tape(symbol, first, mid, volumes, np.sort(np.asarray(posts, dtype=np.int64)))
+
+
+def market_context(
+    symbol: str,
+    as_of: datetime,
+    *,
+    opened_at: ArrayLike,
+    open_: ArrayLike,
+    close: ArrayLike,
+    volume: ArrayLike,
+    posts: ArrayLike = (),
+) -> MarketContext:
+    """The context at one moment from candle arrays (epoch seconds) and the times of posts (epoch seconds)."""
+    return make_tape(symbol, opened_at, open_, close, volume, posts=posts).context(as_of)

@@ -1,0 +1,190 @@
+"""Post–trajectory pairs and candles from parquet files of the published columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from domain.errors import ConfigError, InputError
+from domain.symbols import normalize
+from domain.types import STEPS
+from training.context import Tape, make_tape
+
+BIN = STEPS * 60
+"""Length in seconds of the bins whose windows are not independent."""
+
+_NOISE = re.compile(r"https?://\S+|@\w+|\d+|[^\w\s]|_")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Posts and the 256 minutes after each, ordered by time. ``time`` and ``start``: int64[n], epoch seconds.
+
+    ``change``: float16[n, 256], percent since the first step; ``named``: whether the text names the coin.
+    """
+
+    source: NDArray[Any]
+    symbol: NDArray[Any]
+    exchange: NDArray[Any]
+    time: NDArray[np.int64]
+    start: NDArray[np.int64]
+    text: NDArray[Any]
+    named: NDArray[np.bool_]
+    change: NDArray[np.float16]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, index: NDArray[Any]) -> Pairs:
+        """The pairs at these positions, or under this mask."""
+        return Pairs(**{name: getattr(self, name)[index] for name in self.__slots__})
+
+    @property
+    def bins(self) -> NDArray[Any]:
+        """One text key per (symbol, 256-minute bin)."""
+        return np.array([f"{s}|{t // BIN}" for s, t in zip(self.symbol, self.time, strict=True)], dtype=object)
+
+
+def read(files: Sequence[Path], columns: Sequence[str]) -> pa.Table:
+    """Those of the columns that the parquet files have, one file after the other.
+
+    Raises:
+        ConfigError: a file is missing or no parquet file.
+    """
+    tables = []
+    for path in files:
+        try:
+            present = set(pq.read_schema(path).names)
+            tables.append(pq.read_table(path, columns=[c for c in columns if c in present]))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ConfigError(f"The file {path.name} cannot be read as parquet ({error}).") from None
+    return pa.concat_tables([_plain(t) for t in tables], promote_options="permissive")
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    for i, column in enumerate(table.schema):
+        if pa.types.is_dictionary(column.type):
+            table = table.set_column(i, column.name, table.column(i).cast(column.type.value_type))
+    return table
+
+
+def _texts(table: pa.Table, *names: str, default: str) -> NDArray[Any]:
+    for name in names:
+        if name in table.column_names:
+            return np.array([default if v is None else str(v) for v in table.column(name).to_pylist()], dtype=object)
+    return np.full(table.num_rows, default, dtype=object)
+
+
+def ccxt_symbols(names: NDArray[Any]) -> NDArray[Any]:
+    """``BTCUSDT``, ``BTC/USDT`` and ``gork`` as ccxt pairs."""
+    known = {name: normalize(name) for name in set(names.tolist())}
+    return np.array([known[name] for name in names], dtype=object)
+
+
+def load_pairs(files: Sequence[Path]) -> Pairs:
+    """All sound pairs of the files, ordered by time; rows with empty words or broken steps are dropped.
+
+    Raises:
+        InputError: a column is missing.
+    """
+    wanted = ("source", "symbol", "t", "text", "pct256", "start_minute", "exchange", "named")
+    table = read(files, wanted)
+    missing = {"symbol", "t", "text", "pct256"} - set(table.column_names)
+    if missing:
+        raise InputError(f"The pairs lack the columns {', '.join(sorted(missing))}.")
+    table = table.filter(pc.equal(pc.list_value_length(table["pct256"]), STEPS))
+    flat = pc.list_flatten(table["pct256"]).combine_chunks()
+    change = np.asarray(flat.to_numpy(zero_copy_only=False)).astype(np.float16).reshape(-1, STEPS)
+    time = table["t"].to_numpy().astype(np.int64)
+    start = (
+        table["start_minute"].to_numpy().astype(np.int64)
+        if "start_minute" in table.column_names
+        else -(-time // 60) * 60
+    )
+    pairs = Pairs(
+        source=_texts(table, "source", default="file"),
+        symbol=ccxt_symbols(_texts(table, "symbol", default="")),
+        exchange=_texts(table, "exchange", default=""),
+        time=time,
+        start=start,
+        text=_texts(table, "text", default=""),
+        named=np.array(table["named"].to_pylist() if "named" in table.column_names else [True] * len(time), dtype=bool),
+        change=change,
+    )
+    sound = np.isfinite(change).all(axis=1) & np.array([bool(t.strip()) for t in pairs.text], dtype=bool)
+    return pairs.take(np.flatnonzero(sound)[np.argsort(time[sound], kind="stable")])
+
+
+def words_key(text: str) -> str:
+    """The words of a text without links, mentions, digits, signs and case: equal keys are near-duplicates."""
+    key = " ".join(_NOISE.sub(" ", text.lower()).split())
+    return key or text.strip().lower()
+
+
+def without_repeats(pairs: Pairs) -> Pairs:
+    """For each symbol, only the first post of each wording."""
+    seen: set[tuple[str, str]] = set()
+    keep = np.zeros(len(pairs), dtype=bool)
+    for i, (symbol, text) in enumerate(zip(pairs.symbol, pairs.text, strict=True)):
+        key = (symbol, words_key(text))
+        keep[i] = key not in seen
+        seen.add(key)
+    return pairs.take(keep)
+
+
+def capped(pairs: Pairs, per_bin: int, seed: int, limit: int | None = None) -> Pairs:
+    """At most ``per_bin`` pairs per symbol and bin, those that name the coin first, else by lot; then at most ``limit``.
+
+    The limit takes the first choice of every bin before the second of any.
+    """
+    lot = np.random.default_rng(seed).random(len(pairs))
+    order = np.lexsort((lot, ~pairs.named))
+    rank = np.zeros(len(pairs), dtype=np.int64)
+    count: dict[str, int] = {}
+    bins = pairs.bins
+    for i in order:
+        rank[i] = count[bins[i]] = count.get(bins[i], 0) + 1
+    chosen = np.flatnonzero(rank <= per_bin)
+    if limit is not None and len(chosen) > limit:
+        chosen = chosen[np.lexsort((lot[chosen], rank[chosen]))[:limit]]
+    return pairs.take(np.sort(chosen))
+
+
+def load_tapes(files: Sequence[Path]) -> dict[tuple[str, str], Tape]:
+    """Candles by (exchange, symbol) on grids of minutes; a file without exchanges counts as one, named ``""``.
+
+    Raises:
+        InputError: a column is missing.
+    """
+    table = read(files, ("exchange", "symbol", "asset", "t", "open", "close", "volume"))
+    missing = {"t", "open", "close", "volume"} - set(table.column_names)
+    if missing or not {"symbol", "asset"} & set(table.column_names):
+        raise InputError(f"The candles lack the columns {', '.join(sorted(missing or {'symbol'}))}.")
+    if "exchange" not in table.column_names:
+        table = table.append_column("exchange", pa.array([""] * table.num_rows, pa.string()))
+    name = "symbol" if "symbol" in table.column_names else "asset"
+    keys = table.select(["exchange", name]).group_by(["exchange", name]).aggregate([]).to_pylist()
+    tapes = {}
+    for key in sorted(keys, key=str):
+        part = table.filter(pc.and_(pc.equal(table["exchange"], key["exchange"]), pc.equal(table[name], key[name])))
+        symbol = normalize(key[name])
+        arrays = {c: part[c].to_numpy() for c in ("t", "open", "close", "volume")}
+        tapes[key["exchange"], symbol] = make_tape(
+            symbol, arrays["t"], arrays["open"], arrays["close"], arrays["volume"]
+        )
+    return tapes
+
+
+def moment(seconds: float) -> datetime:
+    """The UTC time of that many seconds since the epoch."""
+    return datetime.fromtimestamp(float(seconds), UTC)
