@@ -1,0 +1,150 @@
+"""Pictures from strangers: checked before they are decoded, made small, and written again without their metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from domain.errors import TooLarge, UnreadableImage
+from domain.types import ImageRef
+
+MAX_BYTES = 20 * 1024 * 1024
+MAX_PIXELS = 25_000_000
+MAX_SIDE = 1024
+QUALITY = 90
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
+"""The decoders that strangers' bytes may reach."""
+
+_ADVICE = "Send a JPEG, PNG, WebP or GIF."
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, RuntimeError, struct.error)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+def clean_picture(data: bytes) -> tuple[ImageRef, bytes]:
+    """A JPEG of at most 1,024 pixels a side, upright, sRGB-like, without metadata; the same bytes in give the same out.
+
+    Of an animation the first frame is taken; transparency becomes white.
+
+    Raises:
+        TooLarge: more than 20 MB or 25 megapixels, found out without decoding.
+        UnreadableImage: not a picture, or a broken one; the message says what it looks like.
+    """
+    if not data:
+        raise UnreadableImage(f"The picture is an empty file (0 bytes). {_ADVICE}")
+    if len(data) > MAX_BYTES:
+        raise TooLarge(f"The picture has {len(data) / 2**20:.0f} MB; image too large (max 20 MB). Send a smaller one.")
+    Image.init()
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _check_size(opened.size)
+            upright = _upright(opened)
+    except _BOMB:
+        raise TooLarge("The picture is too large: image too large (max 25 Mpx). Send a smaller one.") from None
+    except UnidentifiedImageError:
+        raise UnreadableImage(f"That file is {_what(data)}, not a picture that can be read. {_ADVICE}") from None
+    except _BROKEN:
+        raise UnreadableImage(f"The picture is broken or cut off and cannot be decoded. {_ADVICE}") from None
+    out = io.BytesIO()
+    upright.save(out, "JPEG", quality=QUALITY)
+    cleaned = out.getvalue()
+    return ImageRef(hashlib.sha256(cleaned).hexdigest(), "image/jpeg", *upright.size), cleaned
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise TooLarge(f"The picture has {width} × {height} pixels; image too large (max 25 Mpx). Send a smaller one.")
+
+
+def _upright(opened: Image.Image) -> Image.Image:
+    """Decoded small, in RGB, turned as the camera says."""
+    opened.draft("RGB", (MAX_SIDE, MAX_SIDE))
+    opened.load()
+    picture = _rgb(opened)
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    turn = _TURNS.get(_orientation(opened))
+    if turn is not None:
+        picture = picture.transpose(turn)
+    picture.info.clear()
+    return picture
+
+
+def _orientation(opened: Image.Image) -> int:
+    """The camera's note, 1 where there is none or it is damaged (a damaged note does not make a picture unreadable)."""
+    try:
+        return int(opened.getexif().get(_ORIENTATION, 1))
+    except (*_BROKEN, Warning):
+        return 1
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+    if picture.mode in ("I", "F"):
+        return _stretched(np.asarray(picture, dtype=np.float64)).convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(ground, layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _stretched(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Image.Image:
+    """Grey values of any range, black at the least and white at the greatest."""
+    values = np.nan_to_num(values)
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / (high - low or 1.0) * 255.0
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def _what(data: bytes) -> str:
+    """What the first bytes look like, in words."""
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if data[4:8] == b"ftyp":
+        return (
+            "a HEIC photo (share it as JPEG)"
+            if data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
+            else "a video"
+        )
+    if head.startswith((b"<!doctype html", b"<html")) or b"<body" in head:
+        return "a web page (HTML)"
+    if b"<svg" in head:
+        return "an SVG drawing"
+    for magic, name in _MAGIC:
+        if data.startswith(magic):
+            return name
+    return "something else" if _binary(data[:512]) else "plain text"
+
+
+_MAGIC = (
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive or an Office document"),
+    (b"\x1a\x45\xdf\xa3", "a video"),
+    (b"II*\x00", "a TIFF file"),
+    (b"MM\x00*", "a TIFF file"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"\xff\xd8", "a cut-off JPEG"),
+    (b"\x89PNG", "a cut-off PNG"),
+    (b"GIF8", "a cut-off GIF"),
+    (b"RIFF", "a cut-off or unknown RIFF file"),
+)
+
+
+def _binary(head: bytes) -> bool:
+    return any(byte < 9 or 13 < byte < 32 for byte in head)
