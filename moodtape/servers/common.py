@@ -18,19 +18,36 @@ LOOPBACK = "127.0.0.1"
 LOG_LIMIT = 8 << 20
 
 
-def free_port(preferred: int | None = None) -> int:
-    """A port on the loopback that nobody listens on now; the preferred one if it is free."""
-    for port in (preferred, 0):
-        if port is None:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise Unavailable("No port is free on the loopback; end some programs and try again.")
+def port_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether this address can be listened on now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port(preferred: int | None = None, patience: float = 0.0) -> int:
+    """A port on the loopback that nobody listens on now; the preferred one if it gets free within ``patience``.
+
+    Raises:
+        Unavailable: the loopback has no port left.
+    """
+    end = time.monotonic() + patience
+    while preferred is not None:
+        if port_free(preferred):
+            return preferred
+        if time.monotonic() >= end:
+            break
+        time.sleep(0.02)
+    with socket.socket() as probe:
+        try:
+            probe.bind((LOOPBACK, 0))
+        except OSError:
+            raise Unavailable("No port is free on the loopback; end some programs and try again.") from None
+        return int(probe.getsockname()[1])
 
 
 def answers(port: int, timeout: float = 1.0) -> bool:
@@ -59,6 +76,7 @@ class Server(ABC):
         self.log = self.data_dir / "logs" / f"{self.name}.log"
         self.tied = tied
         self.record: dict[str, Any] = {}
+        self._found = False
 
     @property
     def record_path(self) -> Path:
@@ -89,9 +107,6 @@ class Server(ABC):
     def _ready(self) -> bool:
         """Whether the running program serves clients."""
 
-    def _settle(self) -> None:  # noqa: B027 - most servers have nothing to do here
-        """What is done once after the program serves."""
-
     def running(self) -> bool:
         """Whether the recorded process lives (a dead child is reaped)."""
         return processes.same(self.record.get("pid"), self.record.get("born"))
@@ -111,11 +126,15 @@ class Server(ABC):
         for folder in ("run", "logs"):
             files.make_directory(self.data_dir / folder, 0o700)
         self.record = files.read_json(self.record_path)
-        if self.running():
-            return
+        self._found = self.running()
+        if not self._found:
+            self._launch()
+
+    def _launch(self) -> None:
+        self._found = False
         self.record.setdefault("password", secrets.token_urlsafe(18))
         self._prepare()
-        self._begin(free_port(self.record.get("port")))
+        self._begin(free_port(self.record.get("port"), patience=1.0))
 
     def _begin(self, port: int) -> None:
         try:
@@ -126,19 +145,18 @@ class Server(ABC):
         files.write_json(self.record_path, self.record)
 
     def await_ready(self, deadline: float = 60.0) -> str:
-        """Wait until it serves; a start that failed because the port was taken in between is tried again."""
+        """Wait until it serves; a port that was taken in between, or a found server that just died, means another try."""
         end = time.monotonic() + deadline
         again = 3
         while not (self.running() and self._ready()):
             if not self.running():
                 again -= 1
-                if again == 0 or not self._mend():
+                if again == 0 or not (self._found or self._mend()):
                     raise self._failure()
-                self._begin(free_port())
+                self._launch()
             if time.monotonic() > end:
                 raise self._failure()
             time.sleep(0.02)
-        self._settle()
         return self.url
 
     def _mend(self) -> bool:

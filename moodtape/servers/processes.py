@@ -25,11 +25,15 @@ def birth(pid: int) -> str | None:
     try:
         if sys.platform == "linux":
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            return _reap(pid) if fields[0] in "ZX" else f"{_boot()}:{fields[19]}"
-        process = psutil.Process(pid)
-        return _reap(pid) if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+            dead, tick = fields[0] in "ZX", f"{_boot()}:{fields[19]}"
+        else:
+            process = psutil.Process(pid)
+            dead, tick = process.status() == psutil.STATUS_ZOMBIE, f"{process.create_time():.2f}"
     except (OSError, psutil.Error):
         return None
+    if dead:
+        _reap(pid)
+    return None if dead else tick
 
 
 def same(pid: int | None, born: str | None) -> bool:
@@ -64,7 +68,7 @@ def start(
     log.parent.mkdir(parents=True, exist_ok=True)
     uid, gid = user or (None, None)
     with log.open("ab") as out:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603 - the caller's own program, without a shell
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -75,7 +79,7 @@ def start(
             group=gid,
             extra_groups=[] if user else None,
             start_new_session=True,
-            preexec_fn=_tie(tied) if tied else None,
+            preexec_fn=_tie(tied) if tied else None,  # noqa: PLW1509 - one system call between fork and exec
         )
     _children[child.pid] = child
     return child
