@@ -17,7 +17,7 @@ from domain.windows import MINUTE
 Key = tuple[str, str, str, str]
 """exchange, market, symbol, timeframe."""
 
-_STAGE = (
+STAGE = (
     ("market_id", "int4"),
     ("opened_at", "timestamptz"),
     ("open", "float8"),
@@ -79,11 +79,17 @@ def upsert_candles(connection: Connection, candles: Sequence[Candle]) -> Upserte
                 market, c.opened_at, c.open, c.high, c.low, c.close, c.volume, c.final,
             )  # fmt: skip
     ensure_months(connection, {month_of(at) for _, at in rows})
-    stage(connection, "stage_candles", _STAGE, rows.values())
+    stage(connection, "stage_candles", STAGE, rows.values())
+    inserted, corrected = merge_stage(connection)
+    return Upserted(inserted, corrected, len(rows) - inserted - corrected)
+
+
+def merge_stage(connection: Connection) -> tuple[int, int]:
+    """Upsert the temporary table ``stage_candles`` (columns :data:`STAGE`, unique keys); returns inserted and corrected."""
     told_apart = connection.dialect.server_version_info or (0,)
     is_new = "old.market_id is null" if told_apart >= (18,) else "c.revision = 0"
     result = connection.execute(text(_UPSERT.format(is_new=is_new))).one()
-    return Upserted(result.inserted, result.corrected, len(rows) - result.inserted - result.corrected)
+    return result.inserted, result.corrected
 
 
 _UPSERT = """

@@ -1,0 +1,69 @@
+"""Messages that could not be stored: kept with their reason and their original bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from db.copy import insert_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One refused message; ``id`` is 0 until it is stored."""
+
+    topic: str
+    partition: int
+    offset: int
+    epoch: str
+    key: bytes | None
+    payload: bytes
+    reason: str
+    id: int = 0
+    refused_at: datetime | None = None
+    replayed_at: datetime | None = None
+
+
+_COLUMNS = (
+    ("topic", "text"),
+    ("partition", "int4"),
+    ("offset", "int8"),
+    ("epoch", "text"),
+    ("key", "bytea"),
+    ("payload", "bytea"),
+    ("reason", "text"),
+)
+
+
+def keep(connection: Connection, letters: Sequence[Letter]) -> int:
+    """Store the letters that are not there yet; returns how many were new."""
+    rows = [(x.topic, x.partition, x.offset, x.epoch, x.key, x.payload, x.reason) for x in letters]
+    return len(insert_rows(connection, "dead_letters", _COLUMNS, rows, returning="id")) if rows else 0
+
+
+def find(
+    connection: Connection, ids: Sequence[int] | None = None, *, limit: int = 100, all_: bool = False
+) -> list[Letter]:
+    """Letters by id, or the newest ones; those replayed already only with ``all_`` or when asked for by id."""
+    rows = connection.execute(
+        text(
+            """
+            select topic, partition, "offset", epoch, key, payload, reason, id, refused_at, replayed_at from dead_letters
+            where (cast(:ids as bigint[]) is null or id = any(:ids)) and (:every or replayed_at is null)
+            order by id desc limit :limit
+            """
+        ),
+        {"ids": list(ids) if ids is not None else None, "every": all_ or ids is not None, "limit": limit},
+    )
+    return [Letter(*row) for row in rows]
+
+
+def mark_replayed(connection: Connection, ids: Sequence[int]) -> int:
+    """Note that the letters were sent once more; returns how many."""
+    done = connection.execute(
+        text("update dead_letters set replayed_at = now() where id = any(:ids)"), {"ids": list(ids)}
+    )
+    return done.rowcount
