@@ -65,6 +65,8 @@ def start(
 
     ``tied`` is the signal it gets when the starting thread dies (Linux), so that nothing outlives a killed parent.
     """
+    for pid in tuple(_children):
+        _reap(pid)
     log.parent.mkdir(parents=True, exist_ok=True)
     uid, gid = user or (None, None)
     with log.open("ab") as out:
@@ -122,6 +124,8 @@ def wait_gone(pid: int, born: str, patience: float) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
+    if child := _children.pop(pid, None):
+        child.wait(timeout=5.0)
     return True
 
 
