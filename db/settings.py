@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRETS = Path("/run/secrets")
+
+
+def secrets_dir() -> Path | None:
+    """Where containers mount secrets as files named like the variables; None on a machine without any."""
+    return SECRETS if SECRETS.is_dir() else None
 
 
 class DatabaseSettings(BaseSettings):
     """Read from the environment: ``DATABASE_URL`` and a few limits."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://postgres@127.0.0.1:5432/moodtape"),

@@ -1,0 +1,100 @@
+"""compose.yaml: validated by the client where there is one, and against the rules of this house everywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+OURS = ("migrate", "streaming", "worker", "worker-gpu", "web", "bot")
+
+SERVICE = {
+    "type": "object",
+    "properties": {
+        "image": {"type": "string", "pattern": "^[a-z0-9./-]+:[a-z0-9.-]+$", "not": {"pattern": ":latest$"}},
+        "build": {"type": "object", "required": ["context", "target"], "additionalProperties": False,
+                  "properties": {"context": {"const": "."}, "target": {"enum": ["door", "worker", "worker-gpu"]}}},
+        "restart": {"enum": ["unless-stopped", "no"]},
+        "command": {"type": "array", "items": {"type": "string"}},
+        "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+        "secrets": {"type": "array", "items": {"type": "string"}},
+        "volumes": {"type": "array", "items": {"type": "string", "pattern": "^[^:]+:[^:]+(:ro)?$"}},
+        "ports": {"type": "array", "items": {"type": "string", "pattern": r"^127\.0\.0\.1:\d+:\d+$"}},
+        "depends_on": {"type": "object", "additionalProperties": {"type": "object", "properties": {
+            "condition": {"enum": ["service_healthy", "service_completed_successfully"]}}, "required": ["condition"]}},
+        "healthcheck": {"type": "object", "required": ["test", "interval", "timeout", "retries"]},
+        "profiles": {"type": "array", "items": {"enum": ["gpu", "obs", "bot"]}},
+        "deploy": {"type": "object"},
+        "stop_grace_period": {"type": "string", "pattern": r"^\d+s$"},
+        "security_opt": {"type": "array"},
+    },
+    "required": ["restart"],
+    "oneOf": [{"required": ["image"]}, {"required": ["build"]}],
+    "additionalProperties": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_services_follow_the_schema(name: str) -> None:
+    """Known keys only, pinned images, ports on the loopback, secrets by name."""
+    jsonschema.validate(COMPOSE["services"][name], SERVICE)
+
+
+def test_the_graph_is_closed() -> None:
+    """Every dependency, secret, volume and profile that is named exists; only the one-shot migration has no health check."""
+    services = COMPOSE["services"]
+    for name, service in services.items():
+        assert set(service.get("depends_on", {})) <= set(services), name
+        assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"]), name
+        named = {v.split(":")[0] for v in service.get("volumes", []) if not v.startswith(".")}
+        assert named <= set(COMPOSE["volumes"]), name
+        assert name == "migrate" or "healthcheck" in service, name
+        for mount in (v for v in service.get("volumes", []) if v.startswith("./")):
+            assert (ROOT / mount.split(":")[0]).exists(), mount
+    assert services["migrate"]["restart"] == "no"
+    for name in OURS[1:]:
+        assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+
+
+def test_no_secret_is_written_down() -> None:
+    """Passwords, keys and tokens come from files, never from the environment block."""
+    text = (ROOT / "compose.yaml").read_text()
+    assert not re.search(
+        r"(PASSWORD|TOKEN|KEY)\w*:\s*[\"']?[^\s{/][^\n]*$", re.sub(r"_FILE:.*|__FILE:.*", "", text), re.M
+    )
+    assert all(set(secret) == {"file"} for secret in COMPOSE["secrets"].values())
+
+
+def test_build_targets_exist_and_modules_run() -> None:
+    """Each build target is a stage of the Dockerfile, each `python -m` names a package of ours."""
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)", (ROOT / "Dockerfile").read_text(), re.M))
+    for name in OURS:
+        service = COMPOSE["services"][name]
+        assert service["build"]["target"] in stages
+        if service["command"][:2] == ["python", "-m"]:
+            assert (ROOT / service["command"][2].replace(".", "/")).exists()
+
+
+def test_docker_agrees() -> None:
+    """`docker compose config` accepts the file, where the compose client is installed."""
+    docker = shutil.which("docker")
+    probe = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
+    if not probe or probe.returncode:
+        pytest.skip("no docker compose client on this machine")
+    run = subprocess.run(
+        ["docker", "compose", "--profile", "*", "config", "--format", "json"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr.decode()
+    assert set(json.loads(run.stdout)["services"]) == set(COMPOSE["services"])
