@@ -141,12 +141,7 @@ class InboxRow(Base):
     """Telegram updates, written before anything else happens; ``answered_at`` closes a row."""
 
     __tablename__ = "inbox"
-    __table_args__ = (
-        Index("ix_inbox_open", "update_id", postgresql_where=text("answered_at is null")),
-        Index("ix_inbox_chat_id", "chat_id"),
-        Index("ix_inbox_album", "album", postgresql_where=text("album is not null")),
-        Index("ix_inbox_author_hash", "author_hash", postgresql_where=text("author_hash is not null")),
-    )
+    __table_args__ = (Index("ix_inbox_open", "update_id", postgresql_where=text("answered_at is null")),)
 
     update_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     chat_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -157,7 +152,7 @@ class InboxRow(Base):
     reply_id: Mapped[int | None] = mapped_column(BigInteger, comment="message id of our first reply")
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     author_hash: Mapped[str | None]
-    sending_at: Mapped[datetime | None] = mapped_column(comment="set just before our answer leaves, see bot/desk.py")
+    sending_at: Mapped[datetime | None] = mapped_column(comment="set just before our answer leaves, see bot/mailer.py")
     answered_at: Mapped[datetime | None]
     error: Mapped[str | None]
 
@@ -316,6 +311,7 @@ class Chat(Base):
     language: Mapped[str] = mapped_column(server_default="en")
     consent_at: Mapped[datetime | None]
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_post_id: Mapped[str | None]
 
 
 class ModelRevision(Base):

@@ -1,8 +1,4 @@
-"""bot: who wrote an update, and whether its answer is on the way
-
-Revision ID: 0002_bot
-Revises: 0001
-"""
+"""bot: who wrote an update, whether its answer is on the way, and a chat's last answer."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,26 +10,15 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Three columns that may be null: no rewrite, no long lock."""
     op.add_column("inbox", sa.Column("author_hash", sa.Text(), nullable=True))
-    op.add_column(
-        "inbox",
-        sa.Column(
-            "sending_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="set just before our answer leaves, see bot/desk.py",
-        ),
-    )
-    op.create_index("ix_inbox_chat_id", "inbox", ["chat_id"])
-    op.create_index("ix_inbox_album", "inbox", ["album"], postgresql_where=sa.text("album is not null"))
-    op.create_index(
-        "ix_inbox_author_hash", "inbox", ["author_hash"], postgresql_where=sa.text("author_hash is not null")
-    )
+    comment = "set just before our answer leaves, see bot/mailer.py"
+    op.add_column("inbox", sa.Column("sending_at", sa.DateTime(timezone=True), nullable=True, comment=comment))
+    op.add_column("chats", sa.Column("last_post_id", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
-    op.drop_index("ix_inbox_author_hash", table_name="inbox", postgresql_where=sa.text("author_hash is not null"))
-    op.drop_index("ix_inbox_album", table_name="inbox", postgresql_where=sa.text("album is not null"))
-    op.drop_index("ix_inbox_chat_id", table_name="inbox")
+    """Take them away."""
+    op.drop_column("chats", "last_post_id")
     op.drop_column("inbox", "sending_at")
     op.drop_column("inbox", "author_hash")
