@@ -1,0 +1,316 @@
+"""The scoring queue's rows: put on, taken off, finished, failed. A claim is a row lock, so a dead worker frees its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+COUNTED = 10_000
+"""Backlogs are counted up to here; longer ones are just long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Jobs of one priority that wait: how many (at most :data:`COUNTED`), and since when the oldest."""
+
+    priority: int
+    posts: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """Where a post's job stands: ``waiting``, ``done``, ``failed`` or ``cancelled``; ``error`` is ``code: message``."""
+
+    state: str
+    error: str | None
+
+
+def enqueue(
+    connection: Connection,
+    post_ids: Sequence[str],
+    revision: str,
+    priority: int,
+    requester: str | None = None,
+    run_id: int | None = None,
+) -> int:
+    """Put posts on the queue; returns how many now wait because of it. Unknown posts are passed over.
+
+    A job that failed or was cancelled waits again; one that waits with less haste moves forward. For people
+    (priority 0) a finished job waits again when its answer lacked the market, which may be known by now. Rows that a
+    worker is scoring are left alone rather than waited for.
+    """
+    ids = list(dict.fromkeys(post_ids))
+    values = {"ids": ids, "revision": revision, "priority": int(priority), "requester": requester, "run": run_id}
+    if not ids:
+        return 0
+    fresh = connection.execute(text(_ENQUEUE), values).scalars().all()
+    if len(fresh) == len(ids):
+        return len(fresh)
+    return len(fresh) + connection.execute(text(_REVIVE), values).rowcount
+
+
+_ENQUEUE = """
+insert into jobs (post_id, revision, priority, requester, run_id)
+select p.id, :revision, :priority, :requester, :run
+from unnest(cast(:ids as text[])) with ordinality u(id, n) join posts p on p.id = u.id order by u.n
+on conflict (post_id, revision) do nothing returning id
+"""
+
+_REVIVE = """
+update jobs set state = 'waiting', priority = least(priority, :priority), attempts = 0, error = null,
+    requester = coalesce(:requester, requester), run_id = coalesce(:run, run_id), finished_at = null,
+    submitted_at = case when state = 'waiting' then submitted_at else now() end, rung_at = now()
+where id in (
+    select j.id from jobs j left join verdicts v on v.post_id = j.post_id and v.revision = j.revision
+    where j.post_id = any(:ids) and j.revision = :revision
+      and (j.state in ('failed', 'cancelled')
+           or (j.state = 'waiting' and j.priority > :priority)
+           or (j.state = 'done' and (v.post_id is null or (:priority = 0 and v.answer ->> 'trajectories' is null))))
+    order by j.id for update of j skip locked)
+"""
+
+
+def job_state(connection: Connection, post_id: str, revision: str) -> JobState | None:
+    """Where the job of a post and revision stands; None when there is none."""
+    row = connection.execute(
+        text("select state, error from jobs where post_id = :post and revision = :revision"),
+        {"post": post_id, "revision": revision},
+    ).first()
+    return None if row is None else JobState(row.state, row.error)
+
+
+def cancel(connection: Connection, post_ids: Sequence[str]) -> int:
+    """Cancel jobs that wait and are not being scored; returns how many. Listeners are told."""
+    return connection.execute(
+        text(
+            """
+            with gone as (
+                update jobs set state = 'cancelled', finished_at = now() where id in (
+                    select id from jobs where post_id = any(:ids) and state = 'waiting' for update skip locked)
+                returning post_id)
+            select pg_notify('verdicts', post_id) from gone
+            """
+        ),
+        {"ids": list(post_ids)},
+    ).rowcount
+
+
+def backlog(connection: Connection, revision: str) -> list[Waiting]:
+    """What waits for a revision, per priority 0, 1, 2."""
+    rows = connection.execute(
+        text(
+            f"""
+            select p.priority, w.posts, w.oldest from generate_series(0, 2) p(priority), lateral (
+                select count(*) as posts, min(submitted_at) as oldest from (
+                    select submitted_at from jobs
+                    where state = 'waiting' and priority = p.priority and revision = :revision
+                    order by id limit {COUNTED}) j) w
+            order by 1
+            """
+        ),
+        {"revision": revision},
+    )
+    return [Waiting(r.priority, r.posts, r.oldest) for r in rows]
+
+
+def waiting_of(connection: Connection, requester: str) -> int:
+    """Interactive posts of one requester that wait."""
+    return int(
+        connection.execute(
+            text("select count(*) from jobs where state = 'waiting' and priority = 0 and requester = :who"),
+            {"who": requester},
+        ).scalar_one()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this transaction holds. ``attempts`` counts the batches that died with it."""
+
+    id: int
+    post_id: str
+    priority: int
+    attempts: int
+
+
+SMALLER = (None, 8, 1)
+"""Most jobs per batch by how many batches have died with them: a poisonous post is soon alone."""
+
+DEATHS = 5
+"""A job that this many batches have died with is failed."""
+
+
+def claim(connection: Connection, revision: str, limits: Sequence[int]) -> list[Claim]:
+    """Lock the next batch until the transaction ends: one priority, ``limits[priority]`` jobs, people by turns.
+
+    Jobs whose post is being deleted are left out. Posts are locked against deletion, so that a deletion waits for the
+    verdict and takes it along instead of running into a deadlock.
+    """
+    first = connection.execute(text(_FIRST), {"revision": revision}).first()
+    if first is None:
+        return []
+    limit = min(limits[first.priority], SMALLER[min(first.attempts, 2)] or limits[first.priority])
+    query = _CLAIM_FAIRLY if first.priority == 0 else _CLAIM
+    values = {"revision": revision, "priority": first.priority, "attempts": first.attempts, "limit": limit}
+    rows = connection.execute(text(query), values).all()
+    alive = set(
+        connection.execute(
+            text("select id from posts where id = any(:ids) for key share skip locked"),
+            {"ids": [row.post_id for row in rows]},
+        ).scalars()
+    )
+    return [Claim(r.id, r.post_id, first.priority, first.attempts) for r in rows if r.post_id in alive]
+
+
+_FIRST = """
+select priority, attempts from jobs where state = 'waiting' and revision = :revision
+order by priority, id limit 1 for update skip locked
+"""
+
+_CLAIM = """
+select id, post_id from jobs
+where state = 'waiting' and revision = :revision and priority = :priority and attempts = :attempts
+order by id limit :limit for update skip locked
+"""
+
+_CLAIM_FAIRLY = """
+with turns as (
+    select id, row_number() over (partition by coalesce(requester, post_id) order by id) as turn
+    from jobs where state = 'waiting' and revision = :revision and priority = :priority and attempts = :attempts)
+select j.id, j.post_id from jobs j join turns t on t.id = j.id where j.state = 'waiting'
+order by t.turn, j.id limit :limit for update of j skip locked
+"""
+
+
+def open_batch(connection: Connection, job_ids: Sequence[int]) -> int:
+    """Note that these jobs are about to be scored; to be committed on a connection of its own before scoring starts."""
+    return int(
+        connection.execute(
+            text("insert into batches (job_ids) values (:ids) returning id"), {"ids": list(job_ids)}
+        ).scalar_one()
+    )
+
+
+def hold_batch(connection: Connection, batch: int) -> None:
+    """Mark the batch as alive for as long as this transaction lives."""
+    connection.execute(text("select pg_advisory_xact_lock(:space, :batch)"), {"space": SPACE, "batch": batch % 2**31})
+
+
+def close_batch(connection: Connection, batch: int) -> None:
+    """The batch ended well; in the transaction of its verdicts."""
+    connection.execute(text("delete from batches where id = :batch"), {"batch": batch})
+
+
+SPACE = 0x6D74
+"""First key of the advisory locks of batches."""
+
+
+def bury(connection: Connection, error: str, grace: float = 2.0) -> tuple[int, int]:
+    """Count a death for the jobs of batches whose transaction is gone; returns (jobs counted, jobs failed).
+
+    ``grace``: seconds between the note and its lock within which a batch is believed alive.
+    """
+    dead = connection.execute(
+        text(
+            """
+            delete from batches where id in (
+                select id from batches where started_at < now() - make_interval(secs => :grace)
+                  and pg_try_advisory_xact_lock(:space, cast(id % 2147483648 as int)) for update skip locked)
+            returning job_ids
+            """
+        ),
+        {"space": SPACE, "grace": grace},
+    ).scalars()
+    ids = sorted({job for jobs in dead for job in jobs})
+    if not ids:
+        return 0, 0
+    counted = connection.execute(
+        text(
+            "update jobs set attempts = attempts + 1 where id in "
+            "(select id from jobs where id = any(:ids) and state = 'waiting' order by id for update skip locked) "
+            "returning id, attempts"
+        ),
+        {"ids": ids},
+    ).all()
+    dying = [(row.id, error) for row in counted if row.attempts >= DEATHS]
+    fail(connection, dying)
+    return len(counted), len(dying)
+
+
+def finish(connection: Connection, job_ids: Iterable[int]) -> None:
+    """Mark claimed jobs as done."""
+    connection.execute(
+        text("update jobs set state = 'done', error = null, finished_at = clock_timestamp() where id = any(:ids)"),
+        {"ids": list(job_ids)},
+    )
+
+
+def fail(connection: Connection, failures: Sequence[tuple[int, str]]) -> None:
+    """Mark jobs as failed with ``code: message`` each, and tell the listeners."""
+    if not failures:
+        return
+    connection.execute(
+        text(
+            """
+            with failed as (
+                update jobs j set state = 'failed', error = f.error, finished_at = clock_timestamp()
+                from unnest(cast(:ids as bigint[]), cast(:errors as text[])) f(id, error)
+                where j.id = f.id returning j.post_id)
+            select pg_notify('verdicts', post_id) from failed
+            """
+        ),
+        {"ids": [i for i, _ in failures], "errors": [e for _, e in failures]},
+    )
+
+
+def more_waits(connection: Connection, revision: str, held: Sequence[int] = ()) -> bool:
+    """Whether anything waits beside the jobs held here (another worker may hold it; that costs one empty ring)."""
+    query = "select 1 from jobs where state = 'waiting' and revision = :revision and id <> all(:held) limit 1"
+    return connection.execute(text(query), {"revision": revision, "held": list(held)}).first() is not None
+
+
+def ring_due(connection: Connection, revision: str, age: float) -> int | None:
+    """Priority of the most urgent job that nobody holds and nobody has rung for in ``age`` seconds; None if none.
+
+    At most 100 jobs are marked as rung: one ring wakes a worker, which then takes whatever waits.
+    """
+    rows = connection.execute(
+        text(
+            """
+            update jobs set rung_at = now() where id in (
+                select id from jobs
+                where state = 'waiting' and revision = :revision and rung_at < now() - make_interval(secs => :age)
+                order by priority, id limit 100 for update skip locked)
+            returning priority
+            """
+        ),
+        {"revision": revision, "age": age},
+    ).scalars()
+    return min(rows, default=None)
+
+
+def adopt(connection: Connection, revision: str, silence: float) -> int:
+    """Take over jobs for revisions that no process scores any more; those already known for this one are cancelled."""
+    return connection.execute(
+        text(
+            """
+            with orphans as (
+                select id, post_id from jobs j where state = 'waiting' and revision <> :revision
+                  and not exists (select from scorers s where s.revision = j.revision
+                                  and s.beat_at > now() - make_interval(secs => :silence))
+                  and not exists (select from model_revisions r where r.revision = j.revision and r.state = 'shadow')
+                order by id limit 5000 for update of j skip locked),
+            doubled as (
+                update jobs set state = 'cancelled', finished_at = now() where id in (
+                    select o.id from orphans o join jobs j on j.post_id = o.post_id and j.revision = :revision)
+                returning id)
+            update jobs set revision = :revision, rung_at = now()
+            where id in (select min(id) from orphans where id not in (select id from doubled) group by post_id)
+            """
+        ),
+        {"revision": revision, "silence": silence},
+    ).rowcount

@@ -1,0 +1,217 @@
+"""The queue's client and its rows, on a real PostgreSQL; Redis only where its absence matters."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Engine, text
+
+from db.engine import transaction
+from db.queries import jobs, revisions
+from db.queries.posts import insert_posts
+from domain.errors import Busy, TooLarge, Unavailable
+from domain.types import Post
+from workers.client.queue import Priority, ScoringClient, error_of, error_text
+from workers.settings import WorkerSettings
+
+R = "r1"
+NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
+LIMITS = (16, 64, 64)
+
+
+def store(engine: Engine, *ids: str) -> list[str]:
+    with transaction(engine) as connection:
+        insert_posts(connection, [Post(i, "test", f"words of {i}", "en", NOON) for i in ids])
+    return list(ids)
+
+
+@pytest.fixture
+def client(engine: Engine):
+    """A client whose Redis is away: nothing listens on that port."""
+    with transaction(engine) as connection:
+        revisions.register(connection, R, {})
+    client = ScoringClient(engine, WorkerSettings(redis_url="redis://127.0.0.1:1/0", max_people=5, max_per_requester=3))
+    yield client
+    client.close()
+
+
+def put(engine: Engine, ids: list[str], priority: Priority = Priority.LIVE, requester: str | None = None) -> int:
+    with transaction(engine) as connection:
+        return jobs.enqueue(connection, ids, R, priority, requester)
+
+
+def test_a_post_is_enqueued_once(engine: Engine) -> None:
+    """The same post submitted twice makes one job; unknown posts make none."""
+    ids = store(engine, "a", "b")
+    assert put(engine, ids) == 2
+    assert put(engine, [*ids, "nobody"]) == 0
+    with transaction(engine) as connection:
+        assert [(w.priority, w.posts) for w in jobs.backlog(connection, R)] == [(0, 0), (1, 2), (2, 0)]
+
+
+def test_a_person_moves_a_waiting_post_forward(engine: Engine) -> None:
+    """A post waiting for rescoring that a person asks for is served as a person's."""
+    ids = store(engine, "a")
+    put(engine, ids, Priority.RESCORE)
+    assert put(engine, ids, Priority.PEOPLE) == 1
+    with transaction(engine) as connection:
+        assert [c.priority for c in jobs.claim(connection, R, LIMITS)] == [0]
+
+
+def test_people_come_before_live_before_rescoring(engine: Engine) -> None:
+    """A claim takes one priority at a time, the most urgent first."""
+    store(engine, "old", "live", "person")
+    put(engine, ["old"], Priority.RESCORE)
+    put(engine, ["live"], Priority.LIVE)
+    put(engine, ["person"], Priority.PEOPLE)
+    served = []
+    for _ in range(3):
+        with transaction(engine) as connection:
+            claimed = jobs.claim(connection, R, LIMITS)
+            served += [c.post_id for c in claimed]
+            jobs.finish(connection, [c.id for c in claimed])
+    assert served == ["person", "live", "old"]
+
+
+def test_requesters_take_turns(engine: Engine) -> None:
+    """A chat that sends many posts does not push others back."""
+    put(engine, store(engine, "a1", "a2", "a3", "a4"), Priority.PEOPLE, "chat-a")
+    put(engine, store(engine, "b1"), Priority.PEOPLE, "chat-b")
+    with transaction(engine) as connection:
+        assert [c.post_id for c in jobs.claim(connection, R, (3, 1, 1))] == ["a1", "b1", "a2"]
+
+
+def test_two_workers_never_hold_the_same_job(engine: Engine) -> None:
+    """A claim skips what another open transaction holds, and a rollback frees it."""
+    put(engine, store(engine, "a", "b", "c"))
+    with engine.connect() as one, engine.connect() as two:
+        first = {c.post_id for c in jobs.claim(one, R, (2, 2, 2))}
+        second = {c.post_id for c in jobs.claim(two, R, (2, 2, 2))}
+        assert (first, second) == ({"a", "b"}, {"c"})
+        one.rollback()
+        assert {c.post_id for c in jobs.claim(two, R, LIMITS)} == {"a", "b", "c"}
+
+
+def test_a_post_being_deleted_is_not_claimed(engine: Engine) -> None:
+    """A deletion in progress neither blocks the claim nor deadlocks with it, and takes the job along."""
+    put(engine, store(engine, "a", "b"))
+    with engine.connect() as deleter, engine.connect() as worker:
+        deleter.execute(text("select from posts where id = 'a' for update"))
+        assert [c.post_id for c in jobs.claim(worker, R, LIMITS)] == ["b"]
+        worker.rollback()
+        deleter.execute(text("delete from posts where id = 'a'"))
+        deleter.commit()
+    with transaction(engine) as connection:
+        assert jobs.job_state(connection, "a", R) is None
+
+
+def test_a_batch_that_died_is_counted_and_shrinks_until_its_job_fails(engine: Engine) -> None:
+    """Each death counts outside the lost transaction; a suspect is soon alone and fails after DEATHS."""
+    put(engine, store(engine, *(f"p{n}" for n in range(20))))
+    sizes = []
+    for _ in range(jobs.DEATHS):
+        with engine.connect() as worker:
+            claimed = jobs.claim(worker, R, LIMITS)
+            sizes.append(len(claimed))
+            with transaction(engine) as note:
+                batch = jobs.open_batch(note, [c.id for c in claimed])
+            jobs.hold_batch(worker, batch)
+            with transaction(engine) as other:
+                assert jobs.bury(other, "error: died", grace=0) == (0, 0), "a batch that lives is not buried"
+        with transaction(engine) as other:
+            counted, _ = jobs.bury(other, "error: died", grace=0)
+            assert counted == len(claimed)
+    assert sizes == [20, 8, 1, 1, 1]
+    with transaction(engine) as connection:
+        assert jobs.job_state(connection, "p0", R) == jobs.JobState("failed", "error: died")
+        assert jobs.job_state(connection, "p1", R) == jobs.JobState("waiting", None)
+
+
+def test_a_full_queue_says_busy_and_for_how_long(client: ScoringClient, engine: Engine) -> None:
+    """Back-pressure names the expected wait, in all and per requester."""
+    client.submit(store(engine, "a", "b", "c"), priority=Priority.PEOPLE, requester="chat")
+    with pytest.raises(Busy) as own:
+        client.submit(store(engine, "d"), priority=Priority.PEOPLE, requester="chat")
+    assert own.value.retry_after >= 1
+    client.submit(store(engine, "e", "f"), priority=Priority.PEOPLE)
+    with pytest.raises(Busy, match="The queue has 5 posts waiting"):
+        client.submit(store(engine, "g"), priority=Priority.PEOPLE)
+
+
+def test_the_client_works_without_redis(client: ScoringClient, engine: Engine) -> None:
+    """Ringing a bell that is away is no error: the job stands in PostgreSQL, due for a worker's own look."""
+    assert client.submit(store(engine, "a"), priority=Priority.LIVE) == 1
+    with transaction(engine) as connection:
+        assert jobs.ring_due(connection, R, age=3600) is None
+        assert jobs.ring_due(connection, R, age=-1) == Priority.LIVE
+
+
+def test_waiting_ends_with_the_error_of_the_job(client: ScoringClient, engine: Engine) -> None:
+    """Who waits is woken by the failure and gets it as the error class it was."""
+    client.submit(store(engine, "a"), priority=Priority.PEOPLE)
+    with transaction(engine) as connection:
+        job = jobs.claim(connection, R, LIMITS)[0]
+
+    def break_it() -> None:
+        with transaction(engine) as connection:
+            jobs.fail(connection, [(job.id, error_text(TooLarge("Far too large.")))])
+
+    timer = threading.Timer(0.05, break_it)
+    timer.start()
+    with pytest.raises(TooLarge, match=r"Far too large\."):
+        client.wait("a", deadline=10)
+    timer.join()
+
+
+def test_waiting_ends_at_the_deadline(client: ScoringClient, engine: Engine) -> None:
+    """Without an answer the caller is told so, and the job stays."""
+    client.submit(store(engine, "a"), priority=Priority.PEOPLE)
+    with pytest.raises(Unavailable, match="No answer within"):
+        client.wait("a", deadline=0.05)
+
+
+def test_a_cancelled_job_is_not_scored_and_may_be_submitted_again(client: ScoringClient, engine: Engine) -> None:
+    """Cancelling takes waiting jobs off the queue; a later submit revives them."""
+    client.submit(store(engine, "a"), priority=Priority.PEOPLE)
+    assert client.cancel(["a"]) == 1
+    with transaction(engine) as connection:
+        assert jobs.claim(connection, R, LIMITS) == []
+    with pytest.raises(Unavailable, match="cancelled"):
+        client.wait("a", deadline=1)
+    assert client.submit(["a"], priority=Priority.PEOPLE) == 1
+
+
+def test_jobs_of_a_retired_revision_are_adopted_once(engine: Engine) -> None:
+    """Jobs for weights that nobody scores with any more move to the worker that is there; doubles are cancelled."""
+    ids = store(engine, "a", "b", "c")
+    with transaction(engine) as connection:
+        jobs.enqueue(connection, ids, "old", Priority.LIVE)
+        jobs.enqueue(connection, ["b"], R, Priority.LIVE)
+        revisions.beat(connection, "host-1", "old", "cpu", 10.0)
+        assert jobs.adopt(connection, R, silence=60) == 0, "a process still scores with the old weights"
+        assert jobs.adopt(connection, R, silence=-60) == 2
+    with transaction(engine) as connection:
+        assert sorted(c.post_id for c in jobs.claim(connection, R, LIMITS)) == ids
+        assert jobs.job_state(connection, "b", "old") == jobs.JobState("cancelled", None)
+
+
+def test_errors_keep_their_class_in_the_table() -> None:
+    """An error written to a job comes back as its class, an unknown one as an input error."""
+    error = error_of(error_text(TooLarge("Too large: cut it.")))
+    assert type(error) is TooLarge
+    assert error.message == "Too large: cut it."
+    assert error_of(None).message == "This post could not be scored."
+
+
+def test_the_first_revision_becomes_champion_and_a_change_is_recorded(engine: Engine) -> None:
+    """Registering is idempotent; a shadow stays one until promoted; who and why are kept; roll-back leads back."""
+    with transaction(engine) as connection:
+        assert revisions.register(connection, "r1", {}, shadow=True) == "champion"
+        assert revisions.register(connection, "r2", {}, shadow=True) == "shadow"
+        assert revisions.change_champion(connection, "r2", "promote", "ada", "better ECE") == "r1"
+        assert revisions.champion(connection) == "r2"
+        assert revisions.replaced_by(connection, "r2") == "r1"
+        row = connection.execute(text("select changed_by, reason from revision_changes order by id desc limit 1")).one()
+    assert tuple(row) == ("ada", "better ECE")

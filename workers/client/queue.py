@@ -1,0 +1,190 @@
+"""What a door needs of the scoring queue: put posts on it, wait for the answer, cancel. No model code is loaded here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import cached_property
+
+import structlog
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine
+
+from db.engine import transaction
+from db.queries import jobs, revisions, verdicts
+from domain.answer import Json
+from domain.clock import Clock, SystemClock
+from domain.errors import Busy, InputError, MoodtapeError, Unavailable
+from models.manifest import load_manifest
+from workers.app import SCORE, make_app
+from workers.client.ears import Ears
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+LOOK_AGAIN = 1.0
+"""Seconds after which a waiting caller looks for itself, should news have been missed."""
+
+REMEMBER = 5.0
+"""Seconds for which the champion's revision is remembered."""
+
+QUIET = 2.0
+"""Seconds for which a bell that failed is not tried again; the workers' reconciler looks meanwhile."""
+
+GUESSED_RATE = 20.0
+"""Posts per second assumed for a worker that has not measured itself yet."""
+
+
+class Priority(IntEnum):
+    """Who is served first."""
+
+    PEOPLE = 0
+    LIVE = 1
+    RESCORE = 2
+
+
+class ScoringClient:
+    """The queue as its callers see it; one per process, safe to use from several threads."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: WorkerSettings | None = None,
+        *,
+        app: Celery | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._engine = engine
+        self._settings = settings or WorkerSettings()
+        self._clock = clock or SystemClock()
+        self._app = app
+        self._ears = Ears(engine)
+        self._lock = threading.Lock()
+        self._champion: tuple[float, str] | None = None
+        self._quiet_until = 0.0
+
+    @property
+    def revision(self) -> str:
+        """The model revision whose verdicts people see: the champion, else the one whose weights lie here."""
+        now = self._clock.monotonic()
+        if self._champion is None or self._champion[0] < now:
+            with transaction(self._engine) as connection:
+                found = revisions.champion(connection)
+            self._champion = (now + REMEMBER, found or load_manifest().revision)
+        return self._champion[1]
+
+    def enqueue(
+        self, connection: Connection, post_ids: Sequence[str], *, priority: Priority, requester: str | None = None
+    ) -> int:
+        """Put stored posts on the queue in the caller's transaction; :meth:`ring` after it. Returns how many now wait."""
+        return jobs.enqueue(connection, post_ids, self.revision, priority, requester)
+
+    def ring(self, priority: Priority) -> None:
+        """Wake a worker. With Redis away nothing is lost: the workers look for themselves every few seconds."""
+        now = self._clock.monotonic()
+        if now < self._quiet_until:
+            return
+        try:
+            with self._lock:
+                self._bell.send_task(SCORE, queue=self._settings.queue, retry=False, ignore_result=True)
+        except (KombuError, OperationalError, RedisError, OSError) as error:
+            self._quiet_until = now + QUIET
+            log.warning("the bell cannot be rung", priority=priority.name, error=type(error).__name__)
+
+    def submit(self, post_ids: Sequence[str], *, priority: Priority, requester: str | None = None) -> int:
+        """Enqueue, commit, ring; returns how many now wait because of it.
+
+        Raises:
+            Busy: too many posts wait, in all or of this requester; ``retry_after`` says for about how long.
+            Unavailable: PostgreSQL does not answer.
+        """
+        with transaction(self._engine) as connection:
+            self.refuse_if_busy(connection, priority, requester)
+            count = self.enqueue(connection, post_ids, priority=priority, requester=requester)
+        self.ring(priority)
+        return count
+
+    def refuse_if_busy(self, connection: Connection, priority: Priority, requester: str | None = None) -> None:
+        """Back-pressure: raise :class:`Busy` when this priority's backlog is too long."""
+        bound = {Priority.PEOPLE: self._settings.max_people, Priority.LIVE: self._settings.max_live}.get(priority)
+        if bound is None:
+            return
+        ahead = sum(w.posts for w in jobs.backlog(connection, self.revision) if w.priority <= priority)
+        own = jobs.waiting_of(connection, requester) if requester and priority == Priority.PEOPLE else 0
+        if ahead < bound and own < self._settings.max_per_requester:
+            return
+        seconds = self._seconds_for(connection, min(ahead, own or ahead))
+        who = "You have" if own and ahead < bound else "The queue has"
+        raise Busy(
+            f"{who} {own if own and ahead < bound else ahead} posts waiting; try again in about {seconds:.0f} s.",
+            retry_after=seconds,
+        )
+
+    def wait(self, post_id: str, deadline: float) -> Json:
+        """The answer to a submitted post.
+
+        Raises:
+            MoodtapeError: what the scoring of this post failed with.
+            Unavailable: no answer within ``deadline`` seconds, or PostgreSQL is away; the job goes on all the same.
+        """
+        end = self._clock.monotonic() + deadline
+        with self._ears.on(post_id) as news:
+            while True:
+                news.clear()
+                if (found := self._look(post_id)) is not None:
+                    return found
+                left = end - self._clock.monotonic()
+                if left <= 0:
+                    raise Unavailable(f"No answer within {deadline:g} s; the post is kept, ask again in a moment.")
+                news.wait(min(left, LOOK_AGAIN))
+
+    def cancel(self, post_ids: Sequence[str]) -> int:
+        """Take posts off the queue that are not being scored yet; returns how many."""
+        with transaction(self._engine) as connection:
+            return jobs.cancel(connection, post_ids)
+
+    def close(self) -> None:
+        """Stop listening and let go of Redis."""
+        self._ears.close()
+        if "_bell" in self.__dict__ and self._app is None:
+            self._bell.close()
+
+    @cached_property
+    def _bell(self) -> Celery:
+        return self._app or make_app(self._settings)
+
+    def _look(self, post_id: str) -> Json | None:
+        revision = self.revision
+        with transaction(self._engine) as connection:
+            job = jobs.job_state(connection, post_id, revision)
+            if job is not None and job.state == "waiting":
+                return None
+            if job is not None and job.state == "failed":
+                raise error_of(job.error)
+            if job is not None and job.state == "cancelled":
+                raise Unavailable("The scoring of this post was cancelled.")
+            return verdicts.answer(connection, post_id, revision)
+
+    def _seconds_for(self, connection: Connection, posts: int) -> float:
+        running = [s for s in revisions.scorers(connection) if s.revision == self.revision]
+        rate = sum(s.posts_per_second or GUESSED_RATE for s in running) or GUESSED_RATE
+        return max(1.0, posts / rate)
+
+
+def error_text(error: MoodtapeError) -> str:
+    """An error as it stands in ``jobs.error``: ``code: message``."""
+    return f"{error.code}: {error.message}"
+
+
+def error_of(stored: str | None) -> MoodtapeError:
+    """The error that :func:`error_text` wrote, of its own class again."""
+    code, _, message = (stored or "").partition(": ")
+    kinds = {kind.code: kind for kind in _kinds(MoodtapeError) if kind is not Busy}
+    return kinds.get(code, InputError)(message or "This post could not be scored.")
+
+
+def _kinds(root: type[MoodtapeError]) -> list[type[MoodtapeError]]:
+    return [root, *(kind for child in root.__subclasses__() for kind in _kinds(child))]
