@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
-
-import redis as client
 
 from domain.errors import BrokenInstall
 from moodtape.servers import files, processes
@@ -62,7 +61,6 @@ class Redis(Server):
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         program = redis_program()
-        program.chmod(program.stat().st_mode | 0o100) if not program.stat().st_mode & 0o111 else None
         text = CONFIGURATION.format(host=LOOPBACK, port=port, password=self.record["password"], home=self.home)
         path = self.home / "redis.conf"
         path.touch(mode=0o600)
@@ -71,9 +69,10 @@ class Redis(Server):
 
     def _ready(self) -> bool:
         try:
-            with client.Redis.from_url(self.url, socket_timeout=1.0) as connection:
-                return bool(connection.ping())
-        except client.RedisError:
+            with socket.create_connection((LOOPBACK, self.port), timeout=1.0) as wire, wire.makefile("rb") as replies:
+                wire.sendall(f"AUTH {self.record['password']}\r\nPING\r\n".encode())
+                return replies.readline() == b"+OK\r\n" and replies.readline() == b"+PONG\r\n"
+        except OSError:
             return False
 
     def _mend(self) -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from domain.errors import Unavailable
 from moodtape.servers import Broker, Postgres, Redis, Server, files, processes
@@ -80,7 +82,10 @@ def test_only_the_loopback_with_a_password(redis_url: str, postgres_url: str) ->
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(naked)
     port = redis_url.rsplit(":", maxsplit=1)[-1].split("/", maxsplit=1)[0]
-    with redis.Redis(host=LOOPBACK, port=int(port)) as client, pytest.raises(redis.AuthenticationError):
+    with (
+        redis.Redis(host=LOOPBACK, port=int(port), retry=Retry(NoBackoff(), 0)) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
         client.ping()
 
 

@@ -1,0 +1,77 @@
+"""A small file that says "I am well", by which the supervisor (or a container's health check) knows a process works."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+EVERY = 2.0
+
+
+class Heartbeat:
+    """Writes ``$MOODTAPE_DATA_DIR/run/<service>.ready``; without a data directory it does nothing.
+
+    ``MOODTAPE_SERVICE``, set by the supervisor, tells several processes of one kind apart.
+    """
+
+    def __init__(self, service: str, data_dir: Path | None = None) -> None:
+        folder = data_dir or (Path(found) if (found := os.environ.get("MOODTAPE_DATA_DIR")) else None)
+        name = os.environ.get("MOODTAPE_SERVICE") or service
+        self.path = folder / "run" / f"{name}.ready" if folder else None
+        self.since = datetime.now(UTC)
+        self._last = 0.0
+
+    def beat(self) -> None:
+        """Say "well" now; calls within one second of the last one cost nothing. A full disk is not fatal."""
+        now = time.monotonic()
+        if self.path is None or now - self._last < 1.0:
+            return
+        self._last = now
+        body = {"pid": os.getpid(), "since": self.since.isoformat(), "moved_at": datetime.now(UTC).isoformat()}
+        fresh = self.path.with_suffix(f".{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps(body))
+            fresh.replace(self.path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Say "not ready any more"."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def beating(self, healthy: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Beat from a thread while the block runs, as long as ``healthy()`` says so."""
+        stop = threading.Event()
+
+        def work() -> None:
+            while True:
+                if healthy():
+                    self.beat()
+                if stop.wait(EVERY):
+                    return
+
+        thread = threading.Thread(target=work, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(timeout=EVERY)
+            self.clear()
+
+
+def last_beat(path: Path) -> datetime | None:
+    """When a service last said it was well; None if it never did."""
+    try:
+        return datetime.fromisoformat(json.loads(path.read_text())["moved_at"])
+    except (OSError, ValueError, KeyError):
+        return None
