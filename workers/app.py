@@ -40,6 +40,9 @@ def make_app(settings: WorkerSettings | None = None) -> Celery:
             "socket_timeout": 5,
             "socket_keepalive": True,
             "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
         },
     )
     return app
