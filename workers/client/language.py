@@ -10,7 +10,10 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 UNKNOWN = "und"
 """ISO 639 code for a text whose language cannot be told."""
 
-LANGUAGES = tuple("ar de en es fa fr hi id it ja ko nl pl pt ru sv th tr uk vi zh".split())
+LANGUAGES = (
+    "ar", "de", "en", "es", "fa", "fr", "hi", "id", "it", "ja", "ko",
+    "nl", "pl", "pt", "ru", "sv", "th", "tr", "uk", "vi", "zh",
+)  # fmt: skip
 """What people write about markets here; fewer candidates make short texts safer."""
 
 SURE = 0.6
