@@ -1,0 +1,122 @@
+"""``evaluate``, ``train`` and ``reproduce``: results on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from domain.errors import InputError
+from training.registry import EvaluateOptions, ReproduceOptions, TrainOptions, find, load_config
+
+app = typer.Typer(no_args_is_help=True, help="Train, evaluate, reproduce.", pretty_exceptions_enable=False)
+
+Files = Annotated[list[Path] | None, typer.Option(help="May be given several times.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@app.command()
+def evaluate(
+    task: Annotated[str, typer.Argument(help="emotion, trajectories, hype or explanations.")],
+    data: Files = None,
+    pairs: Files = None,
+    candles: Files = None,
+    posts: Files = None,
+    since: Annotated[str | None, typer.Option(help="ISO time (UTC if none is said); earlier rows are history.")] = None,
+    artifacts: Annotated[Path | None, typer.Option(help="Folder of the weights; those that ship by default.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder to draw plots into.")] = None,
+    source: Annotated[str | None, typer.Option(help="Kind of text, where it is known; inferred otherwise.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Score at most so many rows.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn by lot.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Score the shipped models, or others, on labelled data."""
+    options = EvaluateOptions(
+        data=_existing(data),
+        pairs=_existing(pairs),
+        candles=_existing(candles),
+        posts=_existing(posts),
+        since=moment(since),
+        artifacts=artifacts,
+        plots=plots,
+        source=source,
+        limit=limit,
+        seed=seed,
+    )
+    show(find("evaluate", task).run(options), as_json)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A name in configs/, or a path to a TOML file.")],
+    data: Annotated[Path, typer.Option(help="Folder of the data sets.")],
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint.")],
+    resume: Annotated[bool, typer.Option(help="Go on where a stopped run left off.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model from its recipe."""
+    name, config = load_config(recipe)
+    show(find("recipes", name).run(config, TrainOptions(_existing([data])[0], out, resume)), as_json)
+
+
+@app.command()
+def reproduce(
+    report: Annotated[str, typer.Argument(help="000 to 004.")],
+    data: Annotated[Path, typer.Option(help="Folder of the data sets.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("reproduced"),
+    quick: Annotated[bool, typer.Option(help="Less data and fewer epochs: minutes, rougher figures.")] = False,
+    faithful: Annotated[bool, typer.Option(help="Keep the report's faults as they were.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn by lot.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Repeat a report: its figures and ours side by side."""
+    options = ReproduceOptions(_existing([data])[0], out, quick, faithful, seed)
+    show(find("reproduce", report).run(options), as_json)
+
+
+def moment(text: str | None) -> datetime | None:
+    """An aware UTC time from ISO 8601 or epoch seconds.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        if text.isdigit() and len(text) >= 9:
+            return datetime.fromtimestamp(int(text), UTC)
+        time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise InputError(f"“{text}” is no time; write it like 2025-06-01T12:00:00Z.") from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """Print a result as one JSON object, or as readable lines."""
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        return
+    for line in _lines(result, 0):
+        typer.echo(line)
+
+
+def _lines(result: dict[str, Any], depth: int) -> list[str]:
+    lines = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            lines += ["  " * depth + f"{key}:", *_lines(value, depth + 1)]
+        else:
+            lines.append(
+                "  " * depth + f"{key}: {value:.4g}" if isinstance(value, float) else "  " * depth + f"{key}: {value}"
+            )
+    return lines
+
+
+def _existing(paths: list[Path] | None) -> tuple[Path, ...]:
+    for path in paths or []:
+        if not path.exists():
+            raise InputError(f"There is no file or folder {path}.")
+    return tuple(paths or ())

@@ -1,0 +1,1 @@
+"""Loading of training and evaluation data; no file here opens a socket."""

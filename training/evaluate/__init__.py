@@ -1,0 +1,1 @@
+"""Evaluations: one module per task; see training/registry.py for what each must offer."""

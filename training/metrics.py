@@ -1,0 +1,68 @@
+"""Figures of classifiers: accuracy, macro-F1 over the classes that occur, ECE, confusion; numpy only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.types import EMOTIONS
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.floating[Any]]
+
+
+def confusion(truth: Ints, predicted: Ints, classes: int = len(EMOTIONS)) -> Ints:
+    """Counts (classes, classes): row = truth, column = prediction."""
+    return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def f1_scores(counts: Ints) -> dict[str, Floats]:
+    """Precision, recall and F1 per class from a confusion matrix; 0 where undefined."""
+    hit = np.diag(counts).astype("float64")
+    precision = hit / np.maximum(counts.sum(0), 1)
+    recall = hit / np.maximum(counts.sum(1), 1)
+    f1 = 2 * hit / np.maximum(counts.sum(0) + counts.sum(1), 1)
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def macro_f1(truth: Ints, predicted: Ints) -> float:
+    """Mean F1 over the classes that occur in the truth (a set without disgust is not punished for lacking it)."""
+    counts = confusion(truth, predicted)
+    present = counts.sum(1) > 0
+    return float(f1_scores(counts)["f1"][present].mean())
+
+
+def macro_f1_multilabel(truth: Floats, predicted: Floats) -> float:
+    """Mean F1 over the labels; both arrays (n, labels) of 0 and 1."""
+    hit = (truth * predicted).sum(0)
+    return float(np.mean(2 * hit / np.maximum(truth.sum(0) + predicted.sum(0), 1)))
+
+
+def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
+    """Expected calibration error of the top label over equal-width bins (Guo et al., 2017)."""
+    top = probabilities.max(1)
+    right = probabilities.argmax(1) == truth
+    which = np.minimum((top * bins).astype(int), bins - 1)
+    gaps = [abs(top[which == b].mean() - right[which == b].mean()) * (which == b).mean() for b in np.unique(which)]
+    return float(np.sum(gaps))
+
+
+def summary(probabilities: Floats, truth: Ints) -> dict[str, Any]:
+    """n, accuracy, macro_f1, ece, per_class and confusion of probabilities (n, 7) against labels (n)."""
+    predicted = probabilities.argmax(1).astype("int64")
+    counts = confusion(truth, predicted)
+    scores = f1_scores(counts)
+    per_class = {
+        label: {"n": int(counts[i].sum()), **{name: round(float(values[i]), 5) for name, values in scores.items()}}
+        for i, label in enumerate(EMOTIONS)
+    }
+    return {
+        "n": len(truth),
+        "accuracy": round(float((predicted == truth).mean()), 5),
+        "macro_f1": round(macro_f1(truth, predicted), 5),
+        "ece": round(ece(probabilities, truth), 5),
+        "per_class": per_class,
+        "confusion": {"labels": list(EMOTIONS), "counts": counts.tolist()},
+    }

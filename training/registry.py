@@ -1,0 +1,133 @@
+"""What `moodtape evaluate`, `train` and `reproduce` can do: modules found by their place, no list to keep up.
+
+The contract, one module per thing:
+
+- ``training/evaluate/<task>.py`` offers ``run(options: EvaluateOptions) -> dict``: the figures as plain JSON types. The
+  first line of its docstring is the help text. It raises InputError for files it cannot use.
+- ``training/recipes/<recipe>.py`` offers ``run(config: dict, options: TrainOptions) -> dict``: trains, writes the
+  checkpoint into ``options.out`` and returns what it measured. ``configs/<name>.toml`` names its recipe
+  (``recipe = "<recipe>"``); all other keys are the recipe's own settings, unknown ones an InputError.
+- ``training/reproduce/<module>.py`` with ``REPORT = "002"`` offers ``run(options: ReproduceOptions) -> dict``: the
+  report's figures beside ours; it writes Markdown and JSON into ``options.out``.
+
+Modules import torch inside functions or not at all at the top if their import is slow; nothing happens at import.
+Modules without ``run`` are helpers and are not listed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import tomllib
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from domain.errors import InputError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """Options of ``moodtape evaluate``; a task uses those that mean something to it and refuses missing ones.
+
+    ``data``, ``pairs``, ``candles``, ``posts``: files, each possibly several. ``since``: aware UTC; rows before it are
+    only history. ``artifacts``: folder of the weights. ``plots``: where plots go. ``source``: kind of text, where it is
+    known. ``limit``: most rows to score.
+    """
+
+    data: tuple[Path, ...] = ()
+    pairs: tuple[Path, ...] = ()
+    candles: tuple[Path, ...] = ()
+    posts: tuple[Path, ...] = ()
+    since: datetime | None = None
+    artifacts: Path | None = None
+    plots: Path | None = None
+    source: str | None = None
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """Options of ``moodtape train``: ``data`` is the folder of the data sets, ``out`` the checkpoint's folder."""
+
+    data: Path
+    out: Path
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReproduceOptions:
+    """Options of ``moodtape reproduce``: ``quick`` thins data and epochs to finish within minutes."""
+
+    data: Path
+    out: Path
+    quick: bool = False
+    faithful: bool = False
+    seed: int = 0
+
+
+def tasks(kind: str) -> dict[str, ModuleType]:
+    """Modules of ``training.<kind>`` that offer ``run``, by name (by ``REPORT`` where they have one)."""
+    package = importlib.import_module(f"training.{kind}")
+    found = {}
+    for entry in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"training.{kind}.{entry.name}")
+        if hasattr(module, "run"):
+            found[getattr(module, "REPORT", entry.name)] = module
+    return found
+
+
+def find(kind: str, name: str) -> ModuleType:
+    """The module of that name.
+
+    Raises:
+        InputError: there is none; the message lists those there are.
+    """
+    known = tasks(kind)
+    if name not in known:
+        raise InputError(f"There is nothing called {name} to {_VERBS[kind]}; there are: {', '.join(sorted(known))}.")
+    return known[name]
+
+
+_VERBS = {"evaluate": "evaluate", "recipes": "train", "reproduce": "reproduce"}
+
+
+def load_config(name: str) -> tuple[str, dict[str, Any]]:
+    """Recipe name and settings of ``configs/<name>.toml`` or of a path to a TOML file.
+
+    Raises:
+        InputError: the file is missing, no TOML, or names no recipe.
+    """
+    path = Path(name) if name.endswith(".toml") else CONFIGS / f"{name}.toml"
+    try:
+        config = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.toml")))
+        raise InputError(f"There is no recipe file {path.name}; there are: {known}.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"The recipe file {path.name} cannot be read: {error}.") from None
+    recipe = config.pop("recipe", None)
+    if not isinstance(recipe, str):
+        raise InputError(f"The recipe file {path.name} does not say which recipe it is for (recipe = …).")
+    return recipe, config
+
+
+def settings(kind: type[S], config: dict[str, Any]) -> S:
+    """A settings dataclass from a config.
+
+    Raises:
+        InputError: a key is unknown or a required one missing.
+    """
+    unknown = set(config) - {f.name for f in fields(kind)}  # type: ignore[arg-type]  # S is a dataclass
+    if unknown:
+        raise InputError(f"The recipe has no setting called {', '.join(sorted(unknown))}.")
+    try:
+        return kind(**config)
+    except TypeError as error:
+        raise InputError(f"The recipe's settings are not complete: {error}.") from None

@@ -1,0 +1,1 @@
+"""The reports, their figures and ours side by side; one module per report."""
