@@ -1,0 +1,251 @@
+"""The `moodtape` command. Exit codes: 0 well, 2 wrong input or setting, 70 a defect, 75 try again later."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from domain.errors import EX_SOFTWARE, EX_TEMPFAIL, ConfigError, MoodtapeError
+
+app = typer.Typer(
+    help="Reads the mood of posts against the price tape.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+OTHERS = {
+    "evaluate": ("training.cli", "Score a task on labelled data: emotion, trajectories, hype, explanations."),
+    "train": ("training.cli", "Train a recipe from its configuration."),
+    "reproduce": ("training.cli", "Run a recorded training again and compare the figures."),
+    "backfill": ("streaming.cli", "Fetch candles of the past from an exchange."),
+    "import": ("streaming.cli", "Store candles and posts from parquet or CSV files."),
+    "dlq": ("streaming.cli", "List, show and replay dead letters."),
+    "rescore": ("workers.cli", "Score stored posts anew with the present models."),
+    "promote": ("workers.cli", "Make a model revision the champion."),
+}
+"""Commands of other boxes; their modules are imported only when one is called, so that --help stays quick."""
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where databases, logs and state lie.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def settings(**flags: Any) -> Any:
+    """The settings: flags before environment.
+
+    Raises:
+        ConfigError: a value cannot be used; the message names the variable.
+    """
+    from pydantic import ValidationError
+
+    from moodtape.settings import StackSettings
+
+    names = {name: str(field.validation_alias) for name, field in StackSettings.model_fields.items()}
+    given = {names[name]: value for name, value in flags.items() if value not in (None, False)}
+    try:
+        return StackSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "a setting"
+        raise ConfigError(f"{name} cannot be used: {first['msg']}.") from None
+
+
+@app.command()
+def up(
+    web_port: Annotated[int | None, typer.Option(help="Port of the page; without it 8000, or a free one.")] = None,
+    data_dir: DataDir = None,
+    no_bot: Annotated[bool, typer.Option("--no-bot", help="No Telegram bot even with a token.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Worker processes (1).")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Play candles and posts of this directory as if live.")] = None,
+    speed: Annotated[float | None, typer.Option(help="How many times faster than it happened.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Take real exchanges and post sources.")] = False,
+    host: Annotated[str | None, typer.Option(help="Address of the page; an open one demands MOODTAPE_API_KEY.")] = None,
+) -> None:
+    """Start everything on this machine and watch over it, until Ctrl-C."""
+    import time
+
+    from moodtape import screen, stack
+    from moodtape.state import State
+
+    began = time.monotonic()
+    asked = settings(
+        web_port=web_port,
+        data_dir=data_dir,
+        no_bot=no_bot,
+        workers=workers,
+        replay=replay,
+        speed=speed,
+        live=live,
+        host=host,
+    )
+    console = _console()
+    stack.log_to_file(State(asked.data_dir))
+    console.print("moodtape is starting; Ctrl-C ends it", style="dim")
+    stack.run(
+        asked,
+        tell=lambda sentence: console.print(sentence, style="yellow", markup=False, highlight=False),
+        show=lambda supervisor, _plan: screen.show_stack(
+            console, supervisor.describe(), seconds=time.monotonic() - began
+        ),
+    )
+    console.print("moodtape has stopped", style="dim")
+
+
+@app.command()
+def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """What runs where; exit 0 when everything is ready, 75 otherwise."""
+    from moodtape import control, screen
+    from moodtape.state import State
+
+    seen = control.current(State(settings(data_dir=data_dir).data_dir))
+    if as_json:
+        _print_json(control.public(seen))
+    elif not seen["running"]:
+        _console().print(control.NOT_RUNNING)
+    else:
+        screen.show_stack(_console(), seen)
+    raise typer.Exit(0 if seen["ready"] else EX_TEMPFAIL)
+
+
+@app.command()
+def down(data_dir: DataDir = None) -> None:
+    """Stop the stack of this data directory, also what a killed one left behind."""
+    from moodtape import control
+    from moodtape.state import State
+
+    stopped = control.down(State(settings(data_dir=data_dir).data_dir))
+    _console().print("moodtape has stopped" if stopped else "moodtape was not running")
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Ask database, broker, queue, weights, clock, GPU, token and disk; say what is wrong and what to do."""
+    from moodtape import control, doctor
+    from moodtape.state import State
+
+    asked = settings(data_dir=data_dir)
+    known = dict(control.current(State(asked.data_dir)).get("addresses", {}))
+    known |= {
+        name: value for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP", "REDIS_URL") if (value := os.environ.get(name))
+    }
+    findings = doctor.examine(asked, known)
+    if as_json:
+        _print_json(doctor.report(findings))
+    else:
+        styles = {"ok": "green", "note": "cyan", "wrong": "bold red"}
+        for finding in findings:
+            _console().print(f"[{styles[finding.state]}]{finding.state:5}[/] {finding.part:9}", end=" ")
+            _console().print(finding.said, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(doctor.exit_code(findings))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of DATABASE_URL (or of the running stack) up to date and seed the starter library."""
+    from moodtape import asking
+    from moodtape.preparing import migrate_and_seed
+
+    asking.connect(settings(), names=("DATABASE_URL",))
+    _console(stderr=True).print(migrate_and_seed(), highlight=False)
+
+
+@app.command()
+def analyze(
+    image: Annotated[Path | None, typer.Option(help="A picture file.")] = None,
+    caption: Annotated[str, typer.Option(help="The words of the post.")] = "",
+    symbol: Annotated[str | None, typer.Option(help="A market, for example BTC/USDT.")] = None,
+    at: Annotated[str | None, typer.Option(help="When it was posted (ISO 8601, UTC); without it now.")] = None,
+    as_json: AsJson = False,
+    chart: Annotated[Path | None, typer.Option(help="Draw the answer into this PNG.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Emotion, hype forecast and matched trajectories of one post, from the running stack."""
+    from moodtape import asking
+
+    asking.connect(settings(data_dir=data_dir))
+    answer = asking.ask(image, caption, symbol, at)
+    if chart is not None:
+        asking.save_chart(answer, chart)
+    asking.show(answer, as_json=as_json)
+
+
+def _mount(name: str, module: str, told: str) -> None:
+    loose = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+    @app.command(name, help=told, context_settings=loose, add_help_option=False)
+    def forward(context: typer.Context) -> None:
+        _call(module, name, context.args)
+
+
+def _call(module: str, name: str, arguments: list[str]) -> None:
+    from importlib import import_module
+
+    try:
+        other = import_module(module)
+    except ModuleNotFoundError as error:
+        box = module.partition(".")[0]
+        raise ConfigError(
+            f"`moodtape {name}` needs {error.name}; install moodtape[{box}] (or run `make run`)."
+        ) from None
+    if name not in ("train", "evaluate"):
+        from moodtape import asking
+
+        asking.connect(settings(), names=("DATABASE_URL",))
+    command = typer.main.get_command(other.app)
+    named = [name] if name in getattr(command, "commands", {}) else []
+    command.main([*named, *arguments], prog_name=f"moodtape {name}" if not named else "moodtape")
+
+
+for _name, (_module, _told) in OTHERS.items():
+    _mount(_name, _module, _told)
+
+
+def main() -> NoReturn:
+    """Run the command line; every deliberate error is one sentence, every other one an id and a log file."""
+    from dotenv import load_dotenv
+
+    load_dotenv(Path.cwd() / ".env")
+    try:
+        app()
+    except MoodtapeError as error:
+        sys.stderr.write(f"moodtape: {error.message} (id {error.id})\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:  # the last wall: no traceback reaches a user
+        sys.exit(_defect())
+    sys.exit(0)
+
+
+def _defect() -> int:
+    import secrets
+
+    name = secrets.token_hex(3)
+    try:
+        path = settings().data_dir.expanduser() / "logs" / "moodtape.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(f"--- {name} {' '.join(sys.argv[1:2])}\n{traceback.format_exc()}\n")
+        where = f"the details stand in {path}"
+    except (OSError, MoodtapeError):
+        where = "its details could not be written"
+    sys.stderr.write(f"moodtape: This is a defect of moodtape; {where}. (id {name})\n")
+    return EX_SOFTWARE
+
+
+def _print_json(body: Any) -> None:
+    sys.stdout.write(json.dumps(body, indent=1) + "\n")
+
+
+def _console(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr)

@@ -107,6 +107,10 @@ class Server(ABC):
     def _ready(self) -> bool:
         """Whether the running program serves clients."""
 
+    def recorded(self) -> dict[str, Any]:
+        """What the directory remembers of this server."""
+        return files.read_json(self.record_path)
+
     def running(self) -> bool:
         """Whether the recorded process lives (a dead child is reaped)."""
         return processes.same(self.record.get("pid"), self.record.get("born"))
@@ -125,7 +129,7 @@ class Server(ABC):
         files.make_directory(self.data_dir, 0o711)
         for folder in ("run", "logs"):
             files.make_directory(self.data_dir / folder, 0o700)
-        self.record = files.read_json(self.record_path)
+        self.record = self.recorded()
         self._found = self.running()
         if not self._found:
             self._launch()
@@ -175,11 +179,13 @@ class Server(ABC):
         last = lines[-1][:200] if lines else "it said nothing"
         return Unavailable(f"{self.name} did not start: {last} (log: {self.log}).")
 
-    def stop(self) -> None:
-        """Stop the server of this directory, whoever started it; nothing happens when none runs."""
-        self.record = self.record or files.read_json(self.record_path)
-        if self.running():
+    def stop(self) -> bool:
+        """Stop the server of this directory, whoever started it; False when none ran."""
+        self.record = self.record or self.recorded()
+        found = self.running()
+        if found:
             processes.end(self.record["pid"], self.record["born"], self.stop_signal, self.patience)
         if self.record and self.record_path.exists():
             self.record |= {"pid": None, "born": None}
             files.write_json(self.record_path, self.record)
+        return found

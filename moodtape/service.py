@@ -1,0 +1,236 @@
+"""One supervised process: started, watched, started again with back-off, ended with all its descendants."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from domain.errors import EX_SOFTWARE, EX_USAGE
+from moodtape.servers import processes
+from workers.client.heartbeat import last_beat
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+CALM = 60.0
+TRIES_OF_A_BROKEN_ONE = 5
+
+
+class Health(StrEnum):
+    """What a probe sees: ``UNREADY`` answers but cannot serve now, ``SILENT`` does not answer at all."""
+
+    READY = "ready"
+    UNREADY = "unready"
+    SILENT = "silent"
+
+
+class Phase(StrEnum):
+    """Where a service stands; ``REFUSED`` and ``BROKEN`` are not started again."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    UNREADY = "unready"
+    REFUSED = "refused"
+    BROKEN = "broken"
+    STOPPED = "stopped"
+
+
+Probe = Callable[[datetime], Health]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """How a service is started and asked; ``optional`` ones do not count for the stack's readiness."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    probe: Probe
+    optional: bool = False
+    address: str | None = None
+    grace: float = 120.0
+    silence: float = 20.0
+
+
+def heartbeat_probe(path: Path, stale: float = 15.0) -> Probe:
+    """Healthy while the file's beat is younger than ``stale`` seconds and than the process."""
+
+    def probe(spawned: datetime) -> Health:
+        beat = last_beat(path)
+        fresh = beat is not None and beat >= spawned and datetime.now(UTC) - beat < timedelta(seconds=stale)
+        return Health.READY if fresh else Health.SILENT
+
+    return probe
+
+
+def http_probe(host: str, port: int, path: str = "/ready") -> Probe:
+    """200 is ready; another status is alive but unready."""
+
+    def probe(_spawned: datetime) -> Health:
+        connection = http.client.HTTPConnection(host, port, timeout=2.0)
+        try:
+            connection.request("GET", path)
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return Health.SILENT
+        finally:
+            connection.close()
+        return Health.READY if status == http.HTTPStatus.OK else Health.UNREADY
+
+    return probe
+
+
+@dataclass(slots=True)
+class Service:
+    """The life of one service; ``tick`` moves it on and returns a sentence when something worth telling happened."""
+
+    spec: Spec
+    log: Path
+    phase: Phase = Phase.WAITING
+    failures: int = 0
+    restarts: int = 0
+    reason: str = ""
+    _child: subprocess.Popen[bytes] | None = None
+    _born: str | None = None
+    _spawned: float = 0.0
+    _spawned_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _next: float = 0.0
+    _probed: float = 0.0
+    _well: float = 0.0
+    _offset: int = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    @property
+    def given_up(self) -> bool:
+        return self.phase in (Phase.REFUSED, Phase.BROKEN)
+
+    def describe(self) -> dict[str, Any]:
+        """What `moodtape status` shows of it."""
+        return {
+            "name": self.spec.name,
+            "pid": self.pid,
+            "born": self._born,
+            "ready": self.phase is Phase.READY,
+            "state": self.phase.value,
+            "address": self.spec.address,
+            "restarts": self.restarts,
+            "optional": self.spec.optional,
+            "reason": self.reason or None,
+            "log": str(self.log),
+        }
+
+    def tick(self, now: float) -> str | None:
+        """Start it when it is time, notice its death, ask how it does."""
+        if self.given_up or self.phase is Phase.STOPPED:
+            return None
+        if self._child is None:
+            if now >= self._next:
+                self._spawn(now)
+            return None
+        code = self._child.poll()
+        if code is not None:
+            return self._died(code, now)
+        return self._ask(now) if now - self._probed >= (0.1 if self.phase is Phase.STARTING else 1.0) else None
+
+    def _spawn(self, now: float) -> None:
+        self._offset = self.log.stat().st_size if self.log.exists() else 0
+        self._spawned, self._spawned_at, self._well = now, datetime.now(UTC), 0.0
+        self._child = processes.start(self.spec.argv, log=self.log, env=self.spec.env, tied=signal.SIGTERM)
+        self._born = processes.birth(self._child.pid)
+        self.phase = Phase.STARTING
+
+    def _ask(self, now: float) -> str | None:
+        self._probed = now
+        health = self.spec.probe(self._spawned_at)
+        before = self.phase
+        if health is Health.SILENT:
+            patience = self.spec.silence if self._well else self.spec.grace
+            if now - max(self._well, self._spawned) > patience:
+                return self._replace(now)
+            return None
+        self._well = now
+        self.phase = Phase.READY if health is Health.READY else Phase.UNREADY
+        if self.phase is Phase.READY and now - self._spawned > CALM:
+            self.failures = 0
+        if self.phase is before:
+            return None
+        return f"{self.spec.name} is {'ready' if self.phase is Phase.READY else 'up, but not ready'}"
+
+    def _replace(self, now: float) -> str:
+        self.end(patience=5.0)
+        self._pause(now)
+        return f"{self.spec.name} did not answer and was ended; it starts again in {self._next - now:.1f} s"
+
+    def _died(self, code: int, now: float) -> str:
+        said = self.last_words()
+        if self._child is not None:
+            processes.end_group(self._child.pid)
+        self._child = self._born = None
+        self.reason = said
+        if code == EX_USAGE:
+            self.phase = Phase.REFUSED
+            return f"{self.spec.name} refuses its settings and is not started again: {said}"
+        self._pause(now)
+        if code == EX_SOFTWARE and self.failures >= TRIES_OF_A_BROKEN_ONE:
+            self.phase = Phase.BROKEN
+            return f"{self.spec.name} failed {self.failures} times and is not started again: {said} (log: {self.log})"
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        return f"{self.spec.name} {how}; it starts again in {self._next - now:.1f} s"
+
+    def _pause(self, now: float) -> None:
+        self.phase = Phase.WAITING
+        self._next = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2**self.failures)
+        self.failures += 1
+        self.restarts += 1
+
+    def last_words(self) -> str:
+        """The last line the process wrote since its start; the event of a JSON line."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(self._offset, self.log.stat().st_size - 4000))
+                lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        except OSError:
+            lines = []
+        if not lines:
+            return "it said nothing"
+        try:
+            body = json.loads(lines[-1])
+            return str(body.get("error") or body.get("event") or lines[-1])[:300]
+        except (ValueError, AttributeError):
+            return lines[-1][:300]
+
+    def ask_to_end(self) -> None:
+        """Ask it to drain and end; `end` waits for it."""
+        if self._child is not None and self._child.poll() is None:
+            self._child.terminate()
+
+    def end(self, patience: float) -> None:
+        """End it and every process of its group."""
+        if self._child is None:
+            return
+        self.ask_to_end()
+        try:
+            self._child.wait(timeout=max(0.0, patience))
+        except subprocess.TimeoutExpired:
+            processes.end_group(self._child.pid)
+            self._child.wait(timeout=5.0)
+        processes.end_group(self._child.pid)
+        self._child = self._born = None
+        self.phase = Phase.STOPPED
+
+    def again(self) -> None:
+        """Start anew at the next tick, for example with another environment."""
+        self.end(patience=10.0)
+        self.phase, self._next = Phase.WAITING, time.monotonic()

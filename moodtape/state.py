@@ -1,0 +1,94 @@
+"""The stack's memory on disk: who supervises a data directory, and what runs where."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from domain.errors import Unavailable
+from moodtape.servers import files, processes
+
+MARK = "MOODTAPE_STACK"
+
+
+class State:
+    """``<data-dir>/state.json`` and the lock beside it; readable by its owner only, since URLs hold passwords."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.expanduser().resolve()
+        self.path = self.data_dir / "state.json"
+        self.run = self.data_dir / "run"
+        self.logs = self.data_dir / "logs"
+
+    def prepare(self) -> None:
+        """Make the folders.
+
+        Raises:
+            ConfigError, Unavailable: they cannot be made or written.
+        """
+        files.make_directory(self.data_dir, 0o711)
+        for folder in (self.run, self.logs):
+            files.make_directory(folder, 0o700)
+        if not os.access(self.data_dir, os.W_OK):
+            raise files.explain(PermissionError(13, "no permission"), self.data_dir)
+
+    def read(self) -> dict[str, Any]:
+        """What the last supervisor wrote; empty when there was none."""
+        return files.read_json(self.path)
+
+    def write(self, body: dict[str, Any]) -> None:
+        files.write_json(self.path, body)
+
+    def secret(self, name: str) -> str:
+        """A random word of this directory's own, made when first asked for."""
+        path = self.run / "secrets.json"
+        known = files.read_json(path)
+        if name not in known:
+            known[name] = secrets.token_hex(16)
+            files.write_json(path, known)
+        return str(known[name])
+
+    @property
+    def token(self) -> str:
+        """What marks this directory's processes in their environment."""
+        return self.secret("stack")
+
+    def supervisor(self) -> int | None:
+        """The pid of the live supervisor of this directory."""
+        seen = self.read().get("supervisor") or {}
+        return seen["pid"] if processes.same(seen.get("pid"), seen.get("born")) else None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The right to supervise this directory; the kernel gives it back however the holder ends.
+
+        Raises:
+            Unavailable: another supervisor has it.
+        """
+        with (self.run / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                pid = self.supervisor()
+                who = f" (pid {pid})" if pid else ""
+                raise Unavailable(
+                    f"moodtape already runs on {self.data_dir}{who}; stop it with `moodtape down`, "
+                    "or give another --data-dir."
+                ) from None
+            yield
+
+    def free(self) -> bool:
+        """Whether nobody supervises this directory now."""
+        if not self.run.is_dir():
+            return True
+        with (self.run / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+        return True
