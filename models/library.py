@@ -60,6 +60,7 @@ def save_library(folder: Path, library: Library, card: str) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / "model.safetensors.part")
+    (folder / "model.safetensors.part").chmod(0o644)
     (folder / "model.safetensors.part").replace(folder / "model.safetensors")
     config = {"encoder": library.encoder, "rows": len(rows), "symbols": symbols, "sources": sources}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")

@@ -51,6 +51,10 @@ class Shelf:
         """How many rows, from the first on, had ended at a moment (microseconds)."""
         return int(np.searchsorted(self.ends, moment, side="right"))
 
+    def known_at(self, moment: datetime) -> int:
+        """:meth:`known` for an aware time."""
+        return self.known(to_micros(moment))
+
 
 def realised(change: NDArray[np.floating]) -> Floats:
     """Standard deviation of the 1-minute percent changes of trajectories (n, 256) given in percent: float32[n]."""

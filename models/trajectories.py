@@ -42,7 +42,7 @@ Doubles = NDArray[np.float64]
 class Parameters:
     """What training fits.
 
-    ``volatility``: float64[6], weights of :func:`features`; ``shrink``: share of the matches' mean in the band's centre;
+    ``volatility``: float64[10], weights of :func:`features`; ``shrink``: share of the matches' mean in the band's centre;
     ``quantiles``: (knots, levels) of (change - centre) / (volatility · √step) at the ``steps`` knots.
     """
 
@@ -61,17 +61,22 @@ class View:
     mean: Doubles
     baseline: Floats
     features: Doubles
+    seen: float
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlook:
-    """The predictive distribution behind an answer: quantile q of step s is ``centre + scale · table[s, q]``."""
+    """The predictive distribution behind an answer: quantile q of step s is ``centre + scale · table[s, q]``.
+
+    ``volatility`` is the expected one after the post, ``seen`` the one before it (or the usual one), percent per minute.
+    """
 
     matches: Matches
     centre: Doubles
     scale: Doubles
     volatility: float
+    seen: float
 
 
 def volatility_before(mid: NDArray[np.floating[Any]]) -> float | None:
@@ -88,9 +93,14 @@ class RetrievedTrajectories:
     def __init__(self, parameters: Parameters, rows: LibraryRows | None = None) -> None:
         self.parameters = parameters
         self.index = SeriesIndex(rows)
-        knots = np.maximum(parameters.steps, 1).astype(np.float64)
-        at = np.log(np.maximum(np.arange(STEPS), 1))
-        self.table = np.stack([np.interp(at, np.log(knots), column) for column in parameters.quantiles.T], axis=1)
+        self._edges = self.levels_at(np.array([(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]))
+
+    def levels_at(self, levels: Doubles) -> Doubles:
+        """(256, levels): the fitted quantiles of (change - centre) / scale at every step, between knots in log step."""
+        p = self.parameters
+        wanted = np.stack([np.interp(levels, p.levels, row) for row in p.quantiles])
+        at, knots = np.log(np.maximum(np.arange(STEPS), 1)), np.log(np.maximum(p.steps, 1))
+        return np.stack([np.interp(at, knots, column) for column in wanted.T], axis=1)
 
     def add(self, rows: LibraryRows) -> int:
         """Take completed windows into the library; returns how many were new."""
@@ -133,7 +143,7 @@ class RetrievedTrajectories:
             self._view(symbols[i], moments[i], known[i], tuple(found[i]), contexts[i]) if found[i] else None
             for i in range(len(ids))
         ]
-        wordless = ~np.asarray(embeddings).any(axis=1)
+        wordless = np.abs(embeddings).sum(axis=1) == 0
         return [_without_words(view) if view and wordless[i] else view for i, view in enumerate(views)]
 
     def _known(self, symbol: str, moment: datetime) -> int:
@@ -172,18 +182,15 @@ class RetrievedTrajectories:
         own = self.index.shelf(symbol)
         baseline = own.change[:known].astype(np.float32).mean(axis=0) if own and known else np.zeros(STEPS, np.float32)
         stirred = float(np.mean(np.log(after / before)))
-        return View(
-            hits, changes.mean(axis=0), baseline, features(seen or usual, usual, stirred, moment), tuple(warnings)
-        )
+        lately = volatility_before(context.mid[-65:]) if context is not None and seen else None
+        now = features(seen or usual, usual, stirred, np.log(lately / seen) if lately and seen else 0.0, moment)
+        return View(hits, changes.mean(axis=0), baseline, now, seen or usual, tuple(warnings))
 
     def _outlook(self, view: View, symbol: str) -> Outlook:
         p = self.parameters
         volatility = float(np.exp(view.features @ p.volatility))
         centre, scale = p.shrink * view.mean, volatility * ROOT
-        edge = (1 - COVERAGE) / 2
-        low, high = (
-            centre + scale * self.table[:, int(np.argmin(np.abs(p.levels - level)))] for level in (edge, 1 - edge)
-        )
+        low, high = centre + scale * self._edges[:, 0], centre + scale * self._edges[:, 1]
         return Outlook(
             Matches(
                 symbol=symbol,
@@ -199,6 +206,7 @@ class RetrievedTrajectories:
             centre,
             scale,
             volatility,
+            view.seen,
         )
 
 
@@ -206,10 +214,15 @@ def _without_words(view: View) -> View:
     return replace(view, warnings=(*view.warnings, "The post has no words to match: the newest windows stand in."))
 
 
-def features(seen: float, usual: float, stirred: float, moment: datetime) -> Doubles:
-    """float64[6]: 1, log volatility before the post, log usual volatility, what the matches did to it, hour of day."""
+def features(seen: float, usual: float, stirred: float, lately: float, moment: datetime) -> Doubles:
+    """float64[10], what the volatility regression sees.
+
+    1, log volatility before the post, log usual volatility, log of what the matched windows did to theirs, log share of the
+    last hour's volatility, two harmonics of the hour of day, and whether it is a weekend (all UTC).
+    """
     angle = 2 * np.pi * (moment.hour + moment.minute / 60) / 24
-    return np.array([1.0, np.log(seen), np.log(usual), stirred, np.sin(angle), np.cos(angle)])
+    clock = [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle), float(moment.weekday() >= 5)]
+    return np.array([1.0, np.log(seen), np.log(usual), stirred, lately, *clock])
 
 
 def save_parameters(folder: Path, parameters: Parameters, config: dict[str, Any], card: str) -> None:
@@ -217,6 +230,7 @@ def save_parameters(folder: Path, parameters: Parameters, config: dict[str, Any]
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(parameters, name) for name in ("volatility", "steps", "levels", "quantiles")}
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / "model.safetensors.part")
+    (folder / "model.safetensors.part").chmod(0o644)
     (folder / "model.safetensors.part").replace(folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"shrink": parameters.shrink, **config}, indent=1) + "\n")
     (folder / "README.md").write_text(card)

@@ -71,6 +71,18 @@ def read(files: Sequence[Path], columns: Sequence[str]) -> pa.Table:
     return pa.concat_tables([_plain(t) for t in tables], promote_options="permissive")
 
 
+def parquet_files(folder: Path, kind: str) -> list[Path]:
+    """All ``<kind>*.parquet`` below a folder of data sets.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted(folder.rglob(f"{kind}*.parquet"))
+    if not found:
+        raise InputError(f"There is no {kind}*.parquet below {folder}.")
+    return found
+
+
 def _plain(table: pa.Table) -> pa.Table:
     for i, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):
@@ -170,14 +182,18 @@ def load_tapes(files: Sequence[Path]) -> dict[tuple[str, str], Tape]:
     missing = {"t", "open", "close", "volume"} - set(table.column_names)
     if missing or not {"symbol", "asset"} & set(table.column_names):
         raise InputError(f"The candles lack the columns {', '.join(sorted(missing or {'symbol'}))}.")
-    if "exchange" not in table.column_names:
-        table = table.append_column("exchange", pa.array([""] * table.num_rows, pa.string()))
-    name = "symbol" if "symbol" in table.column_names else "asset"
-    keys = table.select(["exchange", name]).group_by(["exchange", name]).aggregate([]).to_pylist()
+    for name in {"exchange", "symbol", "asset"} - set(table.column_names):
+        table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
+    symbols = pc.coalesce(table["symbol"].cast(pa.string()), table["asset"].cast(pa.string()), "")
+    exchanges = pc.coalesce(table["exchange"].cast(pa.string()), "")
+    table = table.select(["t", "open", "close", "volume"])
+    keys = (
+        pa.table({"exchange": exchanges, "symbol": symbols}).group_by(["exchange", "symbol"]).aggregate([]).to_pylist()
+    )
     tapes = {}
     for key in sorted(keys, key=str):
-        part = table.filter(pc.and_(pc.equal(table["exchange"], key["exchange"]), pc.equal(table[name], key[name])))
-        symbol = normalize(key[name])
+        part = table.filter(pc.and_(pc.equal(exchanges, key["exchange"]), pc.equal(symbols, key["symbol"])))
+        symbol = normalize(key["symbol"])
         arrays = {c: part[c].to_numpy() for c in ("t", "open", "close", "volume")}
         tapes[key["exchange"], symbol] = make_tape(
             symbol, arrays["t"], arrays["open"], arrays["close"], arrays["volume"]

@@ -6,7 +6,7 @@ first), and the first choice of every bin comes before the second of any until `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 
 from domain.library import LibraryRows
 from domain.types import Floats
-from models.library import FOLDER, MICROS, Library, encoder_revision, save_library
-from training.pairs import BIN, Pairs, capped, load_pairs, load_tapes, moment, without_repeats
+from models.library import MICROS, Library, encoder_revision, save_library
+from models.manifest import ARTIFACTS
+from training.embed import Embed, shipped_embed
+from training.pairs import BIN, Pairs, capped, load_pairs, load_tapes, moment, parquet_files, without_repeats
+from training.registry import TrainOptions, settings
 from training.volatility import before_posts
-
-Embed = Callable[[Sequence[str]], Floats]
-"""Texts to unit vectors, float32[n, 384]."""
 
 CARD = """# Starter library of trajectories
 
 {rows} rows of {symbols} symbols and {bins} (symbol, 256-minute bin) windows, {first} to {last}: the vector of a post's
-words, the 256 one-minute changes after it, its time, source and symbol, and the volatility before it. No text, no ids, no hashes.
+words, the 256 one-minute changes after it, its time, source and symbol, and the volatility before it. No text, no ids,
+no hashes.
 
 | | rows |
 |---|---|
@@ -36,23 +37,28 @@ words, the 256 one-minute changes after it, its time, source and symbol, and the
 
 Rows per symbol: {per_symbol}.
 
-Times cluster where data were to be had, not where markets were lively: see the dates. A window may answer a query only after it ended.
+Times cluster where data were to be had, not where markets were lively: see the dates.
+A window may answer a query only after it ended.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class LibrarySettings:
-    """``per_bin``: most pairs per symbol and bin; ``rows``: most in all (about 1.3 kB each); ``seed`` draws the lots."""
+    """``per_bin``: most pairs per symbol and bin; ``rows``: most in all (about 1.3 kB each); ``seed`` draws the lots.
+
+    ``artifacts``: folder with the text encoder, where it is not the one that ships.
+    """
 
     per_bin: int = 4
     rows: int = 7600
     seed: int = 0
+    artifacts: str = ""
 
 
-def to_rows(pairs: Pairs, embedding: Floats, volatility: Floats) -> LibraryRows:
-    """Pairs with their vectors as library rows; ids are ``starter:<n>``."""
+def to_rows(pairs: Pairs, embedding: Floats, volatility: Floats, prefix: str = "starter") -> LibraryRows:
+    """Pairs with their vectors as library rows; ids are ``<prefix>:<n>``."""
     return LibraryRows(
-        post_ids=tuple(f"starter:{n}" for n in range(len(pairs))),
+        post_ids=tuple(f"{prefix}:{n}" for n in range(len(pairs))),
         sources=tuple(pairs.source),
         symbols=tuple(pairs.symbol),
         posted_at=pairs.time * MICROS,
@@ -64,13 +70,13 @@ def to_rows(pairs: Pairs, embedding: Floats, volatility: Floats) -> LibraryRows:
 
 
 def build(
-    pairs_files: Sequence[Path], candle_files: Sequence[Path], embed: Embed, settings: LibrarySettings, encoder: str
+    pairs_files: Sequence[Path], candle_files: Sequence[Path], embed: Embed, choice: LibrarySettings, encoder: str
 ) -> tuple[Library, str]:
     """The library and its card, from parquet files."""
     raw = load_pairs(pairs_files)
     unique = without_repeats(raw)
-    bin_capped = capped(unique, settings.per_bin, settings.seed)
-    chosen = capped(unique, settings.per_bin, settings.seed, settings.rows)
+    bin_capped = capped(unique, choice.per_bin, choice.seed)
+    chosen = capped(unique, choice.per_bin, choice.seed, choice.rows)
     volatility, estimated = before_posts(chosen, load_tapes(candle_files))
     usable = np.isfinite(volatility)
     chosen, volatility, estimated = chosen.take(usable), volatility[usable], estimated[usable]
@@ -78,7 +84,7 @@ def build(
     steps = {
         "pairs read": len(raw),
         "after dropping repeated wordings": len(unique),
-        f"at most {settings.per_bin} per symbol and bin": len(bin_capped),
+        f"at most {choice.per_bin} per symbol and bin": len(bin_capped),
         "kept": len(rows),
     }
     return Library(rows, encoder, estimated), _card(rows, estimated, steps)
@@ -100,10 +106,17 @@ def _card(rows: LibraryRows, estimated: NDArray[np.bool_], steps: Mapping[str, i
     )
 
 
-def train(settings: Mapping[str, Any], files: Mapping[str, Sequence[Path]], artifacts: Path, embed: Embed) -> Path:
-    """Build and save; ``files`` has ``pairs`` and ``candles``. Returns the folder written."""
+def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
+    """Build the library from the pairs and candles under ``options.data`` into ``options.out``."""
+    choice = settings(LibrarySettings, config)
+    artifacts = Path(choice.artifacts) if choice.artifacts else ARTIFACTS
     library, card = build(
-        files["pairs"], files["candles"], embed, LibrarySettings(**settings), encoder_revision(artifacts)
+        parquet_files(options.data, "pairs"),
+        parquet_files(options.data, "candles"),
+        shipped_embed(artifacts),
+        choice,
+        encoder_revision(artifacts),
     )
-    save_library(artifacts / FOLDER, library, card)
-    return artifacts / FOLDER
+    save_library(options.out, library, card)
+    size = (options.out / "model.safetensors").stat().st_size
+    return {"rows": len(library.rows), "estimated": int(library.estimated.sum()), "bytes": size}
