@@ -46,7 +46,7 @@ class RescoreRun(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     revision: Mapped[str]
-    filters: Mapped[dict[str, Any]] = mapped_column(comment="since, until, symbol, source, limit, again")
+    filters: Mapped[dict[str, Any]] = mapped_column(comment="since, until, symbol, source, limit")
     total: Mapped[int] = mapped_column(BigInteger, comment="posts that match, when the run began")
     fed: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="posts passed so far")
     enqueued: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="jobs made or revived")

@@ -186,18 +186,20 @@ order by t.turn, j.id limit :limit for update of j skip locked
 """
 
 
-def open_batch(connection: Connection, job_ids: Sequence[int]) -> int:
-    """Note that these jobs are about to be scored; to be committed on a connection of its own before scoring starts."""
-    return int(
-        connection.execute(
-            text("insert into batches (job_ids) values (:ids) returning id"), {"ids": list(job_ids)}
-        ).scalar_one()
-    )
-
-
-def hold_batch(connection: Connection, batch: int) -> None:
-    """Mark the batch as alive for as long as this transaction lives."""
+def hold_batch(connection: Connection) -> int:
+    """A number for the batch about to be scored, held as alive for as long as this transaction lives."""
+    batch = int(connection.execute(text("select nextval('batches_id_seq')")).scalar_one())
     connection.execute(text("select pg_advisory_xact_lock(:space, :batch)"), {"space": SPACE, "batch": batch % 2**31})
+    return batch
+
+
+def note_batch(connection: Connection, batch: int, job_ids: Sequence[int]) -> None:
+    """Write down which jobs are in the air; to be committed on a connection of its own before they are scored."""
+    connection.execute(text("set local synchronous_commit = off"))
+    connection.execute(
+        text("insert into batches (id, job_ids) overriding system value values (:batch, :ids)"),
+        {"batch": batch, "ids": list(job_ids)},
+    )
 
 
 def close_batch(connection: Connection, batch: int) -> None:
@@ -209,21 +211,18 @@ SPACE = 0x6D74
 """First key of the advisory locks of batches."""
 
 
-def bury(connection: Connection, error: str, grace: float = 2.0) -> tuple[int, int]:
-    """Count a death for the jobs of batches whose transaction is gone; returns (jobs counted, jobs failed).
-
-    ``grace``: seconds between the note and its lock within which a batch is believed alive.
-    """
+def bury(connection: Connection, error: str) -> tuple[int, int]:
+    """Count a death for the jobs of batches whose transaction is gone; returns (jobs counted, jobs failed)."""
     dead = connection.execute(
         text(
             """
             delete from batches where id in (
-                select id from batches where started_at < now() - make_interval(secs => :grace)
-                  and pg_try_advisory_xact_lock(:space, cast(id % 2147483648 as int)) for update skip locked)
+                select id from batches
+                where pg_try_advisory_xact_lock(:space, cast(id % 2147483648 as int)) for update skip locked)
             returning job_ids
             """
         ),
-        {"space": SPACE, "grace": grace},
+        {"space": SPACE},
     ).scalars()
     ids = sorted({job for jobs in dead for job in jobs})
     if not ids:

@@ -38,7 +38,7 @@ def upgrade() -> None:
         "rescore_runs",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("revision", sa.Text(), nullable=False),
-        sa.Column("filters", postgresql.JSONB(), nullable=False, comment="since, until, symbol, source, limit, again"),
+        sa.Column("filters", postgresql.JSONB(), nullable=False, comment="since, until, symbol, source, limit"),
         sa.Column("total", sa.BigInteger(), nullable=False, comment="posts that match, when the run began"),
         sa.Column("fed", sa.BigInteger(), server_default="0", nullable=False, comment="posts passed so far"),
         sa.Column("enqueued", sa.BigInteger(), server_default="0", nullable=False, comment="jobs made or revived"),

@@ -115,13 +115,13 @@ def test_a_batch_that_died_is_counted_and_shrinks_until_its_job_fails(engine: En
         with engine.connect() as worker:
             claimed = jobs.claim(worker, R, LIMITS)
             sizes.append(len(claimed))
+            batch = jobs.hold_batch(worker)
             with transaction(engine) as note:
-                batch = jobs.open_batch(note, [c.id for c in claimed])
-            jobs.hold_batch(worker, batch)
+                jobs.note_batch(note, batch, [c.id for c in claimed])
             with transaction(engine) as other:
-                assert jobs.bury(other, "error: died", grace=0) == (0, 0), "a batch that lives is not buried"
+                assert jobs.bury(other, "error: died") == (0, 0), "a batch that lives is not buried"
         with transaction(engine) as other:
-            counted, _ = jobs.bury(other, "error: died", grace=0)
+            counted, _ = jobs.bury(other, "error: died")
             assert counted == len(claimed)
     assert sizes == [20, 8, 1, 1, 1]
     with transaction(engine) as connection:

@@ -82,17 +82,19 @@ class ScoringClient:
         """Put stored posts on the queue in the caller's transaction; :meth:`ring` after it. Returns how many now wait."""
         return jobs.enqueue(connection, post_ids, self.revision, priority, requester)
 
-    def ring(self, priority: Priority) -> None:
-        """Wake a worker. With Redis away nothing is lost: the workers look for themselves every few seconds."""
+    def ring(self, priority: Priority) -> bool:
+        """Wake a worker; whether that worked. With Redis away nothing is lost: workers look for themselves."""
         now = self._clock.monotonic()
         if now < self._quiet_until:
-            return
+            return False
         try:
             with self._lock:
                 self._bell.send_task(SCORE, queue=self._settings.queue, retry=False, ignore_result=True)
         except (KombuError, OperationalError, RedisError, OSError) as error:
             self._quiet_until = now + QUIET
             log.warning("the bell cannot be rung", priority=priority.name, error=type(error).__name__)
+            return False
+        return True
 
     def submit(self, post_ids: Sequence[str], *, priority: Priority, requester: str | None = None) -> int:
         """Enqueue, commit, ring; returns how many now wait because of it.

@@ -1,0 +1,224 @@
+"""Rescore runs: which stored posts a revision shall score (again), fed to the queue piece by piece."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import Row
+
+from db.queries.jobs import enqueue
+from domain.answer import stamp
+
+RESCORE = 2
+PIECE = 1_000
+PIECES = 50
+"""Posts passed at a time, and how often at most in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which posts: ``since`` ≤ posted_at < ``until``, oldest first, at most ``limit``."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    symbol: str | None = None
+    source: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a run stands, in posts: ``fed`` of ``total`` have been passed, ``waiting`` of those are on the queue."""
+
+    id: int
+    revision: str
+    state: str
+    filters: dict[str, Any]
+    total: int
+    fed: int
+    enqueued: int
+    waiting: int
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float
+
+    @property
+    def done(self) -> int:
+        """Posts that need nothing more."""
+        return self.fed - self.waiting
+
+
+_MATCHING = """
+    from posts p
+    where (cast(:since as timestamptz) is null or p.posted_at >= cast(:since as timestamptz))
+      and (cast(:until as timestamptz) is null or p.posted_at < cast(:until as timestamptz))
+      and (cast(:symbol as text) is null or cast(:symbol as text) = any(p.symbols))
+      and (cast(:source as text) is null or p.source = cast(:source as text))
+"""
+
+
+def count(connection: Connection, filters: Filters) -> int:
+    """How many stored posts a run would pass."""
+    found = int(connection.execute(text("select count(*) " + _MATCHING), _values(_json(filters))).scalar_one())
+    return found if filters.limit is None else min(found, filters.limit)
+
+
+def begin(connection: Connection, revision: str, filters: Filters, started_by: str) -> int:
+    """Start a run; returns its number. The workers of that revision feed and score it."""
+    return int(
+        connection.execute(
+            text(
+                "insert into rescore_runs (revision, filters, total, started_by) "
+                "values (:revision, cast(:filters as jsonb), :total, :by) returning id"
+            ),
+            {
+                "revision": revision,
+                "filters": json.dumps(_json(filters)),
+                "total": count(connection, filters),
+                "by": started_by,
+            },
+        ).scalar_one()
+    )
+
+
+def feed(connection: Connection, revision: str, window: int) -> int:
+    """Put the next posts of this revision's running run on the queue, up to ``window`` waiting; returns how many.
+
+    The cursor moves in the transaction of the jobs, so a crash neither skips nor repeats a post. One feeder at a time:
+    the run's row is locked, and another feeder passes it over.
+    """
+    run = connection.execute(text(_LOCK_RUNNING), {"revision": revision}).first()
+    if run is None:
+        return 0
+    waiting, made, fed, cursor = _waiting(connection, run.id), 0, run.fed, (run.cursor_at, run.cursor_id)
+    if waiting > window // 2:
+        return 0
+    limit = run.filters.get("limit")
+    exhausted = False
+    for _ in range(PIECES):
+        piece = PIECE if limit is None else min(PIECE, limit - fed)
+        posts = _next(connection, run.filters, cursor, piece)
+        made += enqueue(connection, [post.id for post in posts], run.revision, RESCORE, run_id=run.id)
+        fed += len(posts)
+        cursor = (posts[-1].posted_at, posts[-1].id) if posts else cursor
+        exhausted = len(posts) < PIECE
+        if exhausted or waiting + made + PIECE > window:
+            break
+    connection.execute(
+        text(
+            "update rescore_runs set fed = :fed, enqueued = enqueued + :made, cursor_at = :at, cursor_id = :post, "
+            "state = case when :over then 'done' else state end, finished_at = case when :over then now() end "
+            "where id = :id"
+        ),
+        {
+            "fed": fed,
+            "made": made,
+            "at": cursor[0],
+            "post": cursor[1],
+            "over": exhausted and waiting + made == 0,
+            "id": run.id,
+        },
+    )
+    return made
+
+
+_LOCK_RUNNING = """
+select id, revision, filters, fed, cursor_at, cursor_id from rescore_runs
+where state = 'running' and revision = :revision order by id limit 1 for update skip locked
+"""
+
+
+def progress(connection: Connection, run_id: int | None = None) -> Progress | None:
+    """How a run stands, the latest when none is named; None when there is none."""
+    row = connection.execute(
+        text(
+            "select *, extract(epoch from coalesce(finished_at, now()) - started_at)::float8 as seconds "
+            "from rescore_runs where cast(:id as bigint) is null or id = :id order by id desc limit 1"
+        ),
+        {"id": run_id},
+    ).first()
+    if row is None:
+        return None
+    return Progress(
+        id=row.id,
+        revision=row.revision,
+        state=row.state,
+        filters=row.filters,
+        total=row.total,
+        fed=row.fed,
+        enqueued=row.enqueued,
+        waiting=_waiting(connection, row.id),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        seconds=row.seconds,
+    )
+
+
+def pause(connection: Connection, run_id: int) -> bool:
+    """Stop a running run and take what waits of it off the queue; whether there was one to stop."""
+    return _turn(connection, run_id, "running", "paused", "waiting", "cancelled")
+
+
+def resume(connection: Connection, run_id: int) -> bool:
+    """Let a paused run go on; whether there was one."""
+    return _turn(connection, run_id, "paused", "running", "cancelled", "waiting")
+
+
+def cancel_run(connection: Connection, run_id: int) -> bool:
+    """End a run for good; verdicts it has made stay. Whether there was one to end."""
+    running = _turn(connection, run_id, "running", "cancelled", "waiting", "cancelled")
+    return running or _turn(connection, run_id, "paused", "cancelled", "waiting", "cancelled")
+
+
+def _turn(connection: Connection, run_id: int, before: str, after: str, jobs_before: str, jobs_after: str) -> bool:
+    turned = connection.execute(
+        text(
+            "update rescore_runs set state = :after, "
+            "finished_at = case when :after = 'cancelled' then now() end where id = :id and state = :before"
+        ),
+        {"id": run_id, "before": before, "after": after},
+    )
+    if not turned.rowcount:
+        return False
+    connection.execute(
+        text(
+            "update jobs set state = :after, rung_at = now() where id in (select id from jobs "
+            "where state = :before and priority = 2 and run_id = :id for update skip locked)"
+        ),
+        {"id": run_id, "before": jobs_before, "after": jobs_after},
+    )
+    return True
+
+
+def _next(
+    connection: Connection, filters: dict[str, Any], cursor: tuple[datetime | None, str | None], piece: int
+) -> list[Row[Any]]:
+    return list(
+        connection.execute(
+            text(
+                f"select p.id, p.posted_at {_MATCHING} and (cast(:at as timestamptz) is null or (p.posted_at, p.id) > "
+                "(cast(:at as timestamptz), cast(:after as text))) order by p.posted_at, p.id limit :piece"
+            ),
+            {**_values(filters), "at": cursor[0], "after": cursor[1], "piece": piece},
+        )
+    )
+
+
+def _waiting(connection: Connection, run_id: int) -> int:
+    return int(
+        connection.execute(
+            text("select count(*) from jobs where state = 'waiting' and priority = 2 and run_id = :id"), {"id": run_id}
+        ).scalar_one()
+    )
+
+
+def _json(filters: Filters) -> dict[str, Any]:
+    return {k: stamp(v) if isinstance(v, datetime) else v for k, v in asdict(filters).items()}
+
+
+def _values(filters: dict[str, Any]) -> dict[str, Any]:
+    return {name: filters.get(name) for name in ("since", "until", "symbol", "source")}

@@ -1,0 +1,214 @@
+"""From posts to verdicts: one forward pass per post and modality feeds every head. Parts are chosen in :meth:`Scorer.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import structlog
+
+from domain.clock import Clock, SystemClock
+from domain.errors import EmptyPost, InputError, MoodtapeError
+from domain.library import LibraryRows
+from domain.types import EMOTIONS, Emotions, Floats, HypeForecast, MarketContext, Matches, Post, Verdict
+from models.manifest import ARTIFACTS, verify
+from models.parts import Fusion, HypeModel, ImageReader, ImageReading, TextReader, TextReading, TrajectoryModel
+
+log = structlog.get_logger()
+
+EMBEDDING = 384
+WHY_SECONDS = 0.5
+"""Time a batch may spend on saying why; what does not fit goes without."""
+
+NO_EXPLANATION = "No explanation in words: it is not part of this generation of models."
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringInput:
+    """A post with what is needed to score it. ``named``: whether the post names ``symbol``; ``why``: say what spoke for it.
+
+    A post with ``post.image`` set and ``image`` None has lost its picture and fails when it has no words either.
+    """
+
+    post: Post
+    image: bytes | None
+    context: MarketContext | None
+    symbol: str
+    named: bool = True
+    why: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The models of one scorer, each behind its protocol."""
+
+    text: TextReader
+    image: ImageReader
+    fusion: Fusion
+    hype: HypeModel
+    trajectories: TrajectoryModel
+
+
+@dataclass(frozen=True, slots=True)
+class _Mood:
+    """A post after its forward passes."""
+
+    item: ScoringInput
+    text: TextReading | None
+    image: ImageReading | None
+    emotions: Emotions
+
+
+class Scorer:
+    """Scores batches; a post that cannot be scored becomes an error in its place and leaves its neighbours alone."""
+
+    def __init__(
+        self, parts: Parts, revision: str, trained_until: datetime, clock: Clock | None = None, device: str = "cpu"
+    ) -> None:
+        self.parts = parts
+        self.revision = revision
+        self.trained_until = trained_until
+        self.device = device
+        self._clock = clock or SystemClock()
+
+    @classmethod
+    def load(cls, artifacts: Path = ARTIFACTS, library_rows: LibraryRows | None = None, device: str = "cpu") -> Scorer:
+        """Check the weights and put the parts together: the one place where they are chosen.
+
+        Raises:
+            WeightsError: a file is missing, altered or does not fit; the message names it.
+        """
+        from models.emotion import EmotionFusion, EmotionTextReader
+        from models.encoders.image import ImageMoodReader
+        from models.hype import load_hype
+        from models.library import load_library
+        from models.trajectories import load_trajectories
+
+        manifest = verify(artifacts)
+        parts = Parts(
+            text=EmotionTextReader.from_pretrained(artifacts / "emotion-text"),
+            image=ImageMoodReader.load(artifacts, device=device),
+            fusion=EmotionFusion.from_pretrained(artifacts / "emotion-fusion"),
+            hype=load_hype(artifacts),
+            trajectories=load_trajectories(library_rows or load_library(artifacts).rows, artifacts),
+        )
+        return cls(parts, manifest.revision, manifest.trained_until, device=device)
+
+    def score(self, inputs: Sequence[ScoringInput]) -> list[Verdict | MoodtapeError]:
+        """One verdict or error per input, in order."""
+        moods = self._moods(inputs)
+        sound = [i for i, mood in enumerate(moods) if isinstance(mood, _Mood)]
+        answers = _each(self._answers, [mood for mood in moods if isinstance(mood, _Mood)])
+        out: list[Verdict | MoodtapeError] = [m if isinstance(m, MoodtapeError) else _UNREACHED for m in moods]
+        for i, answer in zip(sound, answers, strict=True):
+            out[i] = answer
+        return out
+
+    def _moods(self, inputs: Sequence[ScoringInput]) -> list[_Mood | MoodtapeError]:
+        worded = [i for i, item in enumerate(inputs) if item.post.text]
+        pictured = [i for i, item in enumerate(inputs) if item.image is not None]
+        texts = dict(zip(worded, _each(self.parts.text.read, [inputs[i].post.text for i in worded]), strict=True))
+        pictures: dict[int, ImageReading | MoodtapeError] = dict(
+            zip(pictured, _each(self.parts.image.read, [inputs[i].image or b"" for i in pictured]), strict=True)
+        )
+        return [self._mood(item, texts.get(i), pictures.get(i)) for i, item in enumerate(inputs)]
+
+    def _mood(
+        self, item: ScoringInput, text: TextReading | MoodtapeError | None, image: ImageReading | MoodtapeError | None
+    ) -> _Mood | MoodtapeError:
+        for reading in (text, image):
+            if isinstance(reading, MoodtapeError):
+                return reading
+        if text is None and image is None:
+            return EmptyPost("This post has neither words nor a picture that could be read; send text or a picture.")
+        assert not isinstance(text, MoodtapeError)
+        assert not isinstance(image, MoodtapeError)
+        return _Mood(item, text, image, self.parts.fusion.join(text, image))
+
+    def _answers(self, moods: Sequence[_Mood]) -> list[Verdict]:
+        embeddings = np.stack([_embedding(mood.text) for mood in moods])
+        joint = np.array([[m.emotions.probabilities[name] for name in EMOTIONS] for m in moods], dtype=np.float32)
+        contexts = [mood.item.context for mood in moods]
+        hypes = self.parts.hype.forecast(contexts, embeddings, joint)
+        matches = self.parts.trajectories.match(
+            [mood.item.post for mood in moods], [mood.item.symbol for mood in moods], embeddings, contexts
+        )
+        end = self._clock.monotonic() + WHY_SECONDS
+        return [self._verdict(mood, hype, match, end) for mood, hype, match in zip(moods, hypes, matches, strict=True)]
+
+    def _verdict(self, mood: _Mood, hype: HypeForecast, matches: Matches | None, end: float) -> Verdict:
+        emotions = mood.emotions
+        if mood.item.why and emotions.label is not None and self._clock.monotonic() < end:
+            emotions = replace(emotions, why={**emotions.why, **self._why(mood, emotions.label)})
+        return Verdict(
+            post_id=mood.item.post.id,
+            revision=self.revision,
+            trained_until=self.trained_until,
+            emotions=emotions,
+            hype=hype,
+            trajectories=matches,
+            explanation=None,
+            warnings=_warnings(mood, matches),
+        )
+
+    def _why(self, mood: _Mood, label: str) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        try:
+            if mood.text is not None and mood.text.abstained is None:
+                said["words"] = self.parts.text.why(mood.item.post.text, label)
+            if mood.image is not None and mood.image.abstained is None and mood.item.image is not None:
+                said["regions"] = self.parts.image.why(mood.item.image, label)
+        except Exception:
+            log.exception("saying why failed; the answer goes without", post_id=mood.item.post.id)
+        return said
+
+
+_UNREACHED = MoodtapeError("This post was not scored.")
+
+
+def _embedding(text: TextReading | None) -> Floats:
+    return np.zeros(EMBEDDING, dtype=np.float32) if text is None else text.embedding
+
+
+def _warnings(mood: _Mood, matches: Matches | None) -> tuple[str, ...]:
+    item = mood.item
+    said: list[str] = []
+    if not item.named:
+        said.append(f"No coin is named in the post; {item.symbol} is assumed.")
+    if item.context is None:
+        said.append(f"There are no candles of {item.symbol} in the 256 minutes before the post.")
+    if item.post.image is not None and item.image is None:
+        said.append("The picture of this post is no longer stored; only its words were read.")
+    if matches is None:
+        said.append("No past window had ended before this post; there are no trajectories to match.")
+    for part in (mood.text, mood.image, matches):
+        said += part.warnings if part is not None else ()
+    return (*dict.fromkeys(said), NO_EXPLANATION)
+
+
+def _each(
+    work: Callable[[Sequence[In]], Sequence[Out | MoodtapeError]], items: Sequence[In]
+) -> list[Out | MoodtapeError]:
+    """``work`` over all items at once; where that breaks, in halves, until what breaks stands alone as an error."""
+    if not items:
+        return []
+    try:
+        return list(work(items))
+    except MoodtapeError as error:
+        if len(items) == 1:
+            return [error]
+    except MemoryError:
+        raise
+    except Exception:
+        if len(items) == 1:
+            log.exception("a post could not be scored")
+            return [InputError("This post could not be scored; it is kept, and the reason stands in the worker's log.")]
+    middle = len(items) // 2
+    return _each(work, items[:middle]) + _each(work, items[middle:])

@@ -1,0 +1,126 @@
+"""The scorer puts parts together: one pass per modality, errors in their place, warnings in words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from domain.clock import ManualClock
+from domain.errors import EmptyPost, InputError, MoodtapeError, UnreadableImage
+from domain.types import WINDOWS, ImageRef, MarketContext, Post, Verdict
+from models.scorer import NO_EXPLANATION, WHY_SECONDS, Parts, Scorer, ScoringInput
+from tests.fakes.scoring import TRAINED, FakeFusion, FakeHype, FakeImage, FakeText, FakeTrajectories
+
+NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
+REF = ImageRef("00", "image/png", 8, 8)
+BTC = "BTC/USDT"
+
+
+@pytest.fixture
+def scorer() -> Scorer:
+    """A scorer of fakes, with a clock that stands still."""
+    parts = Parts(FakeText(), FakeImage(), FakeFusion(), FakeHype(), FakeTrajectories())
+    return Scorer(parts, "r", TRAINED, ManualClock(NOON))
+
+
+def item(text: str, image: bytes | None = None, context: MarketContext | None = None, **more: Any) -> ScoringInput:
+    post = Post(f"t:{text}", "t", text, "en", NOON, image=REF if image else None)
+    return ScoringInput(post, image, context, BTC, **more)
+
+
+def known() -> MarketContext:
+    return MarketContext(BTC, NOON, np.ones(256), np.ones(WINDOWS), np.ones(WINDOWS))
+
+
+def verdict(result: Verdict | MoodtapeError) -> Verdict:
+    assert isinstance(result, Verdict), result
+    return result
+
+
+def test_a_batch_is_one_pass_and_keeps_its_order(scorer: Scorer) -> None:
+    """All texts go through the encoder together; answers come in the order of the posts."""
+    results = scorer.score([item("b"), item("a"), item("", b"png")])
+    assert [verdict(r).post_id for r in results] == ["t:b", "t:a", "t:"]
+    assert scorer.parts.text.batches == [["b", "a"]]  # type: ignore[attr-defined]
+
+
+def test_a_text_that_breaks_the_model_fails_alone(scorer: Scorer) -> None:
+    """The batch is halved until the culprit stands alone; its neighbours are answered."""
+    results = scorer.score([item(f"post {n}" if n != 5 else "BREAK it") for n in range(9)])
+    assert [n for n, r in enumerate(results) if isinstance(r, InputError)] == [5]
+    assert sum(isinstance(r, Verdict) for r in results) == 8
+
+
+def test_a_picture_that_breaks_fails_alone(scorer: Scorer) -> None:
+    """The image reader's error stands in the place of its post."""
+    results = scorer.score([item("a", b"png"), item("b", b"broken"), item("c")])
+    assert [type(r) for r in results] == [Verdict, UnreadableImage, Verdict]
+
+
+def test_a_post_of_nothing_is_an_error(scorer: Scorer) -> None:
+    """Neither words nor a picture: said so, instead of a made-up mood."""
+    assert isinstance(scorer.score([item("")])[0], EmptyPost)
+
+
+def test_a_picture_without_words_searches_with_a_zero_vector(scorer: Scorer) -> None:
+    """Trajectories are told that there are no words by an embedding of zeros."""
+    seen: list[np.ndarray[Any, Any]] = []
+
+    class Remembering(FakeTrajectories):
+        def match(self, posts: Any, symbols: Any, embeddings: Any, contexts: Any) -> Any:
+            seen.append(embeddings)
+            return super().match(posts, symbols, embeddings, contexts)
+
+    parts = Parts(FakeText(), FakeImage(), FakeFusion(), FakeHype(), Remembering())
+    Scorer(parts, "r", TRAINED).score([item("", b"png"), item("words")])
+    assert [bool(row.any()) for row in seen[0]] == [False, True]
+
+
+def test_people_are_told_why_and_machines_are_not(scorer: Scorer) -> None:
+    """Words and regions stand under ``why`` where it is asked for."""
+    asked, silent = scorer.score([item("up we go", b"png", why=True), item("up we go", b"png")])
+    assert verdict(asked).emotions.why == {
+        "words": [{"word": "up", "weight": 1.0}],
+        "regions": [{"box": [0, 0, 1, 1], "weight": 1.0}],
+    }
+    assert verdict(silent).emotions.why == {}
+
+
+def test_saying_why_stops_when_its_time_is_over() -> None:
+    """A batch spends at most about WHY_SECONDS on reasons; later posts are answered without."""
+    clock = ManualClock(NOON)
+
+    class Slow(FakeText):
+        def why(self, text: str, label: str) -> Any:
+            clock.advance(WHY_SECONDS * 0.6)
+            return super().why(text, label)
+
+    scorer = Scorer(Parts(Slow(), FakeImage(), FakeFusion(), FakeHype(), FakeTrajectories()), "r", TRAINED, clock)
+    results = scorer.score([item(f"w {n}", why=True) for n in range(4)])
+    assert [bool(verdict(r).emotions.why) for r in results] == [True, True, False, False]
+
+
+def test_a_failing_reason_does_not_cost_the_answer() -> None:
+    """Why is a courtesy: when it breaks the verdict still stands."""
+
+    class Mute(FakeText):
+        def why(self, text: str, label: str) -> Any:
+            raise RuntimeError("no gradient")
+
+    scorer = Scorer(Parts(Mute(), FakeImage(), FakeFusion(), FakeHype(), FakeTrajectories()), "r", TRAINED)
+    assert verdict(scorer.score([item("up", why=True)])[0]).emotions.label == "joy"
+
+
+def test_warnings_say_what_was_assumed_or_missing(scorer: Scorer) -> None:
+    """An assumed coin, missing candles and a missing picture are told; a full post is only told of the explanation."""
+    bare = verdict(scorer.score([item("no coin", named=False)])[0])
+    assert bare.warnings[0] == "No coin is named in the post; BTC/USDT is assumed."
+    assert bare.warnings[1].startswith("There are no candles of BTC/USDT")
+    lost = ScoringInput(Post("t:1", "t", "words", "en", NOON, image=REF), None, known(), BTC)
+    assert "no longer stored" in verdict(scorer.score([lost])[0]).warnings[0]
+    full = verdict(scorer.score([item("btc", context=known())])[0])
+    assert (full.explanation, full.warnings) == (None, (NO_EXPLANATION,))
+    assert full.hype.probability == 0.2

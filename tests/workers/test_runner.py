@@ -1,0 +1,166 @@
+"""One batch after another, on a real PostgreSQL with a scorer that answers by rule."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from db.engine import transaction
+from db.queries import jobs
+from db.queries.verdicts import answer
+from domain.errors import Unavailable
+from tests.fakes.scoring import FakeScorer
+from workers.client.queue import Priority, ScoringClient
+from workers.metrics import Metrics
+from workers.pace import Pace
+from workers.runner import Done, Runner
+from workers.settings import WorkerSettings
+
+
+def value(engine: Engine, query: str) -> Any:
+    with transaction(engine) as connection:
+        return connection.execute(text(query)).scalar()
+
+
+def test_a_post_becomes_a_verdict(runner: Runner, queue: Any, engine: Engine, settings: WorkerSettings) -> None:
+    """What was put on the queue is answered in the one shape, and the client's wait gets it."""
+    [post] = queue("to the moon", priority=Priority.PEOPLE)
+    assert runner.run_once() == Done(1)
+    client = ScoringClient(engine, settings)
+    found = client.wait(post, deadline=5)
+    client.close()
+    assert (found["post_id"], found["revision"], found["emotions"]["label"]) == (post, "fake", "joy")
+
+
+def test_doorbells_that_come_together_make_one_batch(
+    runner: Runner, queue: Any, scorer: FakeScorer, metrics: Metrics
+) -> None:
+    """The first ring gathers everything; the others find nothing and return at once."""
+    posts = queue(*(f"post {n}" for n in range(5)))
+    assert [runner.run_once().posts for _ in range(3)] == [5, 0, 0]
+    assert scorer.batches == [posts]
+    assert metrics.registry.get_sample_value("moodtape_empty_rings_total") == 2
+
+
+def test_a_batch_is_bounded_and_the_rest_is_rung_for(
+    engine: Engine, scorer: FakeScorer, metrics: Metrics, queue: Any
+) -> None:
+    """More than a batch waits: one is scored, and the bell rings for the others."""
+    rung: list[Priority] = []
+    settings = WorkerSettings(batch_posts=4)
+    runner = Runner(engine, scorer, settings, metrics, ring=rung.append)
+    queue(*(f"post {n}" for n in range(10)))
+    assert runner.run_once() == Done(4, more=True)
+    assert rung == [Priority.LIVE]
+    assert runner.drain() == 6
+    assert [len(batch) for batch in scorer.batches] == [4, 4, 2]
+
+
+def test_a_person_overtakes_a_rescore(engine: Engine, scorer: FakeScorer, metrics: Metrics, queue: Any) -> None:
+    """Between two batches of rescoring a person who came meanwhile is served."""
+    runner = Runner(engine, scorer, WorkerSettings(batch_posts=2), metrics)
+    queue(*(f"old {n}" for n in range(4)), priority=Priority.RESCORE)
+    runner.run_once()
+    [person] = queue("me first", priority=Priority.PEOPLE)
+    runner.drain()
+    assert scorer.batches[1] == [person]
+
+
+def test_a_post_that_breaks_fails_alone(runner: Runner, queue: Any, engine: Engine) -> None:
+    """Its neighbours are answered; it keeps its own error."""
+    good, bad, last = queue("fine", "FAIL", "fine too")
+    assert runner.run_once() == Done(3, failed=1)
+    with transaction(engine) as connection:
+        assert [answer(connection, post) is not None for post in (good, bad, last)] == [True, False, True]
+        state = jobs.job_state(connection, bad, "fake")
+    assert state == jobs.JobState("failed", "unreadable_image: This post is not readable.")
+
+
+def test_scoring_again_leaves_one_verdict(runner: Runner, queue: Any, engine: Engine) -> None:
+    """A job that is run twice, for whatever reason, writes the same row."""
+    queue("again")
+    runner.run_once()
+    with transaction(engine) as connection:
+        connection.execute(text("update jobs set state = 'waiting'"))
+    assert runner.run_once() == Done(1)
+    assert value(engine, "select count(*) from verdicts") == 1
+
+
+def test_a_database_error_while_scoring_loses_nothing_and_is_no_death(
+    engine: Engine, scorer: FakeScorer, settings: WorkerSettings, metrics: Metrics, queue: Any
+) -> None:
+    """The server ends our connection in mid-batch: the jobs wait again, uncounted, and the next run answers them."""
+
+    class Cut(FakeScorer):
+        def score(self, inputs: Any) -> Any:
+            with transaction(engine) as other:
+                other.execute(
+                    text(
+                        "select pg_terminate_backend(pid) from pg_stat_activity "
+                        "where state = 'idle in transaction' and datname = current_database()"
+                    )
+                )
+            return super().score(inputs)
+
+    queue("a", "b")
+    runner = Runner(engine, Cut("fake"), settings, metrics)
+    with pytest.raises(Unavailable):
+        runner.run_once()
+    runner._scorer = scorer
+    assert runner.run_once() == Done(2)
+    with transaction(engine) as connection:
+        assert jobs.bury(connection, "error: died") == (0, 0)
+    assert value(engine, "select max(attempts) from jobs") == 0
+
+
+def test_a_forgotten_author_stays_forgotten(
+    engine: Engine, settings: WorkerSettings, metrics: Metrics, queue: Any
+) -> None:
+    """Posts deleted while they are scored take their verdicts along; the neighbour is answered."""
+
+    class Slow(FakeScorer):
+        def score(self, inputs: Any) -> Any:
+            deletion.start()
+            return super().score(inputs)
+
+    def delete() -> None:
+        with transaction(engine) as connection:
+            connection.execute(text("delete from posts where id = :id"), {"id": gone})
+
+    gone, kept = queue("forget me", "keep me")
+    deletion = threading.Thread(target=delete)
+    runner = Runner(engine, Slow("fake"), settings, metrics)
+    assert runner.run_once() == Done(2)
+    deletion.join(timeout=10)
+    assert value(engine, "select string_agg(post_id, ',') from verdicts") == kept
+    assert value(engine, f"select count(*) from jobs where post_id = '{gone}'") == 0
+
+
+def test_predictions_are_written_only_while_the_outcome_is_open(runner: Runner, queue: Any, engine: Engine) -> None:
+    """A live post of now is a prediction; an old one and a rescored one are not."""
+    now = datetime.now(UTC)
+    [live] = queue("now", posted_at=now)
+    queue("long ago", posted_at=now - timedelta(days=1))
+    queue("rescored", posted_at=now, priority=Priority.RESCORE)
+    runner.drain()
+    with transaction(engine) as connection:
+        rows = connection.execute(text("select post_id, due_at, end_low, end_high from predictions")).all()
+    assert [(row.post_id, row.end_low, row.end_high) for row in rows] == [(live, -1.0, 1.0)]
+    assert timedelta(minutes=256) <= rows[0].due_at - now <= timedelta(minutes=258)
+
+
+def test_the_pace_follows_what_batches_take() -> None:
+    """Batches grow to the wished duration and shrink where posts are slow; each priority has its own."""
+    pace = Pace(seconds=0.4, most=256)
+    assert pace.limits() == (10, 10, 10)
+    for _ in range(30):
+        pace.note(2, 64, 0.064)
+        pace.note(0, 8, 0.8)
+    people, live, rescore = pace.limits()
+    assert rescore == 256
+    assert live == 10
+    assert 3 <= people <= 5

@@ -1,0 +1,52 @@
+"""The real scorer of a process: device and threads chosen, library from PostgreSQL, models warmed up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+import torch
+from sqlalchemy import Engine
+
+from domain.symbols import DEFAULT_SYMBOL
+from domain.types import Post
+from models.manifest import ARTIFACTS, verify
+from models.scorer import Scorer, ScoringInput
+from workers.library import LibraryFeed
+from workers.service import Loaded, wait_for_database
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+WARM_UP = ("to the moon", "Bitcoin fell hard today and I am afraid it is not over yet.", "$DOGE " + "up " * 60)
+
+
+def load(engine: Engine, settings: WorkerSettings) -> Loaded:
+    """Check the weights, choose device and threads, load the models and the library, score a few posts to warm up.
+
+    Raises:
+        WeightsError: a weights file is missing or altered; the message names it.
+        ConfigError: PostgreSQL refuses the log-in, or the database has no tables.
+    """
+    started = time.monotonic()
+    artifacts = settings.artifacts or ARTIFACTS
+    manifest = verify(artifacts)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    library = LibraryFeed(engine, artifacts)
+    wait_for_database(engine, library.seed)
+    scorer = Scorer.load(artifacts, library.rows(), device=device)
+    warm_up(scorer)
+    log.info("models loaded", seconds=round(time.monotonic() - started, 2), threads=torch.get_num_threads())
+    refresh: Callable[[], object] = lambda: library.refresh(scorer.parts.trajectories)  # noqa: E731
+    return Loaded(scorer, manifest, device, refresh)
+
+
+def warm_up(scorer: Scorer) -> None:
+    """Score a few posts, so that the first person does not pay for lazy initialisation."""
+    now = datetime.now(UTC)
+    posts = [Post(f"warm-up:{n}", "warm-up", text, "en", now, (DEFAULT_SYMBOL,)) for n, text in enumerate(WARM_UP)]
+    scorer.score([ScoringInput(post, None, None, DEFAULT_SYMBOL, why=True) for post in posts])

@@ -1,0 +1,201 @@
+"""One batch: claim, load, score, write. The claim's transaction lives until the verdicts are in it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+
+from db.engine import transaction
+from db.queries import jobs
+from db.queries.predictions import Said, insert_predictions
+from db.queries.verdicts import upsert_verdicts
+from domain.clock import Clock, SystemClock
+from domain.errors import ConfigError, MoodtapeError, Unavailable
+from domain.types import Verdict
+from domain.windows import complete_at
+from models.scorer import ScoringInput
+from workers.client.queue import Priority, error_text
+from workers.loading import load_inputs
+from workers.metrics import NAMES, Metrics
+from workers.pace import Pace
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+
+class BatchScorer(Protocol):
+    """What a runner needs of :class:`models.scorer.Scorer`."""
+
+    revision: str
+
+    def score(self, inputs: Sequence[ScoringInput]) -> list[Verdict | MoodtapeError]:
+        """One verdict or error per input, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one batch came to. ``more``: something else waits."""
+
+    posts: int
+    failed: int = 0
+    more: bool = False
+
+
+class Runner:
+    """Runs batches, one at a time; any thread may ask for the next one."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        scorer: BatchScorer,
+        settings: WorkerSettings,
+        metrics: Metrics,
+        ring: Callable[[Priority], object] = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._engine = engine
+        self._scorer = scorer
+        self._settings = settings
+        self._metrics = metrics
+        self._ring = ring
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._lost: set[int] = set()
+        self.pace = Pace(settings.batch_seconds, settings.batch_posts)
+        self.busy = False
+        self.moved_at = self._clock.monotonic()
+
+    @property
+    def revision(self) -> str:
+        """The revision that this process scores with."""
+        return self._scorer.revision
+
+    def drain(self) -> int:
+        """Run batches until nothing waits; returns the posts scored."""
+        posts = 0
+        while True:
+            done = self.run_once()
+            posts += done.posts
+            if not done.more:
+                return posts
+
+    def run_once(self) -> Done:
+        """Score the next batch, if anything waits.
+
+        Raises:
+            Unavailable: PostgreSQL went away; the jobs are free again and nothing was written.
+        """
+        with self._lock:
+            self.busy = True
+            try:
+                return self._run()
+            finally:
+                self.busy = False
+                self.moved_at = self._clock.monotonic()
+
+    def _run(self) -> Done:
+        batch: int | None = None
+        try:
+            with transaction(self._engine) as connection:
+                claims = self._claim(connection)
+                if not claims:
+                    self._metrics.empty_rings.inc()
+                    return Done(0)
+                more = jobs.more_waits(connection, self.revision, [claim.id for claim in claims])
+                if more:
+                    self._ring(Priority(claims[0].priority))
+                batch = jobs.hold_batch(connection)
+                with transaction(self._engine) as note:
+                    jobs.note_batch(note, batch, [claim.id for claim in claims])
+                started = self._clock.monotonic()
+                failed = self._score(connection, claims)
+                jobs.close_batch(connection, batch)
+        except (Unavailable, ConfigError):
+            if batch is not None:
+                self._lost.add(batch)
+            raise
+        self.pace.note(claims[0].priority, len(claims), self._clock.monotonic() - started)
+        self._metrics.rate.set(self.pace.rate)
+        return Done(len(claims), failed, more)
+
+    def _claim(self, connection: Connection) -> list[jobs.Claim]:
+        with self._timed("claim"):
+            self._guard(connection)
+            self._forget_lost(connection)
+            return jobs.claim(connection, self.revision, self.pace.limits())
+
+    def _guard(self, connection: Connection) -> None:
+        """Let PostgreSQL end the transaction of a worker whose machine has vanished."""
+        milliseconds = int(self._settings.batch_deadline * 1000)
+        connection.execute(text(f"set local idle_in_transaction_session_timeout = {milliseconds}"))
+
+    def _forget_lost(self, connection: Connection) -> None:
+        """Batches that ended because PostgreSQL went away are no deaths of their posts."""
+        for batch in self._lost:
+            jobs.close_batch(connection, batch)
+        self._lost.clear()
+
+    def _score(self, connection: Connection, claims: Sequence[jobs.Claim]) -> int:
+        with self._timed("load"):
+            inputs = load_inputs(connection, claims)
+        with self._timed("score") as elapsed:
+            results = self._scorer.score(inputs)
+        self._metrics.model_seconds.inc(elapsed())
+        self._metrics.fill.observe(len(claims) / self.pace.limits()[claims[0].priority])
+        with self._timed("write"):
+            return self._write(connection, claims, inputs, results)
+
+    def _write(
+        self,
+        connection: Connection,
+        claims: Sequence[jobs.Claim],
+        inputs: Sequence[ScoringInput],
+        results: Sequence[Verdict | MoodtapeError],
+    ) -> int:
+        by_post = {item.post.id: result for item, result in zip(inputs, results, strict=True)}
+        answers = [(item, result) for item, result in zip(inputs, results, strict=True) if isinstance(result, Verdict)]
+        upsert_verdicts(connection, [verdict for _, verdict in answers])
+        priority = claims[0].priority
+        if priority in (Priority.PEOPLE, Priority.LIVE):
+            now = self._clock.now()
+            insert_predictions(connection, [said for item, verdict in answers if (said := _said(item, verdict, now))])
+        failures = [(c.id, error_text(e)) for c in claims if isinstance(e := by_post.get(c.post_id), MoodtapeError)]
+        failed = {job for job, _ in failures}
+        jobs.finish(connection, [claim.id for claim in claims if claim.id not in failed])
+        jobs.fail(connection, failures)
+        self._metrics.posts.labels(NAMES[priority], "verdict").inc(len(answers))
+        self._metrics.posts.labels(NAMES[priority], "error").inc(len(failures))
+        return len(failures)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[Callable[[], float]]:
+        started = self._clock.monotonic()
+        yield lambda: self._clock.monotonic() - started
+        self._metrics.stage.labels(stage).observe(self._clock.monotonic() - started)
+
+
+def _said(item: ScoringInput, verdict: Verdict, now: datetime) -> Said | None:
+    """The prediction in a verdict; None once the outcome may be known, or where nothing is predicted."""
+    due = complete_at(item.post.posted_at)
+    band = verdict.trajectories
+    if due <= now or (band is None and verdict.hype.probability is None):
+        return None
+    return Said(
+        post_id=verdict.post_id,
+        revision=verdict.revision,
+        symbol=item.symbol,
+        due_at=due,
+        hype_probability=verdict.hype.probability,
+        hype_threshold=verdict.hype.threshold,
+        end_mean=float(band.mean[-1]) if band else None,
+        end_low=float(band.low[-1]) if band else None,
+        end_high=float(band.high[-1]) if band else None,
+    )

@@ -1,0 +1,151 @@
+"""A scoring process: checks the weights, loads the models once, then answers the bell until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+from celery.worker import state as celery_state
+from prometheus_client import REGISTRY, start_http_server
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine import make_engine, transaction
+from db.queries import revisions
+from domain.answer import stamp
+from domain.errors import EX_SOFTWARE, ConfigError, MoodtapeError, Unavailable
+from models.manifest import Manifest
+from workers.app import SCORE, make_app
+from workers.client.heartbeat import Heartbeat
+from workers.client.queue import ScoringClient
+from workers.metrics import Metrics
+from workers.reconciler import Reconciler
+from workers.runner import BatchScorer, Runner
+from workers.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+PATIENCE = 60.0
+"""Seconds that a starting worker waits for PostgreSQL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A scorer ready to serve. ``refresh`` takes newly completed windows into its library."""
+
+    scorer: BatchScorer
+    manifest: Manifest
+    device: str
+    refresh: Callable[[], object]
+
+
+Loader = Callable[[Engine, WorkerSettings], Loaded]
+
+
+def serve(settings: WorkerSettings, load: Loader) -> int:
+    """Run until SIGTERM; returns the exit status.
+
+    Raises:
+        WeightsError: a weights file is missing or altered.
+        ConfigError: PostgreSQL refuses the log-in, or the database has another schema.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    engine = make_engine()
+    loaded = load(engine, settings)
+    register(engine, loaded.manifest, shadow=settings.artifacts is not None)
+    metrics = Metrics(REGISTRY)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr="127.0.0.1")
+    app = make_app(settings)
+    client = ScoringClient(engine, settings, app=app)
+    runner = Runner(engine, loaded.scorer, settings, metrics, ring=client.ring)
+    reconciler = Reconciler(
+        engine, runner, settings, metrics, ring=client.ring, refresh=loaded.refresh, device=loaded.device
+    )
+    answer_the_bell(app, runner)
+    reconciler.start()
+    log.info("ready to score", revision=loaded.scorer.revision, device=loaded.device)
+    try:
+        with Heartbeat("workers").beating(lambda: reconciler.healthy):
+            return _consume(app)
+    finally:
+        reconciler.stop()
+        client.close()
+        engine.dispose()
+
+
+def register(engine: Engine, manifest: Manifest, shadow: bool) -> str:
+    """Make these weights known in the database; returns their standing, ``champion``, ``shadow`` or ``retired``."""
+    body = {**asdict(manifest), "trained_until": stamp(manifest.trained_until)}
+    with transaction(engine) as connection:
+        return revisions.register(connection, manifest.revision, body, shadow)
+
+
+def wait_for_database(engine: Engine, first: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Do ``first`` as soon as PostgreSQL answers and has its tables.
+
+    Raises:
+        Unavailable: it does not within ``patience`` seconds.
+        ConfigError: the log-in is refused, or the tables are still not there.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            first()
+            return
+        except Unavailable:
+            if time.monotonic() > end:
+                raise
+        except SQLAlchemyError as error:
+            if time.monotonic() > end:
+                log.error("the database has no tables", error=str(error).splitlines()[0])
+                raise ConfigError("The database lacks our tables; run `moodtape migrate` first.") from None
+        time.sleep(0.5)
+
+
+def answer_the_bell(app: Celery, runner: Runner) -> None:
+    """Register the one task: score the next batch. What goes wrong leaves the jobs waiting and the process alive."""
+
+    def score() -> None:
+        try:
+            runner.run_once()
+        except MoodtapeError as error:
+            log.warning("a batch could not be scored now", error=error.message)
+        except SQLAlchemyError:
+            log.exception("a batch could not be written")
+        except Exception:
+            log.exception("the models broke; this process ends and is started anew")
+            celery_state.should_stop = EX_SOFTWARE
+
+    app.task(name=SCORE, ignore_result=True)(score)
+
+
+def _consume(app: Celery) -> int:
+    signals.setup_logging.connect(_logging_is_set_up)
+    worker: Any = app.Worker(
+        pool="solo",
+        concurrency=1,
+        hostname=f"moodtape-{os.getpid()}@%h",
+        without_mingle=True,
+        without_gossip=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _logging_is_set_up(**_: Any) -> None:
+    """Celery asks who sets up logging; the process entry did."""
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    sys.exit(0)
