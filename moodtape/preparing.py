@@ -12,11 +12,10 @@ def migrate_and_seed() -> str:
     Raises:
         ConfigError, Unavailable: the database. WeightsError: the library is missing or altered.
     """
+    head = upgrade()
     from db.queries.trajectories import seed
-
     from models import library
 
-    head = upgrade()
     engine = make_engine()
     try:
         with transaction(engine) as connection:

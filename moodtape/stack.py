@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from domain.errors import EX_TEMPFAIL, EX_USAGE, BrokenInstall, ConfigError, Unavailable
+from domain.errors import EX_TEMPFAIL, EX_USAGE, BrokenInstall, ConfigError, Unavailable, WeightsError
 from moodtape.servers import Broker, Postgres, Redis, processes
 from moodtape.servers.common import free_port, port_free
 from moodtape.service import Service, Spec, heartbeat_probe, http_probe
@@ -162,14 +162,22 @@ def finish(child: subprocess.Popen[bytes], log: Path, offset: int) -> None:
     raise kinds.get(code, BrokenInstall)(said)
 
 
+def _altered_weights() -> WeightsError | None:
+    from models.manifest import verify
+
+    try:
+        verify()
+    except WeightsError as error:
+        return error
+    return None
+
+
 def run(settings: StackSettings, *, tell: Callable[[str], None], show: Callable[[Supervisor, Plan], None]) -> None:
     """Bring everything up and watch it until Ctrl-C, SIGTERM or `moodtape down`.
 
     Raises:
         MoodtapeError: the stack could not be started; nothing of it is left running.
     """
-    from models.manifest import verify
-
     state = State(settings.data_dir)
     state.prepare()
     with state.held():
@@ -191,8 +199,10 @@ def run(settings: StackSettings, *, tell: Callable[[str], None], show: Callable[
                 log = state.logs / "migrate.log"
                 offset = log.stat().st_size if log.exists() else 0
                 child = migrate(asked, state, supervisor.addresses)
-                verify()
+                altered = _altered_weights()
                 finish(child, log, offset)
+                if altered is not None:
+                    raise altered
             if not supervisor.stopping:
                 supervisor.start_services()
                 supervisor.loop(on_ready=lambda: show(supervisor, asked))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import signal
 import socket
@@ -19,13 +20,19 @@ LOG_LIMIT = 8 << 20
 
 
 def port_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether this address can be listened on now."""
+    """Whether this address can be listened on now.
+
+    Raises:
+        OSError: the host is no address of this machine.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
         return True
 
 

@@ -1,0 +1,159 @@
+"""The command line: one sentence, the right exit code, nothing else on standard output with --json."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def moodtape(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person would."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MOODTAPE_")}
+    env = {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **variables}
+    argv = [sys.executable, "-m", "moodtape", *arguments]
+    return subprocess.run(argv, env=env, cwd="/", check=False, capture_output=True, text=True, timeout=120)
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The error as a user sees it: one line with an id, no traceback, nothing on standard output."""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("moodtape: ")
+    assert " (id " in lines[0]
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "told"),
+    [
+        (("up", "--host", "0.0.0.0"), {}, 2, "MOODTAPE_API_KEY must be set"),
+        (("up", "--host", "192.0.2.1"), {"MOODTAPE_API_KEY": "k" * 32}, 2, "is no address of this machine"),
+        (("up", "--replay", "/nowhere"), {}, 2, "--replay /nowhere is not a directory"),
+        (("up", "--replay", "/tmp", "--live"), {}, 2, "exclude each other"),
+        (("up",), {"MOODTAPE_WORKERS": "many"}, 2, "MOODTAPE_WORKERS cannot be used"),
+        (("up", "--speed", "-1"), {}, 2, "MOODTAPE_SPEED cannot be used"),
+        (("up", "--data-dir", "/proc/moodtape"), {}, 2, "/proc/moodtape cannot be"),
+        (("analyze", "--caption", "x"), {}, 75, "moodtape is not running; start it with `make run`"),
+        (("migrate",), {"DATABASE_URL": "nonsense"}, 2, "DATABASE_URL is not a URL"),
+        (("migrate",), {"DATABASE_URL": "mysql://a@b/c"}, 2, "moodtape keeps its data in PostgreSQL only"),
+        (("migrate",), {"DATABASE_URL": "postgresql://a@127.0.0.1:1/c"}, 75, "PostgreSQL does not answer"),
+    ],
+)
+def test_wrong_input_is_one_sentence(
+    arguments: tuple[str, ...], variables: dict[str, str], code: int, told: str, tmp_path: Path
+) -> None:
+    """A wrong option, address or URL gives one clear sentence and its exit code."""
+    done = moodtape(*arguments, **{"MOODTAPE_DATA_DIR": str(tmp_path), **variables})
+    assert told in one_sentence(done)
+    assert done.returncode == code
+    assert done.stdout in ("", "moodtape is starting; Ctrl-C ends it\n")
+
+
+def test_an_unknown_option_is_explained() -> None:
+    """A misspelt option is named and the exit code is 2."""
+    done = moodtape("up", "--wrokers", "2")
+    assert done.returncode == 2
+    assert "--wrokers" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    """A port that was asked for and is taken is refused before anything starts."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        done = moodtape("up", "--data-dir", str(tmp_path), "--web-port", str(port))
+    assert f"Port {port} of 127.0.0.1 is taken" in one_sentence(done)
+    assert done.returncode == 2
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_a_wrong_password_is_told_apart(postgres_url: str, tmp_path: Path) -> None:
+    """A refused log-in is a wrong setting (2), and the password is not repeated."""
+    head, _, tail = postgres_url.rpartition("@")
+    wrong = head.rpartition(":")[0] + ":mistaken-word@" + tail
+    done = moodtape("up", DATABASE_URL=wrong, MOODTAPE_DATA_DIR=str(tmp_path))
+    assert "PostgreSQL refused the log-in" in one_sentence(done)
+    assert "mistaken-word" not in done.stderr
+    assert done.returncode == 2
+
+
+def test_status_speaks_json_alone(tmp_path: Path) -> None:
+    """`status --json` is one JSON object, also when nothing runs."""
+    done = moodtape("status", "--json", "--data-dir", str(tmp_path))
+    body = json.loads(done.stdout)
+    assert (done.returncode, body["running"], body["ready"]) == (75, False, False)
+    assert done.stderr == ""
+
+
+def test_down_without_a_stack_is_fine(tmp_path: Path) -> None:
+    """Stopping what does not run is no error."""
+    done = moodtape("down", "--data-dir", str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "moodtape was not running\n")
+
+
+def test_a_missing_picture_is_named(tmp_path: Path, postgres_url: str) -> None:
+    """A picture file that is not there is the caller's mistake (2)."""
+    servers = {"DATABASE_URL": postgres_url, "REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = moodtape("analyze", "--image", "/nowhere/cat.jpg", MOODTAPE_DATA_DIR=str(tmp_path), **servers)
+    assert "/nowhere/cat.jpg cannot be read" in one_sentence(done)
+    assert done.returncode == 2
+
+
+def test_a_defect_leaves_its_traceback_in_a_file(tmp_path: Path) -> None:
+    """An unexpected exception shows an id and a path; the traceback stands in the log only; exit 70."""
+    code = """
+import sys
+from unittest import mock
+sys.argv = ["moodtape", "status"]
+import moodtape.control
+from moodtape.cli import main
+with mock.patch.object(moodtape.control, "current", side_effect=RuntimeError("kaboom")):
+    main()
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MOODTAPE_DATA_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, check=False, capture_output=True, text=True)
+    sentence = one_sentence(done)
+    assert done.returncode == 70
+    assert "kaboom" not in sentence
+    text = (tmp_path / "logs" / "moodtape.log").read_text()
+    assert "kaboom" in text
+    assert sentence.split("(id ")[1].rstrip(")") in text
+
+
+def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
+    """`moodtape --help` names every command and imports neither torch nor the database's libraries."""
+    code = """
+import sys
+sys.argv = ["moodtape", "--help"]
+import atexit
+atexit.register(lambda: print(sorted({"torch", "sqlalchemy", "celery", "aiogram", "numpy"} & set(sys.modules))))
+from moodtape.cli import main
+main()
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
+    assert done.stdout.endswith("[]\n")
+    for command in (
+        "up",
+        "status",
+        "down",
+        "doctor",
+        "analyze",
+        "migrate",
+        "evaluate",
+        "train",
+        "import",
+        "dlq",
+        "rescore",
+    ):
+        assert f"\n  {command} " in done.stdout
