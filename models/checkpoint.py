@@ -6,7 +6,6 @@ Pickles are refused whatever they hold, because loading one runs its code.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ def save(
     body = {name: _plain(tensor, dtype) for name, tensor in tensors.items()}
     temporary = folder / (WEIGHTS + ".part")
     save_file(body, temporary, metadata={"format": "pt"})
+    temporary.chmod(0o644)
     temporary.replace(folder / WEIGHTS)
     _write(folder / CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n")
     _write(folder / CARD, card)
@@ -114,4 +114,4 @@ def _plain(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(text)
-    os.replace(temporary, path)
+    temporary.replace(path)

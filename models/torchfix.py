@@ -37,7 +37,7 @@ def _declare_operators() -> Any:
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]  # untyped in torch
     for name in ("nms", "qnms"):
         library.define(name + _SCHEMA)
     importlib.import_module("torchvision")

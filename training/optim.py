@@ -80,7 +80,7 @@ class Averager:
 def save_run(run: Path, net: nn.Module, optimiser: torch.optim.Optimizer, average: Averager, step: int) -> None:
     """Write everything a resumed run needs, without pickle; the file appears whole or not at all."""
     run.mkdir(parents=True, exist_ok=True)
-    tensors = {f"net.{n}": p for n, p in net.named_parameters() if p.requires_grad}
+    tensors: dict[str, Tensor] = {f"net.{n}": p for n, p in net.named_parameters() if p.requires_grad}
     tensors |= {f"average.{n}": p for n, p in average.mean.items()}
     for i, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{key}": torch.as_tensor(value) for key, value in state.items()}
@@ -102,7 +102,7 @@ def load_run(run: Path, net: nn.Module, optimiser: torch.optim.Optimizer, averag
     if not path.is_file():
         raise InputError(f"There is no run to resume in {run}; start without --resume.")
     tensors = load_file(path)
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]  # untyped in safetensors
+    with safe_open(path, "pt") as file:
         progress = json.loads(file.metadata()["progress"])
     with torch.no_grad():
         for name, parameter in net.named_parameters():

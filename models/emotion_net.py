@@ -1,0 +1,137 @@
+"""The network behind the text emotion: one encoder, three heads, and a calibration that knows styles of writing.
+
+Diary sentences, forum comments and trading slang have different base rates of the seven emotions. A small head tells the
+style; temperature and bias are mixed with its probabilities, so one model is calibrated on each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from domain.errors import WeightsError
+from domain.types import EMOTIONS
+from models import checkpoint, manifest
+from models.encoders.text import DEFAULT, TextEncoder, is_folder, locate, pool
+
+KIND = "emotion-text"
+FROZEN = "embeddings.word_embeddings.weight"
+"""Stays as it is in the base, and is therefore not shipped again (45 of MiniLM's 91 MB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Raw outputs for a batch: logits (n, 7), independent-label logits (n, 7), style logits (n, styles), mean (n, width)."""
+
+    logits: Tensor
+    multi: Tensor
+    style: Tensor
+    mean: Tensor
+
+
+class EmotionNet(nn.Module):
+    """Encoder and heads; ``styles`` names the kinds of text that calibration tells apart."""
+
+    def __init__(self, encoder: TextEncoder, styles: Sequence[str], pooling: str = "first") -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.styles = tuple(styles)
+        self.pooling = pooling
+        n = len(EMOTIONS)
+        self.head = nn.Linear(encoder.width, n)
+        self.multi = nn.Linear(encoder.width, n)
+        self.style = nn.Linear(encoder.width, len(self.styles))
+        self.calibration = nn.ParameterDict(
+            {
+                "inverse_temperature": nn.Parameter(torch.ones(len(self.styles)), requires_grad=False),
+                "bias": nn.Parameter(torch.zeros(len(self.styles), n), requires_grad=False),
+                "multi_bias": nn.Parameter(torch.zeros(n), requires_grad=False),
+            }
+        )
+
+    def forward(self, ids: Sequence[Sequence[int]]) -> Reading:
+        """Padded pass with gradients."""
+        hidden, mask = self.encoder(ids)
+        return self.heads(pool(hidden, mask, self.pooling), pool(hidden, mask, "mean"))
+
+    @torch.inference_mode()
+    def infer(self, ids: Sequence[Sequence[int]], dtype: torch.dtype = torch.float32) -> Reading:
+        """Packed pass; ``max`` pooling is not kept by the packed encoder and falls back to padding."""
+        if self.pooling == "max":
+            return self(ids)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+        first, mean = self.encoder.encode(ids, dtype)
+        return self.heads(first if self.pooling == "first" else mean, mean)
+
+    def heads(self, pooled: Tensor, mean: Tensor) -> Reading:
+        """Head outputs for pooled vectors; the style head sees them detached, so that it never shapes the encoder."""
+        return Reading(self.head(pooled), self.multi(pooled), self.style(pooled.detach()), mean)
+
+    def probabilities(self, reading: Reading, style: str | None = None) -> Tensor:
+        """Calibrated probabilities (n, 7). ``style`` names the kind of text where it is known; otherwise it is inferred."""
+        return torch.softmax(self.calibrated(reading, style), dim=-1)
+
+    def calibrated(self, reading: Reading, style: str | None = None) -> Tensor:
+        """Logits (n, 7) scaled and shifted by the mixture of styles."""
+        if style is None:
+            mix = torch.softmax(reading.style, dim=-1)
+        else:
+            mix = nn.functional.one_hot(torch.tensor(self.styles.index(style)), len(self.styles)).float()
+            mix = mix.expand(len(reading.logits), -1).to(reading.logits.device)
+        scale: Tensor = mix @ self.calibration["inverse_temperature"]
+        bias: Tensor = mix @ self.calibration["bias"]
+        scaled: Tensor = reading.logits * scale.unsqueeze(-1)
+        return scaled + bias
+
+    def save(self, folder: Path, config: dict[str, Any], card: str) -> None:
+        """Write a checkpoint without the frozen word embeddings, in float16."""
+        base = config["encoder"]
+        known: dict[str, Any] = {
+            "kind": KIND,
+            "labels": list(EMOTIONS),
+            "styles": list(self.styles),
+            "pooling": self.pooling,
+            "max_tokens": self.encoder.max_tokens,
+            "base_sha256": base_digest(base),
+        }
+        tensors = {name: tensor for name, tensor in self.state_dict().items() if not name.endswith(FROZEN)}
+        checkpoint.save(folder, known | config, tensors, card, torch.float16)
+
+
+def load_net(folder: Path) -> tuple[EmotionNet, dict[str, Any]]:
+    """Network and config of a checkpoint folder; the word embeddings come from the base, whose digest is checked.
+
+    Raises:
+        WeightsError: files missing, altered, pickled or not fitting together; the message names the file.
+    """
+    config, tensors = checkpoint.load(folder)
+    if config.get("kind") != KIND or config.get("labels") != list(EMOTIONS):
+        raise WeightsError(f"{folder.name}/config.json does not describe a {KIND} model with moodtape's seven labels.")
+    base = str(config["encoder"])
+    expected = config.get("base_sha256")
+    if expected and base_digest(base) != expected:
+        raise WeightsError(f"The base encoder {base} differs from the one {folder.name} was trained on; reinstall it.")
+    encoder = TextEncoder.from_name(base, int(config["max_tokens"]))
+    net = EmotionNet(encoder, config["styles"], config["pooling"])
+    frozen = {name: tensor for name, tensor in net.state_dict().items() if name.endswith(FROZEN)}
+    checkpoint.load_state(net, frozen | tensors, f"{folder.name}/{checkpoint.WEIGHTS}")
+    return net.eval(), config
+
+
+def new_net(encoder: str = DEFAULT, styles: Sequence[str] = ("general",), pooling: str = "first") -> EmotionNet:
+    """A network with a pretrained encoder, frozen word embeddings and fresh heads."""
+    net = EmotionNet(TextEncoder.from_name(encoder), styles, pooling)
+    for name, parameter in net.encoder.named_parameters():
+        if name.endswith(FROZEN):
+            parameter.requires_grad_(False)
+    return net
+
+
+def base_digest(encoder: str) -> str | None:
+    """sha256 of the base's weights file, None for a hub id."""
+    path = Path(locate(encoder)) / checkpoint.WEIGHTS
+    return manifest.sha256(path) if is_folder(encoder) and path.is_file() else None

@@ -1,0 +1,149 @@
+"""One emotion from words and picture: calibrated log-linear pooling with learned weights and a class bias.
+
+``p ∝ exp(bias + w_text · log p_text + w_image · log p_image)``, with a bias and weights per class for each combination of parts
+that is present, fitted on pairs of which a share contradict each other (report 002 wished for a joint answer and never
+built it). Equal averages are badly calibrated, and weights learned without conflict trust the picture too much.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from domain.errors import WeightsError
+from domain.types import EMOTIONS, Emotions
+from models import checkpoint
+from models.manifest import ARTIFACTS
+from models.parts import ImageReading, TextReading, Vector
+
+KIND = "emotion-fusion"
+FOLDER = ARTIFACTS / "emotion-fusion"
+FLOOR = 1e-4
+"""Smallest probability that enters a logarithm: no part may veto alone."""
+
+
+class Pool(nn.Module):
+    """The pooling itself; all inputs and outputs are logits over the seven classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        n = len(EMOTIONS)
+        self.text_weight = nn.Parameter(torch.ones(n))
+        self.image_weight = nn.Parameter(torch.full((n,), 0.5))
+        self.agreement = nn.Parameter(torch.zeros(1))
+        self.bias = nn.Parameter(torch.zeros(3, n))
+
+    def forward(self, text: Tensor | None, image: Tensor | None) -> Tensor:
+        """Joint logits (n, 7) from probabilities (n, 7), either of which may be missing.
+
+        A lone part keeps its calibration (weight 1) plus a bias of its own. With both, the weight of the picture grows
+        with the overlap of the two distributions: a picture that contradicts the words is trusted less.
+        """
+        if text is None and image is None:
+            raise ValueError("at least one part must be given")
+        if image is None:
+            return _log(text) + self.bias[0]  # type: ignore[arg-type]  # checked above
+        if text is None:
+            return _log(image) + self.bias[1]
+        overlap = (text * image).sqrt().sum(-1, keepdim=True)
+        trust = torch.exp(self.agreement * (overlap - 1))
+        return self.text_weight * _log(text) + trust * self.image_weight * _log(image) + self.bias[2]
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    return torch.log(probabilities.clamp_min(FLOOR))
+
+
+class EmotionFusion:
+    """Two readings to one emotion (:class:`models.parts.Fusion`)."""
+
+    def __init__(self, pool: Pool, margin: float = 0.0) -> None:
+        self.pool = pool.eval()
+        self.margin = margin
+
+    @classmethod
+    def from_pretrained(cls, folder: Path = FOLDER) -> EmotionFusion:
+        """Load a checkpoint folder.
+
+        Raises:
+            WeightsError: files are missing, altered, truncated or pickled; the message names the file.
+        """
+        folder = Path(folder)
+        config, tensors = checkpoint.load(folder)
+        if config.get("kind") != KIND or config.get("labels") != list(EMOTIONS):
+            raise WeightsError(
+                f"{folder.name}/config.json does not describe a {KIND} model with moodtape's seven labels."
+            )
+        pool = Pool()
+        checkpoint.load_state(pool, tensors, f"{folder.name}/{checkpoint.WEIGHTS}")
+        return cls(pool, float(config.get("unsure_margin", 0.0)))
+
+    def save(self, folder: Path, card: str) -> None:
+        """Write a checkpoint."""
+        config = {"kind": KIND, "labels": list(EMOTIONS), "unsure_margin": self.margin}
+        checkpoint.save(folder, config, self.pool.state_dict(), card)
+
+    def join(self, text: TextReading | None, image: ImageReading | None) -> Emotions:
+        """The joint emotions; a part that abstained for lack of a readable mood stays out of the pooling."""
+        words = text.probabilities if text is not None and usable(text) else None
+        picture = image.probabilities if image is not None and image.abstained is None else None
+        joint = self._pooled(words, picture)
+        abstained = self._abstained(text, image, joint, words is not None or picture is not None)
+        return Emotions(
+            label=None if abstained else EMOTIONS[int(joint.argmax())],
+            probabilities=named(joint),
+            text=None if text is None else named(text.probabilities),
+            image=None if image is None or image.probabilities is None else named(image.probabilities),
+            faces=0 if image is None else image.faces,
+            abstained=abstained,
+            why=_disagreement(words, picture),
+        )
+
+    @torch.inference_mode()
+    def _pooled(self, words: Vector | None, picture: Vector | None) -> Vector:
+        if words is None and picture is None:
+            return np.full(len(EMOTIONS), 1 / len(EMOTIONS), np.float32)
+        logits = self.pool(*(None if part is None else torch.from_numpy(part)[None] for part in (words, picture)))
+        return np.asarray(torch.softmax(logits, dim=-1)[0].numpy(), np.float32)
+
+    def _abstained(
+        self, text: TextReading | None, image: ImageReading | None, joint: Vector, anything: bool
+    ) -> str | None:
+        reasons = [part.abstained for part in (text, image) if part is not None and part.abstained]
+        if not anything:
+            return "; ".join(reasons) or "there is neither text nor a picture with a readable mood"
+        alone = text is not None and (image is None or image.probabilities is None or image.abstained is not None)
+        if alone and text is not None and text.abstained:
+            return "; ".join(reasons)
+        order = np.argsort(joint)[::-1]
+        if joint[order[0]] - joint[order[1]] < self.margin:
+            return f"unsure between {EMOTIONS[order[0]]} and {EMOTIONS[order[1]]}"
+        return None
+
+
+def usable(text: TextReading) -> bool:
+    """Whether a text's probabilities mean something: an unsure text still counts, a foreign or empty one does not."""
+    return text.abstained is None or text.abstained.startswith("unsure")
+
+
+def named(probabilities: Vector) -> dict[str, float]:
+    """Probabilities by emotion."""
+    return {label: float(p) for label, p in zip(EMOTIONS, probabilities, strict=True)}
+
+
+def distance(first: Vector, second: Vector) -> float:
+    """Jensen-Shannon distance of two distributions, 0 (equal) to 1 (disjoint)."""
+    middle = (first + second) / 2
+    parts = [float(np.sum(p * np.log2(np.maximum(p, 1e-12) / np.maximum(middle, 1e-12)))) for p in (first, second)]
+    return float(np.sqrt(max(sum(parts) / 2, 0.0)))
+
+
+def _disagreement(words: Vector | None, picture: Vector | None) -> dict[str, object]:
+    if words is None or picture is None:
+        return {}
+    said, shown = EMOTIONS[int(words.argmax())], EMOTIONS[int(picture.argmax())]
+    gap = round(distance(words, picture), 4)
+    return {"disagreement": {"text": said, "image": shown, "distance": gap, "differs": said != shown}}

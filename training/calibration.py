@@ -1,0 +1,70 @@
+"""Temperature and class bias per style of text, fitted on validation data by likelihood; thresholds for many labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from domain.types import EMOTIONS
+from training.metrics import Floats, macro_f1_multilabel
+
+
+def fit_scale_and_bias(logits: Tensor, labels: Tensor, penalty: float = 1e-3) -> tuple[float, Tensor]:
+    """Inverse temperature and bias (7) that maximise the likelihood of labels (n) given logits (n, 7).
+
+    Classes without a label in the set keep bias 0: that they are absent is the set's habit, not the language's.
+    """
+    log_scale = torch.zeros(1, requires_grad=True)
+    bias = torch.zeros(len(EMOTIONS), requires_grad=True)
+    present = (torch.bincount(labels, minlength=len(EMOTIONS)) > 0).float()
+    optimiser = torch.optim.LBFGS([log_scale, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = nn.functional.cross_entropy(logits * log_scale.exp() + bias * present, labels)
+        value = value + penalty * (bias.square().sum() + log_scale.square().sum())
+        value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    return float(log_scale.exp().detach()), (bias * present).detach()
+
+
+def fit_style(features: Tensor, styles: Tensor, head: nn.Linear, steps: int = 200) -> None:
+    """Train a linear head in place to tell styles (n) from features (n, width), each style weighing the same."""
+    counts = torch.bincount(styles, minlength=head.out_features).clamp_min(1)
+    weights = counts.sum() / (counts * head.out_features)
+    mean, std = features.mean(0), features.std(0) + 1e-6
+    standard = (features - mean) / std
+    layer = nn.Linear(head.in_features, head.out_features)
+    optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=steps, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = nn.functional.cross_entropy(layer(standard), styles, weight=weights.float())
+        value = value + 1e-3 * layer.weight.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    with torch.no_grad():
+        head.weight.copy_(layer.weight / std)
+        head.bias.copy_(layer.bias - (layer.weight / std) @ mean)
+
+
+def fit_thresholds(scores: Floats, truth: Floats) -> NDArray[np.float64]:
+    """Per label, the score above which it is claimed, for the best F1; both arrays (n, 7)."""
+    best = np.zeros(truth.shape[1])
+    for k in range(truth.shape[1]):
+        candidates = np.quantile(scores[:, k], np.linspace(0.4, 0.998, 160))
+        gains = [macro_f1_multilabel(truth[:, k : k + 1], (scores[:, k : k + 1] > c).astype(float)) for c in candidates]
+        best[k] = candidates[int(np.argmax(gains))]
+    return best
+
+
+def margins(probabilities: Floats) -> Floats:
+    """Distance between the two largest probabilities of each row (n, 7) → (n)."""
+    ordered = np.sort(probabilities, axis=1)
+    return ordered[:, -1] - ordered[:, -2]
