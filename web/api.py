@@ -1,0 +1,188 @@
+"""The HTTP API under /v1; every route calls the same use-case or query as the other doors."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from sqlalchemy import Connection, Engine
+
+from db.engine import transaction
+from db.queries import candles as candle_queries
+from db.queries import jobs, verdicts
+from db.queries import web as queries
+from domain.answer import Json, stamp
+from domain.clock import Clock
+from domain.errors import Busy, NoCandles, UnknownSymbol
+from domain.symbols import normalize
+from domain.windows import MINUTE
+from web.errors import NotFound
+from web.health import Figures
+from web.live import Hub, stream
+from web.settings import WebSettings
+from web.upload import BODY, read_form
+from web.views import bar, feed, listed, market
+from workers.client import analyze as use_case
+from workers.client.analyze import parse_time
+from workers.client.chart import draw
+from workers.client.queue import ScoringClient
+from workers.client.words import tell
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the routes work with; made once per process."""
+
+    engine: Engine
+    client: ScoringClient
+    settings: WebSettings
+    clock: Clock
+    hub: Hub
+    figures: Figures
+    waiters: CapacityLimiter
+
+    async def read(self, query: Callable[..., T], *arguments: Any) -> T:
+        """Run a query function in a thread, in a transaction of its own."""
+
+        def work() -> T:
+            with transaction(self.engine) as connection:
+                return query(connection, *arguments)
+
+        return await asyncio.to_thread(work)
+
+
+def door_of(request: Request) -> Door:
+    """The process's door."""
+    found: Door = request.app.state.door
+    return found
+
+
+HasDoor = Annotated[Door, Depends(door_of)]
+
+router = APIRouter(prefix="/v1")
+
+
+@router.post("/analyze", openapi_extra=BODY, summary="The mood, hype and matched trajectories of a post")
+async def analyze(request: Request, door: HasDoor) -> JSONResponse:
+    """Send a picture, a caption, or both; the answer's shape is in docs/architecture.md, “The answer”."""
+    form = await read_form(request)
+    asked = use_case.Request(
+        text=form.caption,
+        image=form.image,
+        symbol=form.symbol,
+        at=parse_time(form.at) if form.at else None,
+        requester=_requester(door),
+    )
+    return JSONResponse(await _answer(door, asked))
+
+
+async def _answer(door: Door, asked: use_case.Request) -> Json:
+    if door.waiters.available_tokens < 1:
+        raise Busy("Too many callers wait already; come back in a few seconds.", retry_after=5)
+
+    def work() -> Json:
+        deadline = door.settings.deadline
+        return use_case.analyze(door.engine, door.client, asked, clock=door.clock, deadline=deadline)
+
+    with door.figures.waiting.track_inprogress():
+        return await to_thread.run_sync(work, limiter=door.waiters, abandon_on_cancel=True)
+
+
+def _requester(door: Door) -> str | None:
+    """One key is one requester; without keys everybody is on this machine."""
+    key = door.settings.key
+    return None if key is None else "key:" + hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+@router.get("/posts/{post_id}/chart.png", response_class=Response, summary="The answer as a picture, 900 × 600")
+async def chart(post_id: str, door: HasDoor) -> Response:
+    """The chart of a post that has been scored."""
+    answer = await _verdict(door, post_id)
+    return Response(await asyncio.to_thread(draw, answer), media_type="image/png")
+
+
+@router.get("/posts/{post_id}/words", response_class=Response, summary="The answer in plain words")
+async def words(post_id: str, door: HasDoor) -> Response:
+    """A few lines of text."""
+    return Response(tell(await _verdict(door, post_id)), media_type="text/plain; charset=utf-8")
+
+
+@router.get("/posts/{post_id}", summary="The answer to a post")
+async def post(post_id: str, door: HasDoor) -> JSONResponse:
+    """The same JSON as /v1/analyze; 404 while there is none."""
+    return JSONResponse(await _verdict(door, post_id))
+
+
+async def _verdict(door: Door, post_id: str) -> Json:
+    def look(connection: Connection) -> Json:
+        revision = door.client.revision
+        answer = verdicts.answer(connection, post_id, revision) or verdicts.answer(connection, post_id)
+        if answer is not None:
+            return answer
+        job = jobs.job_state(connection, post_id, revision)
+        if job is not None and job.state == "waiting":
+            raise NotFound("That post is still being read; ask again in a moment.")
+        raise NotFound("No answer is kept under that id; send the post to /v1/analyze.")
+
+    return await door.read(look)
+
+
+@router.get("/latest", summary="The newest verdicts of the public feed, a page at a time")
+async def latest(
+    door: HasDoor,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    before: Annotated[str | None, Query(description="`next` of the page before")] = None,
+    source: str | None = None,
+) -> JSONResponse:
+    """``{"items": […], "next": …, "feed": …}``; what people sent to us themselves is never listed."""
+    until: datetime | None = parse_time(before) if before else None
+    rows = await door.read(queries.newest_verdicts, limit, until, source)
+    following = stamp(rows[-1]["scored_at"]) if len(rows) == limit else None
+    items = [listed(row) for row in rows]
+    return JSONResponse({"items": items, "next": following, "feed": feed(door.settings.data_dir)})
+
+
+@router.get("/live", response_class=StreamingResponse, summary="New verdicts as server-sent events")
+async def live(door: HasDoor) -> StreamingResponse:
+    """Events ``verdict`` with the items of /v1/latest, and ``missed`` with a count for a reader that was too slow."""
+    door.hub.refuse_if_full()
+    return StreamingResponse(stream(door.hub), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+@router.get("/markets", summary="The markets whose candles are kept here")
+async def all_markets(door: HasDoor) -> JSONResponse:
+    """``{"markets": [{"symbol", "exchange", "market", "newest"}]}``."""
+    return JSONResponse({"markets": [market(info) for info in await door.read(queries.markets)]})
+
+
+@router.get("/candles", summary="One-minute candles of a market")
+async def candles(
+    door: HasDoor,
+    symbol: str,
+    minutes: Annotated[int, Query(ge=1, le=1440)] = 256,
+    until: Annotated[str | None, Query(description="ISO 8601; else the newest minute")] = None,
+) -> JSONResponse:
+    """Candles that had closed by ``until``, oldest first; missing minutes are missing."""
+    pair = normalize(symbol)
+    end = parse_time(until) if until else None
+
+    def look(connection: Connection) -> Json:
+        newest = queries.newest_minute(connection, pair)
+        if newest is None:
+            raise UnknownSymbol(f"There is no market {pair} here; see /v1/markets.")
+        last = end or newest + MINUTE
+        found = candle_queries.recent(connection, pair, last, minutes)
+        if not found:
+            raise NoCandles(f"There are no candles of {pair} in the minutes before {stamp(last)}.")
+        return {"symbol": pair, "exchange": found[0].exchange, "candles": [bar(candle) for candle in found]}
+
+    return JSONResponse(await door.read(look))

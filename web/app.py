@@ -1,0 +1,73 @@
+"""Putting the door together: routes, guard, errors, live feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import Engine
+
+from domain.clock import Clock, SystemClock
+from web import api, errors, pages
+from web.guard import Guard
+from web.health import Figures, Measured, look
+from web.live import Hub
+from web.settings import WebSettings
+from workers.client.language import detect
+from workers.client.queue import ScoringClient
+
+ABOUT = "Reads the mood of posts against the price tape. Not financial advice."
+
+
+def create_app(
+    engine: Engine, client: ScoringClient, settings: WebSettings | None = None, clock: Clock | None = None
+) -> FastAPI:
+    """The web door as an ASGI application; nothing runs before its start-up."""
+    settings = settings or WebSettings()
+    figures = Figures()
+    hub = Hub(engine, settings.max_listeners, dropped=figures.dropped.inc)
+    figures.listeners.set_function(lambda: hub.listeners)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        waiters = CapacityLimiter(settings.max_waiting)
+        app.state.door = api.Door(engine, client, settings, clock or SystemClock(), hub, figures, waiters)
+        hub.start()
+        warm = asyncio.create_task(asyncio.to_thread(detect, "the language model is loaded before the first post"))
+        yield
+        hub.stop()
+        await warm
+
+    app = FastAPI(title="moodtape", description=ABOUT, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    errors.install(app)
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    app.state.hub = hub
+    _probes(app, settings)
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Measured, figures=figures)
+    return app
+
+
+def _probes(app: FastAPI, settings: WebSettings) -> None:
+    @app.get("/live", tags=["probes"], summary="Whether the process runs")
+    async def live() -> JSONResponse:
+        return JSONResponse({"live": True})
+
+    @app.get("/ready", tags=["probes"], summary="Whether the database, a worker and the feed are well")
+    async def ready() -> JSONResponse:
+        door: api.Door = app.state.door
+        health = await asyncio.to_thread(look, door.engine, settings, door.clock)
+        return JSONResponse(health.json(), status_code=200 if health.ready else 503)
+
+    @app.get("/metrics", tags=["probes"], response_class=Response, summary="Figures for Prometheus")
+    async def metrics() -> Response:
+        door: api.Door = app.state.door
+        return Response(generate_latest(door.figures.registry), media_type=CONTENT_TYPE_LATEST)

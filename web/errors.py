@@ -1,0 +1,93 @@
+"""Errors as HTTP: one JSON shape for everything that goes wrong, and never a traceback.
+
+The tree is domain.errors; HTTP itself adds three branches to it, which only this door can raise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from domain.errors import Busy, InputError, MoodtapeError, Unavailable
+
+log = structlog.get_logger()
+
+RETRY_AFTER = 2
+
+
+class NotFound(InputError):
+    """Nothing is there under that address."""
+
+    http_status: ClassVar[int] = 404
+    code = "not_found"
+
+
+class WrongKey(InputError):
+    """The API key is missing or wrong."""
+
+    http_status: ClassVar[int] = 401
+    code = "wrong_key"
+
+
+class WrongOrigin(InputError):
+    """The request names a foreign host or comes from a foreign page."""
+
+    http_status: ClassVar[int] = 403
+    code = "wrong_origin"
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of this app in the one shape."""
+    app.add_exception_handler(MoodtapeError, _deliberate)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)
+
+
+def response(error: MoodtapeError) -> JSONResponse:
+    """``{"error": {"code", "message", "id"}}`` with the status of the tree; 503 says when to come back."""
+    headers = {}
+    if isinstance(error, Unavailable):
+        wait = error.retry_after if isinstance(error, Busy) else RETRY_AFTER
+        headers["Retry-After"] = str(max(1, math.ceil(wait)))
+    if isinstance(error, WrongKey):
+        headers["WWW-Authenticate"] = 'ApiKey realm="moodtape"'
+    return JSONResponse(_body(error), status_code=error.http_status, headers=headers)
+
+
+async def _deliberate(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, MoodtapeError)
+    level = log.warning if error.http_status >= 500 else log.info
+    level("refused", path=request.url.path, code=error.code, message=error.message, id=error.id)
+    return response(error)
+
+
+async def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = str(first["loc"][-1]) if first["loc"] else "request"
+    return await _deliberate(request, InputError(f"“{where}” cannot be used: {first['msg']}. See /docs."))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return response(NotFound(f"There is nothing at {request.url.path[:80]}; see /docs."))
+    told = InputError(f"{str(error.detail).rstrip('.')}. See /docs.")
+    return JSONResponse(_body(told), status_code=error.status_code, headers=dict(error.headers or {}))
+
+
+def _body(error: MoodtapeError) -> dict[str, dict[str, str]]:
+    return {"error": {"code": error.code, "message": error.message, "id": error.id}}
+
+
+async def _defect(request: Request, error: Exception) -> JSONResponse:
+    told = MoodtapeError("Something broke on our side; the log has it under this id.")
+    log.error("a defect", path=request.url.path, id=told.id, exc_info=error)
+    return response(told)

@@ -1,0 +1,172 @@
+"""The live feed: one LISTEN connection for the whole process, fanned out to pages through bounded queues."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine import raw, transaction
+from db.queries.verdicts import CHANNEL
+from db.queries.web import verdicts_of
+from domain.answer import Json
+from domain.errors import Busy, MoodtapeError
+from web.views import listed
+
+log = structlog.get_logger()
+
+ROOM = 64
+"""Events kept for a page that reads slowly; the oldest are dropped, and the page is told how many."""
+
+GATHER = 0.3
+"""Seconds over which news is gathered into one query."""
+
+NEWEST = 12
+"""Most verdicts that are read per gathering; a burst shows its newest."""
+
+BREATH = 15.0
+"""Seconds after which a silent stream says that it is alive."""
+
+PAUSE = 1.0
+
+
+class Listener:
+    """One page's queue."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[Json] = asyncio.Queue(ROOM)
+        self.dropped = 0
+
+    def put(self, event: Json) -> None:
+        """Add an event; a full queue loses its oldest."""
+        if self.events.full():
+            self.events.get_nowait()
+            self.dropped += 1
+        self.events.put_nowait(event)
+
+
+class Hub:
+    """Follows the news of PostgreSQL in a thread, and hands them to the listeners of an event loop."""
+
+    def __init__(self, engine: Engine, max_listeners: int, dropped: Callable[[], None] = lambda: None) -> None:
+        self._engine = engine
+        self._max = max_listeners
+        self._count_dropped = dropped
+        self._listeners: set[Listener] = set()
+        self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.connected = threading.Event()
+
+    def start(self) -> None:
+        """Begin to follow; call from the event loop that serves the pages."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._listen, name="live-hub", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following, and end every stream."""
+        self.end_streams()
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=3.0)
+
+    def end_streams(self) -> None:
+        """Let every page go, so that open streams do not hold up a stop."""
+        for listener in list(self._listeners):
+            listener.put({"event": "end"})
+
+    def end_streams_soon(self) -> None:
+        """The same, from a signal handler or another thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.end_streams)
+
+    @property
+    def listeners(self) -> int:
+        """How many pages follow now."""
+        return len(self._listeners)
+
+    def refuse_if_full(self) -> None:
+        """Keep the number of streams bounded.
+
+        Raises:
+            Busy: too many pages follow already.
+        """
+        if len(self._listeners) >= self._max:
+            raise Busy("Too many pages follow the live feed; close one, or come back later.", retry_after=30)
+
+    @contextmanager
+    def listener(self) -> Iterator[Listener]:
+        """A queue of news while the block runs."""
+        listener = Listener()
+        self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+
+    def publish(self, events: list[Json]) -> None:
+        """Hand events to every listener; on the event loop only."""
+        for listener in self._listeners:
+            before = listener.dropped
+            for event in events:
+                listener.put({"event": "verdict", "data": event})
+            for _ in range(listener.dropped - before):
+                self._count_dropped()
+
+    def _listen(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+            except (psycopg.Error, SQLAlchemyError, MoodtapeError) as error:
+                log.warning("the live feed was interrupted", error=type(error).__name__)
+                self.connected.clear()
+                self._stopping.wait(PAUSE)
+
+    def _follow(self) -> None:
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            wire = raw(connection)
+            connection.detach()
+            wire.execute(f"listen {CHANNEL}")
+            self.connected.set()
+            while not self._stopping.is_set():
+                news = [notice.payload for notice in wire.notifies(timeout=GATHER, stop_after=500)]
+                if news and self._listeners:
+                    self._tell(list(dict.fromkeys(reversed(news)))[:NEWEST])
+
+    def _tell(self, post_ids: list[str]) -> None:
+        with transaction(self._engine) as connection:
+            events = [listed(row) for row in verdicts_of(connection, post_ids)]
+        if events and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.publish, events)
+
+
+async def stream(hub: Hub) -> AsyncIterator[str]:
+    """Server-sent events until the page goes away or the hub stops."""
+    with hub.listener() as listener:
+        yield "retry: 2000\n: hello\n\n"
+        told = 0
+        while True:
+            try:
+                event = await asyncio.wait_for(listener.events.get(), BREATH)
+            except TimeoutError:
+                yield ": alive\n\n"
+                continue
+            if event["event"] == "end":
+                return
+            if listener.dropped > told:
+                yield f"event: missed\ndata: {listener.dropped - told}\n\n"
+                told = listener.dropped
+            yield _sse(event["event"], event["data"])
+
+
+def _sse(kind: str, data: Any) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,0 +1,100 @@
+// The form: collects a post, sends it, shows the answer or what went wrong.
+
+import { call, json, key } from "./api.js";
+import { el } from "./dom.js";
+import { start } from "./feed.js";
+import { show } from "./view.js";
+
+const place = (id) => document.getElementById(id);
+const MAX_BYTES = 20 * 1024 * 1024;
+let photo = null;
+let running = null;
+
+function choose(file) {
+  photo = file ?? null;
+  const preview = place("preview");
+  URL.revokeObjectURL(preview.src);
+  preview.hidden = place("remove").hidden = !photo;
+  if (photo) preview.src = URL.createObjectURL(photo);
+  else place("image").value = "";
+  place("drop-label").querySelector("span").textContent = photo ? photo.name : "or choose one, or paste it";
+}
+
+function complain(problem) {
+  place("error").hidden = !problem;
+  if (!problem) return;
+  place("error").replaceChildren(problem.message, ...(problem.id ? [el("small", {}, `reference ${problem.id}`)] : []));
+  if (problem.code === "wrong_key") place("key-row").hidden = false;
+}
+
+function busy() {
+  const slow = el("p", {}, "Reading the post …");
+  place("answer").className = "busy";
+  place("answer").replaceChildren(el("div", {}, el("div", { class: "spin" }), slow));
+  return setTimeout(() => { slow.textContent = "Still reading; the queue may be long. It goes on by itself."; }, 4000);
+}
+
+async function present(asking) {
+  complain(null);
+  place("send").disabled = true;
+  const before = [...place("answer").childNodes], look = place("answer").className;
+  const timer = busy();
+  try {
+    await show(place("answer"), await asking());
+    place("result").focus({ preventScroll: true });
+    place("result").scrollIntoView({ block: "nearest" });
+  } catch (problem) {
+    place("answer").className = look;
+    place("answer").replaceChildren(...before);
+    if (problem.name !== "AbortError") complain(problem);
+  } finally {
+    clearTimeout(timer);
+    place("send").disabled = false;
+  }
+}
+
+function send(event) {
+  event.preventDefault();
+  if (!place("key-row").hidden) key.set(place("key").value);
+  if (photo && photo.size > MAX_BYTES) return complain(new Error("That photo has more than 20 MB; choose a smaller one."));
+  if (!photo && !place("caption").value.trim()) return complain(new Error("Send a photo or a caption; both are empty."));
+  const form = new FormData();
+  if (photo) form.append("image", photo, photo.name || "photo");
+  form.append("caption", place("caption").value);
+  form.append("symbol", place("symbol").value);
+  if (place("at").value) form.append("at", place("at").value + "Z");
+  running?.abort();
+  running = new AbortController();
+  const { signal } = running;
+  return present(() => json("/v1/analyze", { method: "POST", body: form, signal }));
+}
+
+async function health() {
+  const state = place("state");
+  const answer = await fetch("/ready").then((found) => found.json()).catch(() => null);
+  const wrong = answer ? Object.values(answer.checks).find((reason) => reason !== "ok") : "moodtape does not answer; is it still running?";
+  state.textContent = wrong ?? "all services well";
+  state.classList.toggle("bad", Boolean(wrong));
+}
+
+function wire() {
+  const drop = place("drop");
+  place("ask").addEventListener("submit", send);
+  place("image").addEventListener("change", (event) => event.target.files[0] && choose(event.target.files[0]));
+  place("remove").addEventListener("click", () => { choose(null); place("image").focus(); });
+  place("caption").addEventListener("keydown", (event) => (event.ctrlKey || event.metaKey) && event.key === "Enter" && place("ask").requestSubmit());
+  for (const kind of ["dragover", "dragenter"]) drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => { event.preventDefault(); choose(event.dataTransfer.files[0]); });
+  document.addEventListener("paste", (event) => { const file = [...event.clipboardData.files][0]; if (file) choose(file); });
+  place("example")?.addEventListener("click", () => {
+    place("caption").value = "So happy I held my bitcoin. To the moon!";
+    place("ask").requestSubmit();
+  });
+}
+
+wire();
+health();
+setInterval(() => document.hidden || health(), 10000);
+call("/v1/markets").catch(complain);
+start((id) => present(() => json(`/v1/posts/${encodeURIComponent(id)}`)));

@@ -1,0 +1,71 @@
+"""Rows of the database as the JSON that the web door lists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from db.queries.web import MarketInfo
+from domain.answer import Json, stamp
+from domain.types import Candle
+
+SYNTHETIC = "synthetic"
+
+
+def listed(row: dict[str, Any]) -> Json:
+    """A verdict in a list: the post, the mood, the hype and where the band ends."""
+    emotions, hype = row["emotions"], row["hype"]
+    label = emotions["label"]
+    return {
+        "post_id": row["id"],
+        "source": row["source"],
+        "text": row["text"],
+        "posted_at": stamp(row["posted_at"]),
+        "scored_at": stamp(row["scored_at"]),
+        "symbols": list(row["symbols"]),
+        "has_image": row["has_image"],
+        "label": label,
+        "certainty": emotions["probabilities"][label] if label else None,
+        "abstained": emotions["abstained"],
+        "hype": hype["probability"],
+        "base_rate": hype["base_rate"],
+        "symbol": row["symbol"],
+        "end": row["end"],
+        "low": row["low"],
+        "high": row["high"],
+    }
+
+
+def market(info: MarketInfo) -> Json:
+    """A market and its newest minute."""
+    return {
+        "symbol": info.symbol,
+        "exchange": info.exchange,
+        "market": info.market,
+        "newest": stamp(info.newest) if info.newest else None,
+    }
+
+
+def bar(candle: Candle) -> Json:
+    """One candle."""
+    return {
+        "opened_at": stamp(candle.opened_at),
+        "open": candle.open,
+        "high": candle.high,
+        "low": candle.low,
+        "close": candle.close,
+        "volume": candle.volume,
+        "final": candle.final,
+    }
+
+
+def feed(data_dir: Path | None) -> Json | None:
+    """What plays, as the feed noted it in ``run/feed.json`` of the data directory; None where nothing is noted."""
+    if data_dir is None:
+        return None
+    try:
+        noted = json.loads((data_dir / "run" / "feed.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return noted if isinstance(noted, dict) else None
