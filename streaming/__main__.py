@@ -1,0 +1,140 @@
+"""``python -m streaming``: the streams as a service – feed and sink, or one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from db.engine import make_engine
+from domain import symbols as names
+from domain.clock import Clock, SystemClock
+from domain.errors import EX_SOFTWARE, InputError, MoodtapeError
+from domain.windows import utc
+from streaming.feed import Source
+from streaming.kafka_broker import KafkaBroker
+from streaming.replay import Replay
+from streaming.service import Service
+from streaming.settings import StreamingSettings
+from streaming.synthetic import Synthetic
+from streaming.tables import Cut
+from workers.client.heartbeat import Heartbeat
+from workers.client.logs import configure
+from workers.client.queue import ScoringClient
+
+log = structlog.get_logger()
+
+
+def moment(text: str | None) -> datetime | None:
+    """An ISO time, UTC when it names no zone.
+
+    Raises:
+        InputError: not a time.
+    """
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"“{text[:40]}” is not a time; write it like 2021-01-14T13:00.") from None
+    return utc(found if found.tzinfo else found.replace(tzinfo=utc(datetime.now().astimezone()).tzinfo))
+
+
+def cut_of(since: str | None, until: str | None, symbols: str) -> Cut:
+    """The cut that the options describe."""
+    wanted = frozenset(names.normalize(s) for s in symbols.split(",") if s.strip())
+    return Cut(moment(since), moment(until), wanted)
+
+
+def main(
+    replay: Annotated[
+        list[Path] | None, typer.Option(help="directory or file with candles and posts; repeatable")
+    ] = None,
+    speed: Annotated[float, typer.Option(min=0, help="times real time; 0 is as fast as it goes")] = 1.0,
+    since: Annotated[str | None, typer.Option(help="replay from this time")] = None,
+    until: Annotated[str | None, typer.Option(help="replay up to before this time")] = None,
+    symbols: Annotated[str, typer.Option(help="replay these markets only, separated by commas")] = "",
+    live: Annotated[bool, typer.Option("--live", help="real exchanges and post sources")] = False,
+    role: Annotated[str, typer.Option(help="all, feed or sink")] = "all",
+    once: Annotated[
+        bool, typer.Option("--once", help="end when the replay has been stored; prints its counts")
+    ] = False,
+    score: Annotated[bool, typer.Option(help="hand replayed posts to the scoring queue")] = True,
+) -> None:
+    """Carry candles and posts through Kafka into PostgreSQL; without options a synthetic demo feed plays."""
+    configure("streaming")
+    logging.getLogger("kafka").setLevel(logging.ERROR)  # it warns of every busy moment of its own loop
+    try:
+        if role not in ("all", "feed", "sink"):
+            raise InputError(f"--role is all, feed or sink, not “{role[:20]}”.")
+        settings, clock = StreamingSettings(), SystemClock()
+        sources: list[Source]
+        if role == "sink":
+            kind, sources = "synthetic", []
+        elif replay:
+            cut = cut_of(since, until, symbols)
+            kind, sources = "replay", [Replay(replay, clock, speed=speed, cut=cut, score=score)]
+        else:
+            kind, sources = _endless(settings, clock, live=live)
+        asyncio.run(_serve(settings, kind, sources, sink=role != "feed", once=once))
+    except MoodtapeError as error:
+        sys.stderr.write(f"moodtape: {error.message} ({error.id})\n")
+        raise typer.Exit(error.exit_code) from None
+    except Exception:
+        log.exception("the streams end for a reason nobody foresaw")
+        raise typer.Exit(EX_SOFTWARE) from None
+
+
+def _endless(settings: StreamingSettings, clock: Clock, *, live: bool) -> tuple[str, list[Source]]:
+    if live:
+        from streaming.live import live_sources  # ccxt costs a second and 100 MB that the demo does not need
+
+        return "live", live_sources(settings, clock)
+    return "synthetic", [Synthetic(settings.seed, clock)]
+
+
+async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], *, sink: bool, once: bool) -> None:
+    engine = make_engine()
+    broker = KafkaBroker(settings.bootstrap)
+    scoring = ScoringClient(engine) if sink else None
+    service = Service(engine, broker, settings, sources=sources, kind=kind, sink=sink, scoring=scoring, once=once)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop)
+    started = loop.time()
+    try:
+        with Heartbeat("streaming").beating(lambda: service.healthy):
+            await service.run()
+    finally:
+        broker.close()
+        if scoring:
+            scoring.close()
+        engine.dispose()
+    if once:
+        _report(service, loop.time() - started)
+
+
+def _report(service: Service, seconds: float) -> None:
+    counts, sent = service.counts, sum(feed.sent for feed in service.feeds)
+    body = {
+        "rows_sent": sent,
+        "candles_stored": counts.candles,
+        "posts_stored": counts.posts,
+        "corrected": counts.corrected,
+        "stored_already": counts.duplicates,
+        "refused": counts.refused,
+        "seconds": round(seconds, 2),
+    }
+    sys.stdout.write(json.dumps(body) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

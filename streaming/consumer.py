@@ -1,0 +1,265 @@
+"""The consumer's loop: assignment, seek to the stored offset, back-pressure, a broker that lost its log, a stuck stream."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import structlog
+from sqlalchemy import Engine
+
+from db.engine import transaction
+from db.queries import offsets
+from domain.clock import Clock
+from domain.errors import Unavailable
+from streaming import metrics
+from streaming.broker import Broker, BrokerDown, Chunk, Consumer, Partition
+from streaming.decode import Assigned, Decode
+from streaming.messages import READ, TOPICS
+from streaming.sink import Fenced, Sink, Stored
+from streaming.steps import Batch, Full
+
+log = structlog.get_logger()
+
+POLL_RECORDS = 5_000
+STUCK_SECONDS = 60.0
+"""A stream with unread messages that has not moved for so long ends its process; a new one starts clean."""
+REJOIN_SECONDS = 20.0
+"""After so long without moving, the consumer is made anew first."""
+LOOK_SECONDS = 1.0
+
+
+class EpochWatch:
+    """Knows the identity of each topic's log, and makes topics that are missing."""
+
+    def __init__(self, broker: Broker, topics: Mapping[str, int] = TOPICS) -> None:
+        self._broker = broker
+        self._topics = topics
+        self._stop = threading.Event()
+        self.epochs: dict[str, str] = {}
+        self.up = False
+
+    def look(self) -> None:
+        """Ask once; a broker that is away leaves what was known."""
+        try:
+            found = self._broker.epochs(self._topics)
+            if len(found) < len(self._topics):
+                self._broker.ensure(self._topics)
+                found = self._broker.epochs(self._topics)
+        except BrokerDown as error:
+            if self.up:
+                log.warning("the broker is away", error=str(error))
+            self.up = False
+            metrics.BROKER_UP.set(0)
+            return
+        if not self.up:
+            log.info("the broker answers")
+        self.up, self.epochs = True, found
+        metrics.BROKER_UP.set(1)
+
+    def start(self) -> None:
+        """Look every second on a thread of its own."""
+        threading.Thread(target=self._run, name="epochs", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.look()
+            self._stop.wait(LOOK_SECONDS)
+
+
+class Runtime:
+    """Reads what its group gives it and feeds the pipeline; :meth:`step` is one turn of the loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        broker: Broker,
+        watch: EpochWatch,
+        decode: Decode,
+        sink: Sink,
+        group: str,
+        clock: Clock,
+        poll_seconds: float = 0.05,
+    ) -> None:
+        self._engine = engine
+        self._broker = broker
+        self._watch = watch
+        self._decode = decode
+        self._sink = sink
+        self._group = group
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._consumer: Consumer | None = None
+        self._epochs: dict[str, str] = {}
+        self._at: dict[Partition, int] = {}
+        """Next offset of each partition that is ours and has been sought."""
+        self._unsought: set[Partition] = set()
+        self._waiting: deque[Chunk] = deque()
+        self._moved_at = clock.monotonic()
+        self._checked_at = clock.monotonic()
+        self._rejoined = False
+        self._tell = sink.stored
+        sink.stored = self._stored
+        self.lag: int | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether positions move, or nothing is left to read."""
+        recent = self._clock.monotonic() - self._moved_at < REJOIN_SECONDS
+        return bool(self._at) and self._watch.up and self._sink.away_since is None and (recent or self.lag == 0)
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Turn until told to stop, then store what is held and leave the group.
+
+        Raises:
+            TooManyRefused: the dead-letter limit was reached.
+            Unavailable: the stream stood still for a minute.
+        """
+        try:
+            while not stop():
+                self.step()
+            self.drain()
+        finally:
+            self._leave()
+
+    def step(self) -> None:
+        """One turn."""
+        try:
+            self._decode.poll()
+            self._turn()
+        except Fenced:
+            log.warning("another consumer moved the offsets; reading again from the stored ones")
+            self._restart()
+        except BrokerDown as error:
+            log.warning("reading failed", error=str(error))
+            self._leave()
+            self._clock.sleep(self._poll_seconds)
+        if self._decode.stopped is not None:
+            self.drain()
+            raise self._decode.stopped
+
+    def drain(self, seconds: float = 10.0) -> None:
+        """Store what is held; what cannot be stored in time is read again later."""
+        end = self._clock.monotonic() + seconds
+        try:
+            while not self._decode.flush() and self._clock.monotonic() < end:
+                self._clock.sleep(0.01)
+        except Fenced:
+            log.warning("another consumer has the partitions; what was held is its to store")
+
+    def _turn(self) -> None:
+        if self._watch.epochs != self._epochs:
+            self._begin()
+        if self._consumer is None:
+            self._clock.sleep(self._poll_seconds)
+            return
+        chunks = self._consumer.poll(self._poll_seconds, POLL_RECORDS)
+        self._settle_changes(self._consumer)
+        self._waiting.extend(c for c in chunks if c.partition in self._at)
+        self._offer(self._consumer)
+        self._watch_position(self._consumer)
+
+    def _begin(self) -> None:
+        """The broker is new to us, or has lost its log: start over with a new consumer."""
+        if self._epochs:
+            log.warning("the broker has a new log; its cursors tell the sources where to go on")
+        self._leave()
+        self._epochs = dict(self._watch.epochs)
+        self._consumer = self._broker.consumer(self._group, READ)
+        self._moved_at = self._clock.monotonic()
+
+    def _settle_changes(self, consumer: Consumer) -> None:
+        given, taken = consumer.changes()
+        if taken:
+            self._forget(taken)
+        self._unsought |= given
+        if self._unsought:
+            self._seek(consumer)
+
+    def _seek(self, consumer: Consumer) -> None:
+        epochs = {p: self._epochs[p.topic] for p in self._unsought if p.topic in self._epochs}
+        try:
+            with transaction(self._engine) as connection:
+                claimed = offsets.claim(connection, self._group, {(p.topic, p.number): e for p, e in epochs.items()})
+        except Unavailable as error:
+            log.warning("the stored offsets cannot be read yet", error=error.message)
+            return
+        found = {Partition(*p): offset for p, offset in claimed.items()}
+        self._at.update(found)
+        consumer.seek(found)
+        self._unsought.clear()
+        log.info("partitions assigned", partitions=len(self._at))
+
+    def _offer(self, consumer: Consumer) -> None:
+        """Hand chunks to the pipeline; when it is full, pause everything and keep polling."""
+        while self._waiting and self._decode.stopped is None:
+            chunk = self._waiting[0]
+            item = Assigned(chunk, self._epochs[chunk.partition.topic], self._at[chunk.partition])
+            try:
+                self._decode.submit(item)
+            except Full:
+                consumer.pause(self._at)
+                return
+            self._waiting.popleft()
+            self._at[chunk.partition] = chunk.records[-1].offset + 1
+        if self._at:
+            consumer.resume(self._at)
+
+    def _forget(self, partitions: set[Partition]) -> None:
+        self._decode.drop(partitions)
+        self._waiting = deque(c for c in self._waiting if c.partition not in partitions)
+        self._unsought -= partitions
+        for partition in partitions:
+            self._at.pop(partition, None)
+
+    def _restart(self) -> None:
+        """Go back to the stored offsets of all our partitions."""
+        self._unsought |= set(self._at)
+        self._forget_all()
+        if self._consumer is not None:
+            self._consumer.pause(self._unsought)
+
+    def _forget_all(self) -> None:
+        self._decode.drop()
+        self._waiting.clear()
+        self._at.clear()
+
+    def _leave(self) -> None:
+        self._forget_all()
+        self._unsought.clear()
+        self._epochs = {}
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    def _stored(self, batch: Batch, done: Stored) -> None:
+        self._moved_at = self._clock.monotonic()
+        self._rejoined = False
+        self._tell(batch, done)
+
+    def _watch_position(self, consumer: Consumer) -> None:
+        now = self._clock.monotonic()
+        if now - self._checked_at < 5.0 or not self._at:
+            return
+        self._checked_at = now
+        try:
+            ends = consumer.ends(self._at)
+        except BrokerDown:
+            return
+        behind = {p: max(0, ends[p] - at) for p, at in self._at.items()}
+        for topic in READ:
+            metrics.LAG.labels(topic).set(sum(n for p, n in behind.items() if p.topic == topic))
+        self.lag = sum(behind.values())
+        if not self.lag or self._sink.away_since is not None:
+            self._moved_at = now
+        elif now - self._moved_at > STUCK_SECONDS:
+            raise Unavailable("The stream has stood still for a minute with messages unread; it starts again.")
+        elif now - self._moved_at > REJOIN_SECONDS and not self._rejoined:
+            log.warning("the stream stands still; joining the group again", lag=self.lag)
+            self._rejoined = True
+            self._leave()

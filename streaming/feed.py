@@ -1,0 +1,273 @@
+"""The producing half: sources, lanes, and the rule that a source goes on only from what the database has stored.
+
+A lane is one ordered list (the candles of a market, the posts of a source). What a source sends is remembered until the
+lane's cursor in the database has passed it. When a cursor stands still though more was sent – the broker died with
+everything in it, a message was lost, the sink was away – the source is started again from the stored cursor; doubled rows
+are refused by the database's keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Engine
+
+from db.engine import transaction
+from db.queries import offsets
+from domain.clock import Clock
+from domain.errors import Unavailable
+from streaming import metrics
+from streaming.broker import Broker, BrokerDown, Producer
+from streaming.messages import Message, Outgoing, outgoing
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 0.25
+STALL_SECONDS, LONGEST_STALL = 30.0, 300.0
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+
+
+class Waiter(Protocol):
+    """What a source may wait for; both end early, by cancellation, when the feed stops or rewinds."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for time to pass."""
+        ...
+
+    async def stored(self, cursors: Mapping[str, int]) -> None:
+        """Wait until the database has everything up to these cursors."""
+        ...
+
+
+class Source(Protocol):
+    """Something that can be read again from any cursor it has given out."""
+
+    name: str
+    live: bool
+    """Whether it should go on for ever; one that is not live ends the feed when it ends."""
+
+    def lanes(self) -> Mapping[str, int]:
+        """The lanes, each with the cursor to begin at when nothing is stored yet."""
+        ...
+
+    def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
+        """Messages after the cursors, in order within each lane, without end for a live source."""
+        ...
+
+
+@dataclass(slots=True)
+class Lane:
+    """How far one lane was sent and stored."""
+
+    sent: int
+    stored: int
+    rows: int = 0
+    """Rows sent and not stored yet."""
+    ahead: deque[tuple[int, int]] = field(default_factory=deque)
+    moved_at: float = 0.0
+
+    def note(self, message: Outgoing, now: float) -> None:
+        """Remember a message that was sent."""
+        if not self.ahead:
+            self.moved_at = now
+        self.sent = message.upto
+        self.rows += message.rows
+        self.ahead.append((message.upto, message.rows))
+
+    def settle(self, stored: int, now: float) -> None:
+        """Learn how far the database has come."""
+        if stored > self.stored:
+            self.stored, self.moved_at = stored, now
+        while self.ahead and self.ahead[0][0] <= self.stored:
+            self.rows -= self.ahead.popleft()[1]
+
+
+class Rewind(Exception):
+    """The source must read again from its stored cursors."""
+
+
+class Feed:
+    """Runs one source. ``window``: rows it may be ahead of the database."""
+
+    def __init__(
+        self,
+        source: Source,
+        engine: Engine,
+        broker: Broker,
+        clock: Clock,
+        window: int,
+        epochs: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self.source = source
+        self._engine = engine
+        self._broker = broker
+        self._clock = clock
+        self._window = window
+        self._epochs = epochs
+        self._log_of: Mapping[str, str] = {}
+        self._stall = STALL_SECONDS
+        self._lanes: dict[str, Lane] = {}
+        self._producer: Producer | None = None
+        self._stopping = asyncio.Event()
+        self._moved = asyncio.Event()
+        self.sent = 0
+        self.finished = False
+
+    async def run(self) -> None:
+        """Until the source ends and everything it gave is stored, or until :meth:`stop`."""
+        wait = FIRST_WAIT
+        while not self._stopping.is_set() and not self.finished:
+            before = self.sent
+            try:
+                await self._once()
+            except Rewind:
+                metrics.REWINDS.labels(self.source.name).inc()
+                log.warning("reading again from the stored cursor", source=self.source.name)
+            except (BrokerDown, Unavailable, OSError, TimeoutError) as error:
+                wait = FIRST_WAIT if self.sent > before else min(2 * wait, LONGEST_WAIT)
+                metrics.RECONNECTS.labels(self.source.name).inc()
+                log.warning("the source pauses", source=self.source.name, error=str(error), seconds=wait)
+                await self.pause(wait)
+            finally:
+                await asyncio.to_thread(self._let_go)
+
+    def stop(self) -> None:
+        """End after the message under way."""
+        self._stopping.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, or return at once when the feed stops."""
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def sleep(self, seconds: float) -> None:
+        """For the source: wait for time to pass."""
+        await asyncio.sleep(max(0.0, seconds))
+
+    async def stored(self, cursors: Mapping[str, int]) -> None:
+        """For the source: wait until the database has everything up to these cursors."""
+        await asyncio.to_thread(self._flush)
+        while any(self._lanes[name].stored < at for name, at in cursors.items()):
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def _once(self) -> None:
+        self._log_of = self._epochs()
+        self._producer = await asyncio.to_thread(self._broker.producer)
+        cursors = await asyncio.to_thread(self._open)
+        now = self._clock.monotonic()
+        self._lanes = {name: Lane(at, at, moved_at=now) for name, at in cursors.items()}
+        async with aclosing(_closing(self.source.read(cursors, self))) as stream:
+            watcher = asyncio.create_task(self._watch())
+            try:
+                await self._pump(stream, watcher)
+            finally:
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _pump(self, stream: AsyncIterator[Sequence[Message]], watcher: asyncio.Task[None]) -> None:
+        """Send what the source gives; a watcher that fails, or a stop, ends the waiting for it."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            while True:
+                turn = asyncio.ensure_future(anext(stream, None))
+                await asyncio.wait({turn, watcher, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not turn.done():
+                    turn.cancel()
+                    await asyncio.gather(turn, return_exceptions=True)
+                    if watcher.done():
+                        watcher.result()
+                    break
+                if (messages := turn.result()) is None:
+                    self.finished = not self.source.live
+                    break
+                await self._send([outgoing(m) for m in messages])
+                await self._until(lambda: self.ahead <= self._window, watcher)
+            await asyncio.to_thread(self._flush)
+            if self.finished:
+                await self._until(lambda: not self.ahead, watcher)
+        finally:
+            stopping.cancel()
+
+    async def _until(self, done: Callable[[], bool], watcher: asyncio.Task[None]) -> None:
+        while not done() and not self._stopping.is_set():
+            if watcher.done():
+                watcher.result()
+            await asyncio.sleep(LOOK_SECONDS / 5)
+
+    @property
+    def ahead(self) -> int:
+        """Rows sent and not yet stored."""
+        return sum(lane.rows for lane in self._lanes.values())
+
+    async def _send(self, messages: Sequence[Outgoing]) -> None:
+        await asyncio.to_thread(self._hand_over, messages)
+        now, rows = self._clock.monotonic(), 0
+        for message in messages:
+            rows += message.rows
+            if message.lane:
+                self._lanes[message.lane].note(message, now)
+        self.sent += rows
+        metrics.SENT.labels(self.source.name).inc(rows)
+
+    def _hand_over(self, messages: Sequence[Outgoing]) -> None:
+        assert self._producer is not None
+        for message in messages:
+            self._producer.send(message.topic, message.key, message.value)
+
+    def _flush(self) -> None:
+        if self._producer is not None:
+            self._producer.flush(10.0)
+
+    def _open(self) -> dict[str, int]:
+        with transaction(self._engine) as connection:
+            return offsets.open_lanes(connection, self.source.lanes())
+
+    def _let_go(self) -> None:
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None
+
+    async def _watch(self) -> None:
+        """Follow the stored cursors; raise :class:`Rewind` when one stands still with messages ahead of it."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._epochs() != self._log_of:
+                raise Rewind
+            if not any(lane.ahead for lane in self._lanes.values()):
+                continue
+            try:
+                stored = await asyncio.to_thread(self._positions)
+            except Unavailable:
+                for lane in self._lanes.values():
+                    lane.moved_at = self._clock.monotonic()
+                continue
+            now = self._clock.monotonic()
+            for name, lane in self._lanes.items():
+                before = lane.stored
+                lane.settle(stored.get(name, before), now)
+                if lane.stored > before:
+                    self._moved.set()
+                    self._stall = STALL_SECONDS
+                elif lane.ahead and now - lane.moved_at > self._stall:
+                    self._stall = min(2 * self._stall, LONGEST_STALL)
+                    raise Rewind
+
+    def _positions(self) -> dict[str, int]:
+        waiting = [name for name, lane in self._lanes.items() if lane.ahead]
+        with transaction(self._engine) as connection:
+            return offsets.positions(connection, waiting)
+
+
+async def _closing(stream: AsyncIterator[Sequence[Message]]) -> AsyncGenerator[Sequence[Message]]:
+    """An async generator around any async iterator, so that it can be closed in time."""
+    async for item in stream:
+        yield item

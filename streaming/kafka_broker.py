@@ -1,0 +1,226 @@
+"""The broker over kafka-python: Apache Kafka, or anything that speaks its protocol."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from streaming.broker import BrokerDown, Chunk, Partition
+
+_PATIENCE = {
+    "reconnect_backoff_ms": 50,
+    "reconnect_backoff_max_ms": 1000,
+    "request_timeout_ms": 10_000,
+    "bootstrap_timeout_ms": 5_000,
+}
+_DELIVERY_MS = 15_000
+"""A message not acknowledged by then counts as lost; its source reads again from its stored cursor."""
+
+_NO_ID = "00000000-0000-0000-0000-000000000000"
+
+
+class KafkaBroker:
+    """Topics, producers and consumers of one Kafka-protocol cluster."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._admin: Any = None
+        self._lock = threading.Lock()
+
+    def ensure(self, topics: Mapping[str, int]) -> None:
+        present = self.epochs(topics)
+        for name, partitions in topics.items():
+            if name not in present:
+                with suppress(TopicAlreadyExistsError):
+                    self._ask("create_topics", [NewTopic(name, partitions, 1)])
+
+    def epochs(self, topics: Iterable[str]) -> dict[str, str]:
+        described = self._ask("describe_topics", list(topics))
+        found = {t["name"]: str(t["topic_id"]) for t in described if not t["error_code"]}
+        if _NO_ID in found.values():
+            cluster = str(self._ask("describe_cluster")["cluster_id"])
+            return dict.fromkeys(found, cluster)
+        return found
+
+    def producer(self) -> KafkaSender:
+        return KafkaSender(self._bootstrap)
+
+    def consumer(self, group: str, topics: Sequence[str]) -> KafkaReader:
+        return KafkaReader(self._bootstrap, group, topics)
+
+    def close(self) -> None:
+        with self._lock:
+            self._forget_admin()
+
+    def _ask(self, question: str, *args: Any) -> Any:
+        with self._lock:
+            try:
+                if self._admin is None:
+                    self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap, **_PATIENCE)
+                return getattr(self._admin, question)(*args)
+            except TopicAlreadyExistsError:
+                raise
+            except (KafkaError, OSError) as error:
+                self._forget_admin()
+                raise BrokerDown(f"the broker does not answer ({type(error).__name__})") from error
+
+    def _forget_admin(self) -> None:
+        if self._admin is not None:
+            with suppress(KafkaError, OSError):
+                self._admin.close()
+            self._admin = None
+
+
+class KafkaSender:
+    """An idempotent producer, acks=all, lz4; the first message that fails spoils it, so that no hole is sent past."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._error: BaseException | None = None
+        self._counts: dict[str, int] = {}
+        try:
+            self._producer = KafkaProducer(
+                bootstrap_servers=bootstrap,
+                acks="all",
+                enable_idempotence=True,
+                compression_type="lz4",
+                linger_ms=5,
+                batch_size=256 * 1024,
+                max_block_ms=_DELIVERY_MS,
+                delivery_timeout_ms=_DELIVERY_MS,
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+                **_PATIENCE,
+            )
+        except (KafkaError, OSError) as error:
+            raise BrokerDown(f"no producer could be made ({type(error).__name__})") from error
+
+    def send(self, topic: str, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]] = ()) -> None:
+        if self._error is not None:
+            raise BrokerDown(f"a message was not acknowledged ({type(self._error).__name__})") from self._error
+        try:
+            number = zlib.crc32(key) % self._partitions(topic)
+            sent = self._producer.send(topic, value=value, key=key, headers=list(headers), partition=number)
+        except (KafkaError, OSError) as error:
+            self._error = error
+            raise BrokerDown(f"a message was not taken ({type(error).__name__})") from error
+        sent.add_errback(self._spoil)
+
+    def flush(self, timeout: float) -> None:
+        try:
+            self._producer.flush(timeout=timeout)
+        except (KafkaError, OSError) as error:
+            self._error = self._error or error
+        if self._error is not None:
+            raise BrokerDown(f"a message was not acknowledged ({type(self._error).__name__})") from self._error
+
+    def close(self) -> None:
+        with suppress(KafkaError, OSError):
+            self._producer.close(timeout=0 if self._error else 5, null_logger=True)
+
+    def _spoil(self, error: BaseException) -> None:
+        self._error = self._error or error
+
+    def _partitions(self, topic: str) -> int:
+        if topic not in self._counts:
+            found = self._producer.partitions_for(topic)
+            if not found:
+                raise BrokerDown(f"there is no topic {topic}")
+            self._counts[topic] = len(found)
+        return self._counts[topic]
+
+
+class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes what a rebalance did; the callbacks run on the client's own loop and must not wait."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.given: set[Partition] = set()
+        self.taken: set[Partition] = set()
+        self.consumer: Any = None
+
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        assigned = list(assigned)
+        self.consumer.pause(*assigned)
+        with self.lock:
+            self.given |= {Partition(p.topic, p.partition) for p in assigned}
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        gone = {Partition(p.topic, p.partition) for p in revoked}
+        with self.lock:
+            self.taken |= gone
+            self.given -= gone
+
+
+class KafkaReader:
+    """A member of a consumer group; offsets live in the database, so nothing is committed to Kafka."""
+
+    def __init__(self, bootstrap: str, group: str, topics: Sequence[str]) -> None:
+        self._changes = _Changes()
+        try:
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=bootstrap,
+                group_id=group,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                session_timeout_ms=6_000,
+                heartbeat_interval_ms=1_000,
+                max_poll_interval_ms=60_000,
+                fetch_max_wait_ms=100,
+                max_partition_fetch_bytes=4 << 20,
+                fetch_max_bytes=16 << 20,
+                allow_auto_create_topics=False,
+                metadata_max_age_ms=30_000,
+                metrics_enabled=False,
+                **_PATIENCE,
+            )
+        except (KafkaError, OSError) as error:
+            raise BrokerDown(f"no consumer could be made ({type(error).__name__})") from error
+        self._changes.consumer = self._consumer
+        self._consumer.subscribe(list(topics), listener=self._changes)
+
+    def poll(self, timeout: float, limit: int) -> list[Chunk]:
+        try:
+            found = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=limit)
+        except (KafkaError, OSError) as error:
+            raise BrokerDown(f"reading failed ({type(error).__name__})") from error
+        return [Chunk(Partition(p.topic, p.partition), records) for p, records in found.items()]
+
+    def changes(self) -> tuple[set[Partition], set[Partition]]:
+        with self._changes.lock:
+            given, taken = self._changes.given, self._changes.taken
+            self._changes.given, self._changes.taken = set(), set()
+        return given, taken
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        for partition, offset in offsets.items():
+            if (there := TopicPartition(*partition)) in self._consumer.assignment():
+                self._consumer.seek(there, offset)
+                self._consumer.resume(there)
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        self._consumer.pause(*self._own(partitions))
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        self._consumer.resume(*self._own(partitions))
+
+    def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        try:
+            found = self._consumer.end_offsets([TopicPartition(*p) for p in partitions], timeout_ms=5_000)
+        except (KafkaError, OSError) as error:
+            raise BrokerDown(f"the ends are not known ({type(error).__name__})") from error
+        return {Partition(p.topic, p.partition): offset for p, offset in found.items()}
+
+    def close(self) -> None:
+        with suppress(KafkaError, OSError):
+            self._consumer.close(autocommit=False, timeout_ms=3_000)
+
+    def _own(self, partitions: Iterable[Partition]) -> list[Any]:
+        mine = self._consumer.assignment()
+        return [there for p in partitions if (there := TopicPartition(*p)) in mine]

@@ -1,0 +1,172 @@
+"""What travels on the topics: typed JSON, one object per message.
+
+A message of a source names its *lane* (one market, one list of posts) and the span of the lane that it covers,
+``after`` exclusive to ``upto`` inclusive. The sink moves the lane's cursor only over spans that join; see
+:func:`db.queries.offsets.move_lanes`. Messages from elsewhere may leave the lane empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from db.queries.candles import Key
+from domain.types import Post
+
+CANDLES = "candles"
+BLOCKS = "candle-blocks"
+POSTS = "posts"
+DEAD_LETTERS = "dead-letters"
+
+TOPICS: dict[str, int] = {CANDLES: 4, BLOCKS: 4, POSTS: 4, DEAD_LETTERS: 1}
+"""Topics and their partitions."""
+
+READ: tuple[str, ...] = (CANDLES, BLOCKS, POSTS)
+"""Topics that the sink reads."""
+
+MAX_BYTES = 512 * 1024
+"""Longest message that is decoded."""
+
+
+class CandleMessage(msgspec.Struct, frozen=True, gc=False):
+    """One candle; ``at`` is its opening time in epoch seconds."""
+
+    exchange: str
+    symbol: str
+    at: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    market: str = "spot"
+    timeframe: str = "1m"
+    final: bool = True
+    lane: str = ""
+    after: int = 0
+    upto: int = 0
+
+
+class CandleBlock(msgspec.Struct, frozen=True, gc=False):
+    """Many final candles of one market, as columns of equal length."""
+
+    exchange: str
+    symbol: str
+    at: list[int]
+    open: list[float]
+    high: list[float]
+    low: list[float]
+    close: list[float]
+    volume: list[float]
+    market: str = "spot"
+    timeframe: str = "1m"
+    lane: str = ""
+    after: int = 0
+    upto: int = 0
+
+
+class PostMessage(msgspec.Struct, frozen=True, gc=False):
+    """One post; ``at`` in epoch seconds. ``score`` is False for history that nobody waits for."""
+
+    id: str
+    source: str
+    text: str
+    at: float
+    language: str = ""
+    symbols: tuple[str, ...] = ()
+    author_hash: str | None = None
+    likes: int | None = None
+    retweets: int | None = None
+    replies: int | None = None
+    score: bool = True
+    lane: str = ""
+    after: int = 0
+    upto: int = 0
+
+
+Message = CandleMessage | CandleBlock | PostMessage
+
+_ENCODER = msgspec.json.Encoder()
+_DECODERS: dict[str, msgspec.json.Decoder[Message]] = {
+    CANDLES: msgspec.json.Decoder(CandleMessage),
+    BLOCKS: msgspec.json.Decoder(CandleBlock),
+    POSTS: msgspec.json.Decoder(PostMessage),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way to the broker, with what the feed must remember of it."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    lane: str
+    upto: int
+    rows: int = 1
+
+
+def decode(topic: str, payload: bytes) -> Message:
+    """The message of a topic.
+
+    Raises:
+        ValueError: not JSON, a field missing or of another type, too long; the message says which.
+    """
+    if len(payload) > MAX_BYTES:
+        raise ValueError(f"the message has {len(payload):,} bytes; at most {MAX_BYTES:,} are taken")
+    try:
+        return _DECODERS[topic].decode(payload)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("the message is nested too deeply") from None
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of a message."""
+    return _ENCODER.encode(message)
+
+
+def outgoing(message: Message) -> Outgoing:
+    """The message addressed to its topic; the key keeps a market, or a source, in one partition and so in order."""
+    if isinstance(message, PostMessage):
+        key = message.lane or message.source
+        return Outgoing(POSTS, key.encode(), _ENCODER.encode(message), message.lane, message.upto)
+    key = message.lane or f"{message.exchange}/{message.symbol}"
+    if isinstance(message, CandleBlock):
+        return Outgoing(BLOCKS, key.encode(), _ENCODER.encode(message), message.lane, message.upto, len(message.at))
+    return Outgoing(CANDLES, key.encode(), _ENCODER.encode(message), message.lane, message.upto)
+
+
+def bar_message(
+    key: Key, at: int, bar: Sequence[float], lane: str = "", after: int = 0, upto: int = 0
+) -> CandleMessage:
+    """One final candle of a market; ``bar`` is its OHLCV."""
+    exchange, market, symbol, timeframe = key
+    opened, high, low, close, volume = bar
+    return CandleMessage(
+        exchange, symbol, at, opened, high, low, close, volume, market, timeframe, True, lane, after, upto
+    )  # fmt: skip
+
+
+def bar_block(
+    key: Key, at: NDArray[np.int64], bars: NDArray[np.float64], lane: str = "", after: int = 0, upto: int = 0
+) -> CandleBlock:
+    """Final candles of one market, oldest first, as one message; ``bars`` is float64[n, 5] OHLCV."""
+    exchange, market, symbol, timeframe = key
+    opened, high, low, close, volume = bars.T.tolist()
+    return CandleBlock(
+        exchange, symbol, at.tolist(), opened, high, low, close, volume, market, timeframe, lane, after, upto
+    )
+
+
+def post_message(post: Post, *, score: bool = True, lane: str = "", after: int = 0, upto: int = 0) -> PostMessage:
+    """A post as a message."""
+    return PostMessage(
+        post.id, post.source, post.text, post.posted_at.timestamp(), post.language, post.symbols, post.author_hash,
+        post.likes, post.retweets, post.replies, score, lane, after, upto,
+    )  # fmt: skip

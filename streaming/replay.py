@@ -1,0 +1,148 @@
+"""Recorded candles and posts, played through the broker as if live, at any speed; every row is sent once and stored once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from domain import symbols
+from domain.clock import Clock
+from domain.errors import InputError
+from streaming.feed import Waiter
+from streaming.messages import Message, PostMessage, bar_block, bar_message
+from streaming.tables import CandleTable, Cut, PostTable, candle_tables, files_of, kind_of, post_tables, read_columns
+
+BLOCK = 256
+TICK = 0.05
+"""Seconds of real time that one batch of a paced replay covers."""
+SHARE = 2_000
+"""Messages given at a time when there is no pace."""
+
+
+class Replay:
+    """A finite source over files. ``speed``: times real time, 0 for as fast as the database stores."""
+
+    name = "replay"
+    live = False
+
+    def __init__(
+        self, paths: Sequence[Path], clock: Clock, *, speed: float = 1.0, cut: Cut | None = None, score: bool = True
+    ) -> None:
+        self._clock = clock
+        self._speed = speed
+        self._score = score
+        self._candles: dict[str, CandleTable] = {}
+        self._posts: dict[str, PostTable] = {}
+        cut = cut or Cut()
+        for path in files_of(paths):
+            self._load(path, cut)
+        if not self._candles and not self._posts:
+            raise InputError("No candles and no posts are left to replay; widen --since, --until or --symbols.")
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Numbers of candles and posts in the files."""
+        return sum(len(t.at) for t in self._candles.values()), sum(len(t.at) for t in self._posts.values())
+
+    def lanes(self) -> Mapping[str, int]:
+        return dict.fromkeys([*self._candles, *self._posts], 0)
+
+    async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
+        if self._speed > 0:
+            async for messages in self._paced(dict(cursors), wait):
+                yield messages
+            return
+        for lane, table in self._candles.items():
+            for messages in _shares(self._blocks(lane, table, cursors[lane]), SHARE // BLOCK + 1):
+                yield messages
+        await wait.stored({lane: len(table.at) for lane, table in self._candles.items()})
+        for lane, posts in self._posts.items():
+            for first in range(cursors[lane], len(posts.at), SHARE):
+                yield [self._post(lane, posts, row) for row in range(first, min(first + SHARE, len(posts.at)))]
+
+    def _load(self, path: Path, cut: Cut) -> None:
+        columns = read_columns(path)
+        kind = kind_of(columns)
+        identity = hashlib.sha256(f"{path.name}|{path.stat().st_size}|{cut}".encode()).hexdigest()[:12]
+        stem = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "file"
+        if kind == "candles":
+            symbol = None if {"symbol", "asset"} & set(columns) else _symbol_in(path.stem)
+            for table in candle_tables(columns, cut, "replay", symbol):
+                self._candles["/".join(("replay", identity, *table.key))] = table
+        elif kind == "posts":
+            for posts in post_tables(columns, cut, stem[:40]):
+                self._posts[f"replay/{identity}/{posts.source}"] = posts
+
+    async def _paced(self, at: dict[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
+        """A candle when it closes, a post when it was posted; pauses in the files last as long as they lasted."""
+        due = {lane: (t.at + 60).astype(np.float64) for lane, t in self._candles.items()}
+        due |= {lane: t.at for lane, t in self._posts.items()}
+        left = [float(moments[at[lane]]) for lane, moments in due.items() if at[lane] < len(moments)]
+        if not left:
+            return
+        origin, started = min(left), self._clock.monotonic()
+        while any(at[lane] < len(moments) for lane, moments in due.items()):
+            now = origin + (self._clock.monotonic() - started) * self._speed
+            messages: list[tuple[float, Message]] = []
+            for lane, moments in due.items():
+                upto = int(np.searchsorted(moments, now, side="right"))
+                messages += [(float(moments[row]), self._row(lane, row)) for row in range(at[lane], upto)]
+                at[lane] = max(at[lane], upto)
+            if messages:
+                messages.sort(key=lambda pair: pair[0])
+                yield [message for _, message in messages]
+            await wait.sleep(TICK)
+
+    def _row(self, lane: str, row: int) -> Message:
+        table = self._candles.get(lane)
+        if table is None:
+            return self._post(lane, self._posts[lane], row)
+        return bar_message(table.key, int(table.at[row]), table.bars[row].tolist(), lane, row, row + 1)
+
+    def _blocks(self, lane: str, table: CandleTable, start: int) -> list[Message]:
+        ends = [*range(start + BLOCK, len(table.at), BLOCK), len(table.at)] if start < len(table.at) else []
+        return [
+            bar_block(table.key, table.at[first:last], table.bars[first:last], lane, first, last)
+            for first, last in zip([start, *ends], ends, strict=False)
+        ]
+
+    def _post(self, lane: str, table: PostTable, row: int) -> PostMessage:
+        columns = {name: values[row] for name, values in table.columns.items()}
+        named = [s for s in re.split(r"[^A-Za-z0-9/]+", columns.get("symbols") or "") if s]
+        return PostMessage(
+            id=table.ids[row],
+            source=table.source,
+            text=table.text[row],
+            at=float(table.at[row]),
+            language=_language(columns.get("lang") or columns.get("language")),
+            symbols=tuple(symbols.normalize(s) for s in named),
+            author_hash=columns.get("author_hash"),
+            likes=columns.get("likes"),
+            retweets=columns.get("retweets"),
+            replies=columns.get("replies"),
+            score=self._score,
+            lane=lane,
+            after=row,
+            upto=row + 1,
+        )
+
+
+def _language(named: str | None) -> str:
+    """A two- or three-letter code as it stands; anything else is left to be detected."""
+    return named if named and re.fullmatch(r"[a-z]{2,3}", named) else ""
+
+
+def _symbol_in(stem: str) -> str:
+    """The market named in a file's name, like ``BTCUSDT-1m-2021-01``."""
+    for word in re.split(r"[^A-Za-z0-9]+", stem):
+        if re.fullmatch(r"[A-Za-z0-9]{2,10}(USDT|USDC|BUSD|USD)", word, re.IGNORECASE):
+            return word
+    raise InputError(f"{stem} has no column “symbol”, and its name does not say which market it is.")
+
+
+def _shares(messages: Sequence[Message], size: int) -> list[Sequence[Message]]:
+    return [messages[i : i + size] for i in range(0, len(messages), size)]

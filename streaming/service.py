@@ -1,0 +1,227 @@
+"""One process of the streams, composed: the feed's sources, the sink, or both; ends cleanly when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Engine
+
+from db.engine import transaction
+from db.partitions import maintain
+from domain.clock import Clock, SystemClock
+from domain.errors import MoodtapeError, Unavailable
+from streaming import metrics
+from streaming.broker import Broker
+from streaming.clusters import Clusters
+from streaming.consumer import EpochWatch, Runtime
+from streaming.decode import Decode, Limits
+from streaming.feed import Feed, Source
+from streaming.settings import StreamingSettings
+from streaming.sink import Scoring, Sink, Stored, Writer
+from streaming.steps import Batch, Gather
+from workers.client.language import detect
+
+log = structlog.get_logger()
+
+BROKER_PATIENCE = 30.0
+MAINTAIN_SECONDS = 3600.0
+
+
+@dataclass
+class Counts:
+    """What this process has sent and stored since it began."""
+
+    candles: int = 0
+    corrected: int = 0
+    posts: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    newest: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def stored(self, batch: Batch, done: Stored) -> None:
+        """Add one transaction."""
+        self.candles += done.candles.inserted
+        self.corrected += done.candles.corrected
+        self.posts += done.posts
+        self.duplicates += done.candles.unchanged + len(batch.posts) - done.posts
+        self.refused += len(done.letters)
+        for place, key in enumerate(batch.candles.markets):
+            own = batch.candles.at[batch.candles.market == place]
+            if len(own):
+                name = (key[0], key[2])
+                self.newest[name] = max(self.newest.get(name, 0), int(own.max()))
+
+    def show_ages(self, now: float) -> None:
+        """Set the gauge of each market's candle age."""
+        for (exchange, symbol), at in self.newest.items():
+            metrics.CANDLE_AGE.labels(exchange, symbol).set(now - at - 60)
+
+
+class SinkThread:
+    """The consuming half on a thread of its own."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        broker: Broker,
+        watch: EpochWatch,
+        settings: StreamingSettings,
+        scoring: Scoring | None,
+        clock: Clock,
+    ) -> None:
+        self.counts = Counts()
+        self.error: MoodtapeError | Exception | None = None
+        self._stop = threading.Event()
+        self._clusters = Clusters()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="sink")
+        sink = Sink(
+            Writer(engine, settings.group, scoring, self._clusters.assign),
+            clock,
+            self._executor,
+            self.counts.stored,
+        )
+        gather = Gather(sink, clock, settings.batch_rows, settings.batch_seconds)
+        decode = Decode(gather, clock, Limits(settings.max_bad_share, settings.max_bad_row), detect)
+        self.runtime = Runtime(engine, broker, watch, decode, sink, settings.group, clock)
+        self._thread = threading.Thread(target=self._run, name="consumer")
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Drain, leave the group, end."""
+        self._stop.set()
+        self._thread.join()
+        self._executor.shutdown()
+
+    def _run(self) -> None:
+        try:
+            self.runtime.run(self._stop.is_set)
+        except Exception as error:
+            self.error = error
+
+
+class Service:
+    """Feeds and sink of one process. ``kind`` is what status pages call the feed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        broker: Broker,
+        settings: StreamingSettings,
+        *,
+        sources: Sequence[Source] = (),
+        kind: str = "synthetic",
+        sink: bool = True,
+        scoring: Scoring | None = None,
+        once: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._engine = engine
+        self._settings = settings
+        self._kind = kind
+        self._once = once
+        self._watch = EpochWatch(broker)
+        self._sink = SinkThread(engine, broker, self._watch, settings, scoring, self._clock) if sink else None
+        self.feeds = [
+            Feed(source, engine, broker, self._clock, settings.window, lambda: self._watch.epochs) for source in sources
+        ]
+        self._stopping = asyncio.Event()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether positions move (or all is read) and the broker answers."""
+        return self._watch.up and (self._sink is None or (self._sink.alive and self._sink.runtime.ready))
+
+    @property
+    def counts(self) -> Counts:
+        return self._sink.counts if self._sink else Counts()
+
+    def stop(self) -> None:
+        """Finish what is under way and end; safe to call from a signal handler of the event loop."""
+        self._stopping.set()
+        for feed in self.feeds:
+            feed.stop()
+
+    async def run(self) -> None:
+        """Until stopped, or with ``once`` until every source has ended and is stored.
+
+        Raises:
+            MoodtapeError: the sink gave up, or a source's settings are wrong.
+        """
+        await self._reach_broker()
+        await asyncio.to_thread(self._maintain)
+        self._say_feed()
+        if self._sink:
+            self._sink.start()
+        tasks = [asyncio.create_task(feed.run()) for feed in self.feeds]
+        try:
+            await self._oversee(tasks)
+        finally:
+            self.stop()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._sink:
+                await asyncio.to_thread(self._sink.stop)
+            self._watch.stop()
+        if self._sink and self._sink.error:
+            raise self._sink.error
+
+    async def _reach_broker(self) -> None:
+        end = self._clock.monotonic() + BROKER_PATIENCE
+        while not self._stopping.is_set():
+            await asyncio.to_thread(self._watch.look)
+            if self._watch.up:
+                break
+            if self._clock.monotonic() > end:
+                raise Unavailable("The broker does not answer; check that it runs and that KAFKA_BOOTSTRAP names it.")
+            await asyncio.sleep(0.3)
+        self._watch.start()
+
+    async def _oversee(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        maintained = self._clock.monotonic()
+        while not self._stopping.is_set():
+            for task in tasks:
+                if task.done() and not task.cancelled() and task.exception():
+                    task.result()
+            if self._sink and not self._sink.alive:
+                return
+            if self._once and all(task.done() for task in tasks):
+                return
+            self.counts.show_ages(self._clock.now().timestamp())
+            if self._clock.monotonic() - maintained > MAINTAIN_SECONDS:
+                await asyncio.to_thread(self._maintain)
+                maintained = self._clock.monotonic()
+            await asyncio.sleep(0.2)
+
+    def _maintain(self) -> None:
+        try:
+            with transaction(self._engine) as connection:
+                maintain(connection, self._clock.now())
+        except Unavailable as error:
+            log.warning("the partitions were not looked after", error=error.message)
+
+    def _say_feed(self) -> None:
+        """Tell the status pages which feed plays; a directory that cannot be written is not fatal."""
+        if not self.feeds:
+            return
+        path = Path(self._settings.data_dir) / "run" / "feed.json"
+        body = {"kind": self._kind, "since": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(body))
+        except OSError as error:
+            log.warning("feed.json cannot be written", error=str(error))

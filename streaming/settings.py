@@ -1,0 +1,77 @@
+"""Where the broker is and how the streams run."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class StreamingSettings(BaseSettings):
+    """Read from the environment; the sources' own keys stand with the sources that need them."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+
+    bootstrap: str = Field(
+        default="127.0.0.1:9092", description="host:port of a Kafka-protocol broker", validation_alias="KAFKA_BOOTSTRAP"
+    )
+    data_dir: str = Field(
+        default="data", description="directory for what moodtape keeps on disk", validation_alias="MOODTAPE_DATA_DIR"
+    )
+    group: str = Field(
+        default="moodtape-sink", description="consumer group of the sinks", validation_alias="MOODTAPE_STREAM_GROUP"
+    )
+    batch_rows: int = Field(
+        default=20_000,
+        ge=1,
+        description="rows that the sink stores at a time",
+        validation_alias="MOODTAPE_STREAM_BATCH",
+    )
+    batch_seconds: float = Field(
+        default=0.2, gt=0, description="longest time a row waits in a batch", validation_alias="MOODTAPE_STREAM_LINGER"
+    )
+    window: int = Field(
+        default=100_000,
+        ge=1,
+        description="rows that a source may be ahead of the database",
+        validation_alias="MOODTAPE_STREAM_WINDOW",
+    )
+    max_bad_share: float = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        description="share of refused messages that stops the stream",
+        validation_alias="MOODTAPE_DEAD_LETTER_SHARE",
+    )
+    max_bad_row: int = Field(
+        default=100,
+        ge=1,
+        description="refused messages in a row that stop the stream",
+        validation_alias="MOODTAPE_DEAD_LETTER_ROW",
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        description="port of the streams' /metrics, /live and /ready on the loopback; 0 for none",
+        validation_alias="MOODTAPE_STREAM_METRICS_PORT",
+    )
+    author_key: SecretStr = Field(
+        default=SecretStr("moodtape"),
+        description="secret that authors' names are hashed with; keep it to recognise an author again",
+        validation_alias="MOODTAPE_AUTHOR_KEY",
+    )
+    seed: int = Field(default=7, description="seed of the synthetic feed", validation_alias="MOODTAPE_SYNTHETIC_SEED")
+    exchanges: str = Field(
+        default="binance",
+        description="ccxt ids of the exchanges of --live, separated by commas",
+        validation_alias="MOODTAPE_EXCHANGES",
+    )
+    symbols: str = Field(
+        default="BTC/USDT,ETH/USDT,SOL/USDT,DOGE/USDT",
+        description="markets of --live, separated by commas",
+        validation_alias="MOODTAPE_SYMBOLS",
+    )
+    post_sources: str = Field(
+        default="bluesky",
+        description="post sources of --live as name or name=argument, separated by commas",
+        validation_alias="MOODTAPE_POST_SOURCES",
+    )

@@ -1,0 +1,174 @@
+"""The last step: one transaction per batch with the rows, the offsets, the sources' cursors and the scoring jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from db.engine import transaction
+from db.queries import dead_letters, offsets
+from db.queries.candle_columns import upsert_columns
+from db.queries.candles import Upserted
+from db.queries.dead_letters import Letter
+from db.queries.posts import insert_posts
+from domain.clock import Clock
+from domain.errors import Unavailable
+from domain.types import Post
+from streaming import metrics
+from streaming.broker import Partition
+from streaming.steps import Batch, Full
+from workers.client.queue import Priority
+
+log = structlog.get_logger()
+
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+"""Seconds between attempts while the database is away."""
+
+
+class Fenced(Exception):
+    """Another consumer has moved the offsets meanwhile; this batch was not stored."""
+
+
+class Scoring(Protocol):
+    """What the sink needs of the scoring queue (:class:`workers.client.queue.ScoringClient` fits)."""
+
+    def enqueue(
+        self, connection: Connection, post_ids: Sequence[str], *, priority: Priority, requester: str | None = None
+    ) -> int: ...
+    def ring(self, priority: Priority) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What one transaction did."""
+
+    candles: Upserted
+    posts: int
+    letters: Sequence[Letter]
+
+
+class Writer:
+    """Stores batches. ``cluster`` names the near-duplicate group of new posts; ``scoring`` gets those that are wanted."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        group: str,
+        scoring: Scoring | None = None,
+        cluster: Callable[[Sequence[Post]], dict[str, str]] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._group = group
+        self._scoring = scoring
+        self._cluster = cluster
+
+    def write(self, batch: Batch) -> Stored:
+        """Everything of the batch or nothing.
+
+        Raises:
+            Fenced: the offsets are not where this consumer left them.
+            Unavailable: the database is away; asking again is safe.
+        """
+        clusters = self._cluster(batch.posts) if self._cluster and batch.posts else None
+        with metrics.BATCH_SECONDS.time(), transaction(self._engine) as connection:
+            if not offsets.advance(connection, self._group, batch.moves):
+                if self._committed_before(connection, batch):
+                    return Stored(Upserted(0, 0, 0), 0, ())
+                raise Fenced
+            candles = upsert_columns(connection, batch.candles)
+            new = insert_posts(connection, batch.posts, clusters)
+            wanted = [post_id for post_id in new if post_id in batch.scored]
+            if self._scoring and wanted:
+                self._scoring.enqueue(connection, wanted, priority=Priority.LIVE)
+            dead_letters.keep(connection, batch.letters)
+            offsets.move_lanes(connection, batch.spans)
+        if self._scoring and wanted:
+            self._scoring.ring(Priority.LIVE)
+        _count(batch, candles, len(new))
+        return Stored(candles, len(new), batch.letters)
+
+    def _committed_before(self, connection: Connection, batch: Batch) -> bool:
+        """Whether an earlier attempt, whose answer was lost with its connection, had been committed after all."""
+        stored = offsets.stored(connection, self._group)
+        return all(stored.get((m.topic, m.partition)) == (m.epoch, m.next) for m in batch.moves)
+
+
+def _count(batch: Batch, candles: Upserted, posts: int) -> None:
+    metrics.ROWS.labels("candle").inc(candles.inserted + candles.corrected)
+    metrics.ROWS.labels("post").inc(posts)
+    metrics.DUPLICATES.labels("candle").inc(len(batch.candles.at) - candles.inserted - candles.corrected)
+    metrics.DUPLICATES.labels("post").inc(len(batch.posts) - posts)
+
+
+@dataclass
+class Sink:
+    """Writes one batch at a time on ``executor`` while the consumer goes on polling; a second one meanwhile is refused."""
+
+    writer: Writer
+    clock: Clock
+    executor: Executor
+    stored: Callable[[Batch, Stored], None] = lambda batch, done: None
+    away_since: float | None = None
+    """Monotonic time since when the database has not answered."""
+
+    _batch: Batch | None = None
+    _future: Future[Stored] | None = None
+    _retry_at: float = 0.0
+    _wait: float = field(default=FIRST_WAIT)
+
+    def submit(self, item: Batch) -> None:
+        self.poll()
+        if self._batch is not None:
+            raise Full
+        self._batch = item
+        self._start()
+
+    def poll(self) -> None:
+        if self._future is None:
+            if self._batch is not None and self.clock.monotonic() >= self._retry_at:
+                self._start()
+            return
+        if not self._future.done():
+            return
+        future, self._future = self._future, None
+        self._settle(future)
+
+    def flush(self) -> bool:
+        self.poll()
+        return self._batch is None
+
+    def drop(self, partitions: Iterable[Partition] | None = None) -> None:
+        """A write under way goes on: the offsets' guard decides. One that waits for the database is given up."""
+        if self._future is None:
+            self._batch = None
+
+    def _start(self) -> None:
+        assert self._batch is not None
+        self._future = self.executor.submit(self.writer.write, self._batch)
+
+    def _settle(self, future: Future[Stored]) -> None:
+        batch = self._batch
+        assert batch is not None
+        try:
+            done = future.result()
+        except Unavailable as error:
+            if self.away_since is None:
+                self.away_since = self.clock.monotonic()
+                log.warning("the database is away; the streams wait", error=error.message)
+            self._retry_at = self.clock.monotonic() + self._wait
+            self._wait = min(2 * self._wait, LONGEST_WAIT)
+            return
+        except Fenced:
+            self._batch = None
+            metrics.FENCED.inc()
+            raise
+        except BaseException:
+            self._batch = None
+            raise
+        self._batch, self._wait, self.away_since = None, FIRST_WAIT, None
+        self.stored(batch, done)

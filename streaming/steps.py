@@ -1,0 +1,157 @@
+"""The sink's pipeline as small steps, after arroyo: each takes an item or raises :class:`Full`, to be asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from db.queries.candle_columns import Columns
+from db.queries.candles import Key
+from db.queries.dead_letters import Letter
+from db.queries.offsets import Move
+from domain.clock import Clock
+from domain.types import Post
+from streaming.broker import Partition
+
+Item_contra = TypeVar("Item_contra", contravariant=True)
+
+
+class Full(Exception):
+    """The step cannot take more now; the same item is to be offered again later."""
+
+
+class Step(Protocol[Item_contra]):
+    """One step of a pipeline."""
+
+    def submit(self, item: Item_contra) -> None:
+        """Take the item, or raise :class:`Full` and leave everything as it was."""
+        ...
+
+    def poll(self) -> None:
+        """Do what time brings; called often."""
+        ...
+
+    def flush(self) -> bool:
+        """Push on what is held; True when nothing is held any more."""
+        ...
+
+    def drop(self, partitions: Iterable[Partition] | None = None) -> None:
+        """Forget what is held of these partitions (of all by default): another consumer has them now."""
+        ...
+
+
+@dataclass(slots=True)
+class Decoded:
+    """Consecutive records of one partition, checked; rows of candles as parallel lists."""
+
+    partition: Partition
+    epoch: str
+    expected: int
+    next: int
+    keys: list[Key] = field(default_factory=list)
+    at: list[int] = field(default_factory=list)
+    bars: list[tuple[float, float, float, float, float]] = field(default_factory=list)
+    final: list[bool] = field(default_factory=list)
+    posts: list[Post] = field(default_factory=list)
+    scored: set[str] = field(default_factory=set)
+    letters: list[Letter] = field(default_factory=list)
+    spans: list[tuple[str, int, int]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return len(self.at) + len(self.posts) + len(self.letters)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction stores."""
+
+    moves: list[Move]
+    candles: Columns
+    posts: list[Post]
+    scored: set[str]
+    letters: list[Letter]
+    spans: list[tuple[str, int, int]]
+
+    @property
+    def rows(self) -> int:
+        return len(self.candles.at) + len(self.posts) + len(self.letters)
+
+
+def merge(parts: Iterable[Decoded]) -> Batch:
+    """One batch of consecutive parts; per partition its first expected and last next offset."""
+    moves: dict[Partition, Move] = {}
+    keys: dict[Key, int] = {}
+    market: list[int] = []
+    parts = list(parts)
+    for part in parts:
+        known = moves.get(part.partition)
+        expected = known.expected if known else part.expected
+        moves[part.partition] = Move(*part.partition, part.epoch, expected, part.next)
+        market.extend(keys.setdefault(key, len(keys)) for key in part.keys)
+    return Batch(
+        moves=[moves[p] for p in sorted(moves)],
+        candles=Columns(
+            markets=list(keys),
+            market=np.array(market, dtype=np.int64),
+            at=np.array([at for p in parts for at in p.at], dtype=np.int64),
+            bars=np.array([bar for p in parts for bar in p.bars], dtype=np.float64).reshape(-1, 5),
+            final=np.array([final for p in parts for final in p.final], dtype=bool),
+        ),
+        posts=[post for p in parts for post in p.posts],
+        scored={post_id for p in parts for post_id in p.scored},
+        letters=[letter for p in parts for letter in p.letters],
+        spans=[span for p in parts for span in p.spans],
+    )
+
+
+class Gather:
+    """Collects parts into batches of up to ``rows`` rows or ``seconds`` of waiting; holds at most twice that."""
+
+    def __init__(self, sink: Step[Batch], clock: Clock, rows: int, seconds: float) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._limit = rows
+        self._seconds = seconds
+        self._parts: list[Decoded] = []
+        self._held = 0
+        self._since = 0.0
+
+    def submit(self, item: Decoded) -> None:
+        if self._held >= 2 * self._limit:
+            self._hand_over()
+        if not self._parts:
+            self._since = self._clock.monotonic()
+        self._parts.append(item)
+        self._held += item.rows
+        if self._held >= self._limit:
+            self._try()
+
+    def poll(self) -> None:
+        self._sink.poll()
+        if self._parts and (self._held >= self._limit or self._clock.monotonic() - self._since >= self._seconds):
+            self._try()
+
+    def flush(self) -> bool:
+        if self._parts:
+            self._try()
+        return self._sink.flush() and not self._parts
+
+    def drop(self, partitions: Iterable[Partition] | None = None) -> None:
+        gone = None if partitions is None else set(partitions)
+        self._parts = [] if gone is None else [p for p in self._parts if p.partition not in gone]
+        self._held = sum(p.rows for p in self._parts)
+        self._sink.drop(partitions)
+
+    def _try(self) -> None:
+        try:
+            self._hand_over()
+        except Full:
+            return
+
+    def _hand_over(self) -> None:
+        self._sink.submit(merge(self._parts))
+        self._parts, self._held = [], 0

@@ -1,0 +1,185 @@
+"""The synthetic feed: markets and posts written by the project, the same for the same seed, computable at any minute.
+
+A price is e to the power of layered value noise (Perlin's fractal sum over periods from 8 minutes to 20 days), so that
+any minute can be told without the ones before it and a restart goes on where the cursor stands.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db.queries.candles import Key
+from domain.clock import Clock
+from domain.types import Post
+from streaming.feed import Waiter
+from streaming.messages import Message, PostMessage, bar_block, bar_message, post_message
+from streaming.templates import COINS, TEMPLATES
+
+NAME = "synthetic"
+BACK = timedelta(days=6, hours=6)
+"""Length of the history at the first start; the hype model looks back 32 windows of 256 minutes (5.7 days)."""
+BLOCK = 256
+POST_EVERY = 6
+"""Seconds between posts, on average."""
+LIVE_SECONDS = 120
+"""Posts older than this when they are sent are history: nobody waits for their verdict."""
+
+_PERIODS = 8 * 60 * 2.0 ** np.arange(12)
+_WEIGHTS = 0.0011 * 1.42 ** np.arange(12)
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """A made-up market: its price level and how wild it is."""
+
+    symbol: str
+    level: float
+    wildness: float
+    volume: float
+
+
+MARKETS: tuple[Market, ...] = (
+    Market("BTC/USDT", 64_000.0, 1.0, 12.0),
+    Market("ETH/USDT", 3_100.0, 1.3, 160.0),
+    Market("SOL/USDT", 145.0, 1.9, 2_400.0),
+    Market("DOGE/USDT", 0.14, 2.4, 900_000.0),
+)
+
+
+def noise(seed: int, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Uniform numbers in [-1, 1), one per step, always the same for the same seed (splitmix64's finaliser)."""
+    with np.errstate(over="ignore"):
+        x = steps.astype(np.uint64) + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+    return np.asarray((x >> np.uint64(11)).astype(np.float64) / 2.0**52 - 1.0)
+
+
+def _smooth(seed: int, at: NDArray[np.float64], period: float) -> NDArray[np.float64]:
+    place = at / period
+    left = np.floor(place).astype(np.int64)
+    t = place - left
+    t = t * t * (3 - 2 * t)
+    return np.asarray((1 - t) * noise(seed, left) + t * noise(seed, left + 1))
+
+
+def price(market: Market, seed: int, at: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Price at each epoch second."""
+    own = zlib.crc32(market.symbol.encode()) ^ seed
+    moments = at.astype(np.float64)
+    layers = sum(w * _smooth(own + 7 * k, moments, p) for k, (p, w) in enumerate(zip(_PERIODS, _WEIGHTS, strict=True)))
+    return np.asarray(market.level * np.exp(market.wildness * np.asarray(layers) + 0.0004 * noise(own + 1, at // 60)))
+
+
+def candles(market: Market, seed: int, at: NDArray[np.int64]) -> NDArray[np.float64]:
+    """OHLCV of the minutes that open at ``at``: float64[n, 5], rounded to six significant digits."""
+    own = (zlib.crc32(market.symbol.encode()) ^ seed) + 1_000_003
+    opened, closed = price(market, seed, at), price(market, seed, at + 60)
+    wick = 0.0006 * market.wildness
+    high = np.maximum(opened, closed) * (1 + wick * np.abs(noise(own, at)))
+    low = np.minimum(opened, closed) * (1 - wick * np.abs(noise(own + 1, at)))
+    tide = 1.3 + 0.5 * np.sin(2 * np.pi * at / 86_400) + _smooth(own + 2, at.astype(np.float64), 4 * 3600.0)
+    moved = 1 + 400 * np.abs(closed / opened - 1)
+    volume = market.volume * np.maximum(tide, 0.2) * moved * np.exp(0.6 * noise(own + 3, at))
+    bars = np.stack([opened, high, low, closed, volume], axis=1)
+    digits = 10.0 ** (5 - np.floor(np.log10(bars)))
+    return np.asarray(np.round(bars * digits) / digits)
+
+
+def post(number: int, seed: int) -> Post:
+    """The post of that number, posted about ``number`` × :data:`POST_EVERY` seconds after the epoch."""
+    draws = (noise(seed + 17, np.arange(6) + 6 * number) + 1) / 2
+    coin = COINS[min(int(draws[0] ** 2 * len(COINS)), len(COINS) - 1)]
+    template = TEMPLATES[int(draws[1] * len(TEMPLATES))]
+    text = template.format(coin=coin.name, code=coin.code, tag=f"#{coin.name}", percent=round(1 + 14 * draws[2], 1))
+    at = number * POST_EVERY + draws[3] * (POST_EVERY - 1)
+    return Post(
+        id=f"{NAME}:{seed}-{number}",
+        source=NAME,
+        text=text,
+        language="en",
+        posted_at=datetime.fromtimestamp(round(at, 3), UTC),
+        symbols=(f"{coin.code}/USDT",),
+        author_hash=f"{int(draws[4] * 2**32):08x}",
+        likes=int(np.exp(6 * draws[5])),
+        retweets=int(np.exp(3 * draws[5])),
+        replies=int(np.exp(2 * draws[5])),
+    )
+
+
+def _key(market: Market) -> Key:
+    return NAME, "spot", market.symbol, "1m"
+
+
+class Synthetic:
+    """History first, in blocks, up to the present; then each minute's candles as they close, and a post every few seconds."""
+
+    name = NAME
+    live = True
+
+    def __init__(self, seed: int, clock: Clock, markets: Sequence[Market] = MARKETS, back: timedelta = BACK) -> None:
+        self._seed = seed
+        self._clock = clock
+        self._back = back
+        self._markets = {f"{NAME}/spot/{m.symbol}/1m": m for m in markets}
+        self._posts = f"{NAME}/posts"
+
+    def lanes(self) -> Mapping[str, int]:
+        start = (self._clock.now() - self._back).replace(second=0, microsecond=0)
+        at = int(start.timestamp())
+        return {**dict.fromkeys(self._markets, at), self._posts: at // POST_EVERY}
+
+    async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
+        at = dict(cursors)
+        while True:
+            now = self._clock.now().timestamp()
+            minute = int(now) // 60 * 60 - 60
+            if any(minute - at[lane] > 120 for lane in self._markets):
+                for lane in self._markets:
+                    yield self._blocks(lane, at, minute)
+                await wait.stored({lane: at[lane] for lane in self._markets})
+                continue
+            if due := [*self._singles(at, minute), *self._due_posts(at, now)]:
+                yield due
+            else:
+                await wait.sleep((at[self._posts] + 2) * POST_EVERY - now)
+
+    def _blocks(self, lane: str, at: dict[str, int], last: int) -> list[Message]:
+        market = self._markets[lane]
+        minutes = np.arange(at[lane] + 60, last + 1, 60)
+        bars = candles(market, self._seed, minutes)
+        blocks: list[Message] = []
+        for start in range(0, len(minutes), BLOCK):
+            part = slice(start, start + BLOCK)
+            upto = int(minutes[part][-1])
+            blocks.append(bar_block(_key(market), minutes[part], bars[part], lane, at[lane], upto))
+            at[lane] = upto
+        return blocks
+
+    def _singles(self, at: dict[str, int], last: int) -> list[Message]:
+        out: list[Message] = []
+        for lane, market in self._markets.items():
+            minutes = np.arange(at[lane] + 60, last + 1, 60)
+            for minute, bar in zip(minutes.tolist(), candles(market, self._seed, minutes).tolist(), strict=True):
+                out.append(bar_message(_key(market), minute, bar, lane, at[lane], minute))
+                at[lane] = minute
+        return out
+
+    def _due_posts(self, at: dict[str, int], now: float) -> list[Message]:
+        """At most 500 posts; those that lie further back are history and are not scored."""
+        first = at[self._posts] + 1
+        upto = min(int(now) // POST_EVERY - 1, first + 499)
+        at[self._posts] = max(upto, first - 1)
+        return [self._post(number, now) for number in range(first, upto + 1)]
+
+    def _post(self, number: int, now: float) -> PostMessage:
+        made = post(number, self._seed)
+        score = now - made.posted_at.timestamp() <= LIVE_SECONDS
+        return post_message(made, score=score, lane=self._posts, after=number - 1, upto=number)

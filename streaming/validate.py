@@ -1,0 +1,132 @@
+"""What may be stored: candles checked a batch at a time, posts one by one; every refusal has a reason a person can read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db.queries.candles import Key
+from domain import symbols
+from domain.errors import InputError
+from domain.text import clean
+from domain.types import Post
+from streaming.messages import PostMessage
+
+FIRST = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp())
+"""Nothing traded here is older than the first bitcoin block."""
+
+AHEAD = 60
+"""Seconds that an exchange's clock may be ahead of ours."""
+
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_.\-]{0,39}$")
+_TIMEFRAME = re.compile(r"^[1-9]\d?[mhdw]$")
+_FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
+_CLAIMS: tuple[tuple[str, Callable[[NDArray[np.float64]], Any]], ...] = (
+    ("a price or the volume is not a number", lambda b: ~np.isfinite(b).all(axis=1)),
+    ("a price is zero or negative", lambda b: (b[:, :4] <= 0).any(axis=1)),
+    ("the volume is negative", lambda b: b[:, 4] < 0),
+    ("the high is below another price", lambda b: b[:, 1] < b[:, [0, 2, 3]].max(axis=1)),
+    ("the low is above another price", lambda b: b[:, 2] > b[:, [0, 1, 3]].min(axis=1)),
+)
+
+
+def market_key(exchange: str, market: str, symbol: str, timeframe: str) -> Key:
+    """The market of a candle, its symbol in the house's form.
+
+    Raises:
+        ValueError: one of the four is no such name.
+    """
+    if not _NAME.match(exchange):
+        raise ValueError(f"“{exchange[:40]}” is not an exchange")
+    if market not in ("spot", "swap"):
+        raise ValueError(f"“{market[:40]}” is not a market kind; spot and swap are")
+    if not _TIMEFRAME.match(timeframe):
+        raise ValueError(f"“{timeframe[:40]}” is not a timeframe")
+    try:
+        return exchange, market, symbols.normalize(symbol), timeframe
+    except InputError as error:
+        raise ValueError(error.message) from None
+
+
+def moment_reason(at: float, now: float) -> str | None:
+    """Why a time in epoch seconds cannot be right."""
+    if not np.isfinite(at):
+        return "the time is not a number"
+    if at > 1e14:
+        return f"the time {at:.0f} is in microseconds; epoch seconds are expected"
+    if at > 1e11:
+        return f"the time {at:.0f} is in milliseconds; epoch seconds are expected"
+    if at < FIRST:
+        return f"the time {at:.0f} is before 2009"
+    if at > now + AHEAD:
+        return f"the time {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} is in the future"
+    return None
+
+
+def candle_reasons(at: NDArray[np.float64], bars: NDArray[np.float64], now: float) -> dict[int, str]:
+    """Row number → reason, for the candles that cannot be right. ``bars``: float64[n, 5] OHLCV."""
+    wrong = ~((at >= FIRST) & (at <= now + AHEAD))
+    reasons = {int(i): moment_reason(float(at[i]), now) or "the time is wrong" for i in np.flatnonzero(wrong)}
+    for i in np.flatnonzero((at % 60 != 0) & ~wrong):
+        reasons[int(i)] = f"the opening time {at[i]:.0f} is not on a minute"
+    with np.errstate(invalid="ignore"):
+        for words, holds in _CLAIMS:
+            for i in np.flatnonzero(holds(bars)):
+                reasons.setdefault(int(i), words)
+    return reasons
+
+
+def to_post(message: PostMessage, now: float, language: Callable[[str], str]) -> Post:
+    """The post of a message, its text cleaned; language and markets are found where the message leaves them open.
+
+    Raises:
+        ValueError: it cannot be stored; the text says why.
+    """
+    if (reason := moment_reason(message.at, now)) is not None:
+        raise ValueError(reason)
+    if not _NAME.match(message.source):
+        raise ValueError(f"“{message.source[:40]}” is not a source")
+    for name, value in (("id", message.id), ("text", message.text), ("author", message.author_hash or "")):
+        if _FORBIDDEN.search(value):
+            raise ValueError(f"the {name} holds a NUL or half a surrogate pair")
+    if not message.id.strip() or len(message.id) > 300:
+        raise ValueError("the id is empty or longer than 300 letters")
+    try:
+        text = clean(message.text)
+        markets = tuple(map(symbols.normalize, message.symbols)) or symbols.mentioned(text)
+    except InputError as error:
+        raise ValueError(error.message) from None
+    if not text:
+        raise ValueError("the post has no words")
+    return Post(
+        id=message.id,
+        source=message.source,
+        text=text,
+        language=message.language or language(text),
+        posted_at=datetime.fromtimestamp(message.at, UTC),
+        symbols=markets,
+        author_hash=message.author_hash,
+        likes=_count(message.likes),
+        retweets=_count(message.retweets),
+        replies=_count(message.replies),
+    )
+
+
+def _count(value: int | None) -> int | None:
+    return value if value is not None and 0 <= value < 2**53 else None
+
+
+def summary(reasons: dict[int, str], rows: int) -> str:
+    """One sentence for the bad candles of a block."""
+    first = min(reasons)
+    return f"{len(reasons)} of {rows} candles refused; number {first}: {reasons[first]}"
+
+
+def same_length(columns: Sequence[Sequence[object]]) -> bool:
+    """Whether the columns of a block belong together."""
+    return len({len(c) for c in columns}) == 1 and len(columns[0]) > 0
