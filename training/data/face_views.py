@@ -1,0 +1,112 @@
+"""Random views of face crops for training, drawn from a seeded generator so that a resumed run sees the same ones."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as nnf
+
+
+def faces(crops: Tensor, size: int, generator: Generator) -> Tensor:
+    """Views of uint8 crops (n, 1, h, w) as float (n, 1, size, size): mirror, turn, zoom, shift, light, blur to 28–64 px.
+
+    The blur matters: half of the pictures come from 48-pixel originals, and sharpness must not give the source away.
+    """
+    n = len(crops)
+    angle = _uniform(n, -0.22, 0.22, generator)
+    zoom = _uniform(n, 0.80, 1.12, generator)
+    mirror = (torch.rand(n, generator=generator) < 0.5).float() * 2 - 1
+    shift = _uniform(2 * n, -0.08, 0.08, generator).view(n, 2)
+    views = _warp(crops.float(), angle, zoom, shift, mirror, size)
+    if torch.rand(1, generator=generator).item() < 0.5:
+        low = int(torch.randint(28, 65, (1,), generator=generator))
+        half = torch.rand(n, generator=generator) < 0.5
+        if low < size and half.any():
+            views[half] = _blur(views[half], low)
+    gamma = _uniform(n, -0.35, 0.35, generator).exp().view(n, 1, 1, 1)
+    views = 255 * (views.clamp(0, 255) / 255) ** gamma
+    views = views + torch.randn(views.shape, generator=generator) * _uniform(n, 0, 5, generator).view(n, 1, 1, 1)
+    return _erase(views, generator)
+
+
+def impostors(crops: Tensor, scenes: Tensor, size: int, generator: Generator) -> Tensor:
+    """Views that must not count as one upright face: (n, 1, size, size) from n crops and n faceless scenes (uint8).
+
+    Quarters: scenes as they are · faces cut in tiles and shuffled · a small or half-hidden face in a scene, or a piece of
+    one · a face turned by 90–270°.
+    """
+    n = len(crops)
+    still = torch.zeros(n)
+    views = _warp(scenes.float(), still, _uniform(n, 0.5, 1.0, generator), torch.zeros(n, 2), torch.ones(n), size)
+    kind = torch.arange(n) % 4
+    for number in _where(kind == 1).tolist():
+        views[number] = _tiles(nnf.interpolate(crops[number : number + 1].float(), size=(size, size))[0], generator)
+    for number in _where(kind == 2).tolist():
+        views[number] = _misplaced(crops[number : number + 1].float(), views[number], size, generator)
+    turned = _where(kind == 3)
+    if len(turned):
+        angle = _uniform(len(turned), math.pi / 2, 3 * math.pi / 2, generator)
+        flat = torch.zeros(len(turned), 2)
+        views[turned] = _warp(
+            crops[turned].float(), angle, torch.ones(len(turned)), flat, torch.ones(len(turned)), size
+        )
+    return views
+
+
+def _misplaced(crop: Tensor, scene: Tensor, size: int, generator: Generator) -> Tensor:
+    if torch.rand(1, generator=generator).item() < 0.5:
+        small = int(size * _uniform(1, 0.2, 0.5, generator).item())
+        top, left = torch.randint(0, size - small + 1, (2,), generator=generator).tolist()
+        picture = scene.clone()
+        picture[:, top : top + small, left : left + small] = nnf.interpolate(
+            crop, size=(small, small), mode="bilinear"
+        )[0]
+        return picture
+    zoom = _uniform(1, 0.25, 0.45, generator)
+    corner = (torch.randint(0, 2, (1, 2), generator=generator).float() * 2 - 1) * 0.55
+    return _warp(crop, torch.zeros(1), zoom, corner, torch.ones(1), size)[0]
+
+
+def _tiles(picture: Tensor, generator: Generator) -> Tensor:
+    count = int(torch.randint(2, 5, (1,), generator=generator))
+    side = picture.shape[-1] // count
+    tiles = picture[:, : side * count, : side * count].unfold(1, side, side).unfold(2, side, side)
+    tiles = tiles.reshape(count * count, side, side)
+    order = torch.randperm(count * count, generator=generator)
+    if torch.equal(order, torch.arange(count * count)):
+        order = order.flip(0)
+    shuffled = tiles[order].view(count, count, side, side).permute(0, 2, 1, 3).reshape(1, 1, side * count, side * count)
+    return nnf.interpolate(shuffled, size=picture.shape[-2:], mode="nearest")[0]
+
+
+def _warp(pictures: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, mirror: Tensor, size: int) -> Tensor:
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    theta = torch.stack(
+        [torch.stack([cos * mirror, -sin, shift[:, 0]], 1), torch.stack([sin * mirror, cos, shift[:, 1]], 1)], 1
+    )
+    grid = nnf.affine_grid(theta, [len(pictures), 1, size, size], align_corners=False)
+    return nnf.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _blur(pictures: Tensor, low: int) -> Tensor:
+    small = nnf.interpolate(pictures, size=(low, low), mode="bilinear", antialias=True, align_corners=False)
+    return nnf.interpolate(small, size=pictures.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _erase(pictures: Tensor, generator: Generator) -> Tensor:
+    size = pictures.shape[-1]
+    for number in _where(torch.rand(len(pictures), generator=generator) < 0.2).tolist():
+        height, width = torch.randint(size // 8, size // 3, (2,), generator=generator).tolist()
+        top, left = torch.randint(0, size - size // 3, (2,), generator=generator).tolist()
+        pictures[number, :, top : top + height, left : left + width] = pictures[number].mean()
+    return pictures
+
+
+def _uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
+    return torch.rand(n, generator=generator) * (high - low) + low
+
+
+def _where(mask: Tensor) -> Tensor:
+    return mask.nonzero().flatten()

@@ -1,0 +1,280 @@
+"""Fine-tune a picture encoder for the mood of a face, and for telling faces from everything else; resumable.
+
+``moodtape train emotion-image --data FOLDER --out FOLDER`` with the settings of configs/emotion-image.toml.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor, nn
+from torch.nn import functional as nnf
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from domain.errors import InputError
+from domain.types import EMOTIONS
+from models.checkpoint import save
+from models.encoders.image import DEFAULT, ImageEncoder, MoodNet, prepare
+from training.data import face_views
+from training.data.faces import Crops, Faces, load, scenes
+from training.emotion_image_finish import calibrate, card, figures, outputs, rejected
+from training.metrics import macro_f1
+from training.optim import schedule
+from training.progress import progress
+from training.registry import TrainOptions, settings
+
+FOLDER = "face_emotion"
+SCENES = 6000
+"""Faceless pictures kept at hand; every batch draws its impostors from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What configs/emotion-image.toml says; the comments there explain each value."""
+
+    sources: dict[str, float]
+    encoder: str = DEFAULT
+    seed: int = 1
+    threads: int = 2
+    steps: int = 4500
+    batch_size: int = 64
+    impostors: int = 8
+    sizes: Sequence[tuple[float, int]] = ((0.0, 64),)
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warmup: float = 0.05
+    label_smoothing: float = 0.05
+    mixup: float = 0.15
+    class_power: float = 0.3
+    face_weight: float = 0.3
+    average_decay: float = 0.998
+    check_every: int = 500
+    patience: int = 4
+    backgrounds: Sequence[str] = ()
+
+    def size_at(self, step: int) -> int:
+        """Input side in pixels at a step."""
+        return [size for share, size in self.sizes if step >= share * self.steps][-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """All training crops, uint8 (n, 1, CROP, CROP), labels (n,), chance of each to be drawn (n,), and faceless scenes."""
+
+    crops: Tensor
+    labels: Tensor
+    chances: Tensor
+    scenes: Tensor
+
+
+class Run:
+    """Network, its running mean, optimiser and how far they came; one folder on disk."""
+
+    def __init__(self, net: MoodNet, settings: Settings, folder: Path) -> None:
+        self.net, self.settings, self.folder = net, settings, folder
+        average = get_ema_multi_avg_fn(settings.average_decay)  # type: ignore[no-untyped-call]  # untyped in torch
+        self.mean = AveragedModel(net, multi_avg_fn=average, use_buffers=True)
+        decayed = [p for p in net.parameters() if p.ndim > 1]
+        plain = [p for p in net.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=settings.learning_rate,
+            fused=True,
+        )
+        self.step = 0
+        self.best = -1.0
+        self.left = settings.patience
+
+    def save(self) -> None:
+        """Write everything a resumed run needs, without pickle; the file appears whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        tensors |= {f"mean.{name}": value for name, value in self.mean.state_dict().items()}
+        for number, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        told = json.dumps({"step": self.step, "best": self.best, "left": self.left})
+        part = self.folder / "run.safetensors.part"
+        save_file({name: value.contiguous().clone() for name, value in tensors.items()}, part, {"progress": told})
+        part.replace(self.folder / "run.safetensors")
+
+    def resume(self) -> None:
+        """Go back to the last saved step.
+
+        Raises:
+            InputError: there is nothing to resume.
+        """
+        path = self.folder / "run.safetensors"
+        if not path.is_file():
+            raise InputError(f"There is no run to resume in {self.folder}; start without --resume.")
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            told = json.loads(file.metadata()["progress"])
+        self.step, self.best, self.left = int(told["step"]), float(told["best"]), int(told["left"])
+        self.net.load_state_dict(_below(tensors, "net."))
+        self.mean.load_state_dict(_below(tensors, "mean."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below(tensors, "optimiser.").items():
+            number, _, key = name.partition(".")
+            state.setdefault(int(number), {})[key] = value
+        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+
+
+def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
+    """Train the picture model, calibrate it, measure it on the hold-outs, save it in float16 into ``options.out``."""
+    chosen = settings(Settings, config)
+    sets = {name: load(options.data / FOLDER / f"{name}.parquet") for name in chosen.sources}
+    work = options.out.with_name(options.out.name + ".run")
+    photos = [options.data / name for name in chosen.backgrounds if (options.data / name).is_dir()]
+    return finish(chosen, sets, train(chosen, sets, photos, work, options.resume), photos, options.out)
+
+
+def finish(chosen: Settings, sets: dict[str, Faces], net: MoodNet, photos: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Calibrate and measure a trained network, in the float16 it ships in, and write its checkpoint folder."""
+    net.load_state_dict({name: _halved(value) for name, value in net.state_dict().items()})
+    calibrated = calibrate(outputs(net, sets, "validation"))
+    measured = figures(outputs(net, sets, "holdout"), calibrated["temperature"])
+    fresh = scenes(400, chosen.seed + 1)
+    turned_down = rejected(net, sets, fresh, calibrated["whole_threshold"], chosen.seed)
+    told: dict[str, Any] = {
+        "labels": list(EMOTIONS),
+        "encoder": net.encoder.settings,
+        "size": net.size,
+        "mirror": True,
+        **calibrated,
+        "holdout": measured,
+        "rejected": turned_down,
+        "training": asdict(chosen),
+    }
+    save(
+        out, told, net.state_dict(), card(chosen, sets, measured, turned_down, [p.name for p in photos]), torch.float16
+    )
+    return {"holdout": measured, "rejected": turned_down, **calibrated}
+
+
+def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path], folder: Path, resume: bool) -> MoodNet:
+    """Train and return the averaged network that did best on validation; calibration is the caller's next step."""
+    torch.manual_seed(chosen.seed)
+    torch.set_num_threads(chosen.threads)
+    net = MoodNet(ImageEncoder.from_name(chosen.encoder), chosen.sizes[-1][1])
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    pool = gather(chosen, sets, scenes(SCENES, chosen.seed, backgrounds))
+    state = Run(net, chosen, folder)
+    if resume:
+        state.resume()
+    with progress("faces", chosen.steps) as report:
+        while state.step < chosen.steps and state.left > 0:
+            loss = _step(state, pool)
+            report(state.step, f"loss {loss:.3f} best {state.best:.4f}")
+            if state.step % chosen.check_every == 0 or state.step == chosen.steps:
+                _check(state, sets)
+    return best_net(chosen, folder)
+
+
+def best_net(chosen: Settings, folder: Path) -> MoodNet:
+    """The network whose validation was best so far in a run's folder."""
+    with safe_open(folder / "best.safetensors", "pt") as file:
+        size = int(file.metadata()["size"])
+    net = MoodNet(ImageEncoder.from_name(chosen.encoder, pretrained=False), size)
+    net.load_state_dict(load_file(folder / "best.safetensors"))
+    return net.eval()
+
+
+def gather(chosen: Settings, sets: dict[str, Faces], faceless: Crops) -> Pool:
+    """Join the sources' training parts; chances give each source its share and even out classes within it."""
+    crops, labels, chances = [], [], []
+    for name, share in chosen.sources.items():
+        own, truth = sets[name].of("train")
+        counts = np.bincount(truth, minlength=len(EMOTIONS)).astype("float64")
+        weights = np.where(counts > 0, np.maximum(counts, 1) ** -chosen.class_power, 0)[truth]
+        crops.append(own)
+        labels.append(truth)
+        chances.append(share * weights / weights.sum())
+    return Pool(
+        torch.from_numpy(np.concatenate(crops))[:, None],
+        torch.from_numpy(np.concatenate(labels)),
+        torch.from_numpy(np.concatenate(chances)),
+        torch.from_numpy(faceless)[:, None],
+    )
+
+
+def draw(pool: Pool, chosen: Settings, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The batch of a step: pictures (b + i, 3, size, size), targets (b, 7), face flags (b + i); same seed, same batch."""
+    generator = Generator().manual_seed(chosen.seed * 1_000_003 + step)
+    size, b, i = chosen.size_at(step), chosen.batch_size, chosen.impostors
+    rows = torch.multinomial(pool.chances, b + i, replacement=True, generator=generator)
+    views = face_views.faces(pool.crops[rows[:b]], size, generator)
+    targets = nnf.one_hot(pool.labels[rows[:b]], len(EMOTIONS)).float()
+    if chosen.mixup:
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        share = float(np.random.default_rng(seed).beta(chosen.mixup, chosen.mixup))
+        order = torch.randperm(b, generator=generator)
+        views = share * views + (1 - share) * views[order]
+        targets = share * targets + (1 - share) * targets[order]
+    which = torch.randint(len(pool.scenes), (i,), generator=generator)
+    fakes = face_views.impostors(pool.crops[rows[b:]], pool.scenes[which], size, generator)
+    flags = torch.cat([torch.ones(b), torch.zeros(i)])
+    return prepare(torch.cat([views, fakes]), size), targets, flags
+
+
+def losses(net: MoodNet, batch: tuple[Tensor, Tensor, Tensor], chosen: Settings) -> Tensor:
+    """Cross-entropy of the mood over the faces, plus weighted binary cross-entropy of face or not over all."""
+    pictures, targets, flags = batch
+    moods, faces = net(pictures)
+    mood = nnf.cross_entropy(moods[: len(targets)], targets, label_smoothing=chosen.label_smoothing)
+    return mood + chosen.face_weight * nnf.binary_cross_entropy_with_logits(faces, flags)
+
+
+def scores(net: MoodNet, sets: dict[str, Faces], part: str) -> dict[str, tuple[float, float]]:
+    """Accuracy and macro-F1 of every source's part."""
+    found = {}
+    for name, out in outputs(net, sets, part).items():
+        guess = out.moods.argmax(1).numpy()
+        found[name] = (float((guess == out.labels).mean()), macro_f1(out.labels, guess))
+    return found
+
+
+def _step(state: Run, pool: Pool) -> float:
+    chosen = state.settings
+    state.net.train()
+    for group in state.optimiser.param_groups:
+        group["lr"] = chosen.learning_rate * schedule(state.step / chosen.steps, chosen.warmup)
+    loss = losses(state.net, draw(pool, chosen, state.step), chosen)
+    loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+    nn.utils.clip_grad_norm_(state.net.parameters(), 2.0)
+    state.optimiser.step()
+    state.optimiser.zero_grad(set_to_none=True)
+    state.step += 1
+    state.mean.update_parameters(state.net)
+    return float(loss.detach())
+
+
+def _check(state: Run, sets: dict[str, Faces]) -> None:
+    net: Any = state.mean.module
+    net.size = state.settings.size_at(state.step - 1)
+    found = scores(net, sets, "validation")
+    score = float(np.mean([accuracy + f1 for accuracy, f1 in found.values()]))
+    state.left = state.settings.patience if score > state.best else state.left - 1
+    if score > state.best:
+        state.best = score
+        state.folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: value.contiguous().clone() for name, value in net.state_dict().items()}
+        save_file(tensors, state.folder / "best.safetensors", {"size": str(net.size)})
+    state.save()
+    with (state.folder / "history.jsonl").open("a") as file:
+        file.write(json.dumps({"step": state.step, "size": net.size, "score": score, "validation": found}) + "\n")
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _halved(value: Tensor) -> Tensor:
+    return value.half().float() if value.is_floating_point() else value
