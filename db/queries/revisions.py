@@ -126,3 +126,11 @@ def scorers(connection: Connection, silence: float = 15.0) -> list[Scorer]:
         {"silence": silence},
     )
     return [Scorer(*row) for row in rows]
+
+
+def known(connection: Connection) -> list[dict[str, Any]]:
+    """All revisions, the latest change first: revision, state, changed_at, changed_by, reason."""
+    rows = connection.execute(
+        text("select revision, state, changed_at, changed_by, reason from model_revisions order by changed_at desc")
+    )
+    return [dict(row._mapping) for row in rows]

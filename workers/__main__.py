@@ -1,0 +1,33 @@
+"""``python -m workers``: the scoring process, or one per GPU under a small parent that loads no model code."""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+
+from domain.errors import MoodtapeError
+from workers.client.logs import configure
+from workers.processes import count_processes, run_processes
+from workers.settings import WorkerSettings
+
+
+def main() -> int:
+    """Run until SIGTERM; returns the exit status (70: the weights are missing or altered)."""
+    configure("workers")
+    settings = WorkerSettings()
+    count = count_processes(settings.processes)
+    if count > 1:
+        return run_processes(count)
+    try:
+        from workers.loader import load
+        from workers.service import serve
+
+        return serve(settings, load)
+    except MoodtapeError as error:
+        structlog.get_logger().error(error.message, id=error.id)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
