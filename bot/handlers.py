@@ -1,0 +1,156 @@
+"""What the bot does with each kind of message. Plain functions: what they need comes by the parameter's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiogram import F, Router
+from aiogram.enums import ContentType
+from aiogram.filters import Command, CommandObject, CommandStart
+from aiogram.types import CallbackQuery, Message
+
+from bot.mailer import Mailer
+from bot.reader import Late, Reader
+from bot.reply import Button, Reply
+from bot.store import Store
+from bot.texts import Say, Texts
+from bot.unit import Unit
+from bot.wording import MEGABYTES, tell
+from bot.world import World
+from db.queries import chats, inbox
+from domain.errors import Unavailable
+from workers.client.chart import draw
+
+READABLE = {
+    ContentType.TEXT,
+    ContentType.PHOTO,
+    ContentType.DOCUMENT,
+    ContentType.STICKER,
+    ContentType.ANIMATION,
+    ContentType.VIDEO,
+    ContentType.VIDEO_NOTE,
+    ContentType.VOICE,
+    ContentType.AUDIO,
+    ContentType.LOCATION,
+    ContentType.CONTACT,
+    ContentType.POLL,
+}
+"""What a person says; all else is news about the chat and gets no answer."""
+
+COMMANDS = ("start", "help", "last", "language", "privacy", "forget_me")
+
+
+def make_router() -> Router:
+    """All handlers, first match first."""
+    router = Router(name="moodtape")
+    router.message.register(start, CommandStart())
+    router.message.register(help_, Command("help"))
+    router.message.register(privacy, Command("privacy"))
+    router.message.register(language_, Command("language"))
+    router.message.register(last, Command("last"))
+    router.message.register(forget_me, Command("forget_me"))
+    router.message.register(post, F.content_type.in_(READABLE))
+    router.callback_query.register(pressed_language, F.data.startswith("lang:"))
+    router.callback_query.register(pressed_feedback, F.data.startswith("said:"))
+    return router
+
+
+async def start(message: Message, say: Say) -> Reply:
+    """/start."""
+    return Reply(say("start"))
+
+
+async def help_(message: Message, say: Say) -> Reply:
+    """/help."""
+    return Reply(say("help", megabytes=MEGABYTES))
+
+
+async def privacy(message: Message, say: Say) -> Reply:
+    """/privacy."""
+    return Reply(say("privacy"))
+
+
+async def language_(
+    message: Message, command: CommandObject, unit: Unit, texts: Texts, store: Store, say: Say
+) -> Reply:
+    """/language, or /language de."""
+    code = (command.args or "").strip().lower()
+    if code not in texts.languages:
+        buttons: list[Button] = [(texts.say(c, "language"), f"lang:{c}") for c in texts.languages]
+        return Reply(say("language-choose"), buttons=(tuple(buttons),))
+    await store(chats.set_language, unit.chat_id, code)
+    return Reply(texts.say(code, "language-set"))
+
+
+async def last(
+    message: Message, unit: Unit, store: Store, reader: Reader, world: World, language: str, say: Say
+) -> Reply:
+    """/last: the chat's last answer again."""
+    post_id = await store(chats.last, unit.chat_id)
+    answer = await reader.again(post_id) if post_id else None
+    if post_id is None or answer is None:
+        return Reply(say("no-last"))
+    words = tell(answer, say, reasons=language == "en", notes=world.notes(say))
+    return Reply(words, await world.drawn(draw, answer), post_id=post_id)
+
+
+async def forget_me(message: Message, unit: Unit, store: Store, say: Say) -> Reply:
+    """/forget_me: delete everything of this person, now."""
+    own_chat = unit.chat_id if message.chat.type == "private" else None
+    posts = await store(chats.forget, unit.author_hash or "", own_chat, keep=unit.lead)
+    return Reply(say("forgotten", posts=posts), forget=True)
+
+
+async def post(
+    message: Message,
+    messages: Sequence[Message],
+    unit: Unit,
+    reader: Reader,
+    mailer: Mailer,
+    world: World,
+    language: str,
+    say: Say,
+) -> Reply:
+    """Words, a picture, both, or an album: read, and answered with a chart and words.
+
+    Raises:
+        MoodtapeError: what the post cannot be answered for.
+        Gone: the author was forgotten meanwhile.
+    """
+    notes = list(world.notes(say))
+    if unit.post_id is None:
+        world.at_work(mailer.action(unit.chat_id))
+        if not await reader.take(unit, messages):
+            notes.append(say("note-forwarded"))
+    if len(messages) > 1:
+        notes.append(say("note-album", count=len(messages)))
+    assert unit.post_id is not None
+    await reader.submit(unit)
+    try:
+        answer = await reader.wait(unit.post_id, world.patience)
+    except Late:
+        await mailer.hold(unit, say("late"))
+        try:
+            answer = await reader.wait(unit.post_id, world.give_up)
+        except Late:
+            raise Unavailable("No verdict came; the worker may be down.") from None
+    words = tell(answer, say, reasons=language == "en", notes=tuple(notes))
+    buttons = ((say("button-right"), f"said:right:{unit.lead}"), (say("button-wrong"), f"said:wrong:{unit.lead}"))
+    return Reply(words, await world.drawn(draw, answer), buttons=(buttons,), post_id=unit.post_id)
+
+
+async def pressed_language(query: CallbackQuery, unit: Unit, texts: Texts, store: Store, mailer: Mailer) -> None:
+    """A button of /language."""
+    code = texts.choose((query.data or "").partition(":")[2])
+    await store(chats.set_language, unit.chat_id, code)
+    await mailer.toast(query, texts.say(code, "language-set"))
+
+
+async def pressed_feedback(query: CallbackQuery, unit: Unit, store: Store, mailer: Mailer, say: Say) -> None:
+    """“Right” or “Wrong” under an answer."""
+    _, label, number = (query.data or "").split(":")
+    post_id = None
+    if label in ("right", "wrong") and number.isdigit():
+        post_id = await store(inbox.post_of, int(number), unit.chat_id)
+    known = post_id is not None and await store(chats.give_feedback, post_id, unit.author_hash or "", label)
+    await mailer.toast(query, say("thanks" if known else "feedback-gone"))

@@ -1,0 +1,87 @@
+# Die Worte des Bots auf Deutsch.
+language = Deutsch
+
+start =
+    moodtape liest die Stimmung eines Beitrags neben den Kursen
+    Schick ein Bild mit Text, nur ein Bild oder nur Text, oder leite einen Beitrag weiter. Du bekommst die Stimmung, eine Hype-Vorhersage und was die Kurse nach ähnlichen Beiträgen taten.
+    /help sagt mehr, /privacy, was gespeichert wird. Keine Anlageberatung.
+help =
+    Was du schicken kannst
+    Ein Bild mit Text, nur ein Bild oder nur Text. Ein Album zählt als ein Beitrag: sein erstes Bild und sein Text. Bilder bis { $megabytes } MB, auch als Datei.
+    Nenne eine Münze ($BTC, #ethereum, Doge), um den Markt zu wählen; sonst gilt BTC/USDT.
+    Ein weitergeleiteter Beitrag wird zum Zeitpunkt seiner ersten Veröffentlichung gelesen.
+    /last – die letzte Antwort noch einmal
+    /language – Sprache wählen
+    /privacy – was gespeichert wird
+    /forget_me – alles von dir löschen
+privacy =
+    Was gespeichert wird
+    Dein Beitrag (Text und Bild, ohne die versteckten Daten des Bildes), seine Antwort und was du dazu sagst. Statt Name oder Nummer steht ein verschlüsselter Hash. Nachrichten werden geleert, sobald sie beantwortet sind; die Nummer des Chats bleibt mit seiner Sprache.
+    Nichts wird weitergegeben. /forget_me löscht alles sofort.
+language-choose = Welche Sprache?
+language-set = Ab jetzt auf Deutsch.
+forgotten =
+    { $posts ->
+        [0] Von dir war nichts mehr da; auch deine Einstellungen sind gelöscht.
+        [one] Vergessen: ein Beitrag und alles dazu.
+       *[other] Vergessen: { $posts } Beiträge und alles dazu.
+    }
+no-last = Es gibt noch keine Antwort. Schick zuerst einen Beitrag.
+late = Ich lese noch. Die Antwort erscheint an dieser Stelle.
+interrupted = Ich wurde beim Senden einer Antwort unterbrochen. Siehst du sie oben nicht, zeigt /last sie.
+interrupted-early = Ich wurde beim Antworten unterbrochen. Siehst du oben keine Antwort, schick es bitte noch einmal.
+synthetic = Synthetische Vorführdaten: Die Kurse sind erfunden.
+not-advice = Keine Anlageberatung.
+
+button-right = Richtig
+button-wrong = Falsch
+thanks = Danke, notiert.
+feedback-gone = Diese Antwort ist nicht mehr gespeichert.
+
+emotion-sadness = Trauer
+emotion-joy = Freude
+emotion-fear = Angst
+emotion-anger = Wut
+emotion-surprise = Überraschung
+emotion-neutral = neutral
+emotion-disgust = Ekel
+
+mood = Stimmung: { $label }, { $certainty } % sicher
+mood-none = Stimmung: keine eindeutig{ $reason }.
+mood-text = Die Worte neigen zu { $label }.
+mood-image = Das Bild neigt zu { $label }.
+faces =
+    { $count ->
+        [one] Ein Gesicht gefunden.
+       *[other] { $count } Gesichter gefunden.
+    }
+hype = Hype: { $chance } % Wahrscheinlichkeit ungewöhnlich hoher Aktivität binnen { $hours } Stunden.
+hype-usual = Üblich: { $rate } %.
+hype-weak = Schwach: zuletzt nicht besser als die Annahme, dass es weitergeht wie bisher.
+hype-none = Hype: keine Vorhersage{ $reason }.
+paths = { $symbol } nach den { $matches } ähnlichsten früheren Beiträgen ({ $windows } unabhängige Zeitfenster): im Mittel { $end } nach { $minutes } Minuten; üblich { $usual }.
+band = { $coverage }-%-Band: { $low } bis { $high }.
+paths-none = Kurse: kein ähnlicher früherer Beitrag, dessen Ausgang damals bekannt war.
+explanation = Ähnliche Beiträge sagen: { $words }
+note = Hinweis: { $words }
+note-forwarded = Zur Zeit des Originals gibt es hier keine Kurse; gelesen, als wäre es eben erschienen.
+note-album = Ein Album mit { $count } Bildern: Das erste wurde gelesen.
+
+error-empty-post = Schick Text oder ein Bild; in dieser Nachricht gibt es nichts zu lesen.
+error-too-large = Das ist zu groß: Bilder bis 25 Megapixel und 20 MB, Text bis 20.000 Zeichen. Schick etwas Kleineres.
+error-file-too-big = Diese Datei ist zu groß: Telegram lässt Bots { $megabytes } MB holen. Schick eine kleinere.
+error-unreadable-image = Das ist kein lesbares Bild. Schick JPEG, PNG, WebP oder GIF.
+error-unsupported = Diese Art Nachricht kann ich nicht lesen. Schick Text oder ein Bild.
+error-unknown-symbol = Diesen Markt gibt es hier nicht; schreib ihn wie BTC/USDT.
+error-no-candles = Für diesen Markt und diese Zeit gibt es hier keine Kurse.
+error-bad-input = Damit kann ich nichts anfangen. Schick Text oder ein Bild.
+error-busy = Zu viele Beiträge warten. Bitte schick ihn in etwa { $seconds } s noch einmal.
+error-unavailable = Die Antwort lässt sich gerade nicht berechnen. Bitte versuch es später noch einmal. ({ $id })
+error-internal = Hier ist etwas schiefgegangen; es wurde vermerkt. Bitte versuch es später noch einmal. ({ $id })
+
+command-start = Was dieser Bot tut
+command-help = Was du schicken kannst
+command-last = Die letzte Antwort noch einmal
+command-language = Sprache wählen
+command-privacy = Was gespeichert wird
+command-forget-me = Alles von dir löschen

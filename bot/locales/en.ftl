@@ -1,0 +1,87 @@
+# The bot's words in English. Every catalogue has exactly these keys; see docs/how-to/add-bot-language.md.
+language = English
+
+start =
+    moodtape reads the mood of a post against the price tape
+    Send a picture with a caption, a picture, or words; or forward a post. You get the mood, a hype forecast, and what prices did after similar posts.
+    /help says more, /privacy what is kept. Not financial advice.
+help =
+    What you can send
+    A picture with a caption, a picture alone, or words alone. An album counts as one post: its first picture and its caption. Pictures up to { $megabytes } MB, also as files.
+    Name a coin ($BTC, #ethereum, Doge) to choose the market; without one it is BTC/USDT.
+    A forwarded post is read as of the time it was first posted.
+    /last – the last answer again
+    /language – choose the language
+    /privacy – what is kept
+    /forget_me – delete everything of yours
+privacy =
+    What is kept
+    Your post (words and picture, without the picture's hidden data), its answer, and what you say of it. Instead of your name or number stands a keyed hash. Messages are emptied once they are answered; the chat's number is kept with its language.
+    Nothing is passed on. /forget_me deletes all of it at once.
+language-choose = Which language?
+language-set = From now on in English.
+forgotten =
+    { $posts ->
+        [0] There was nothing of yours left; your settings are deleted too.
+        [one] Forgotten: one post, and everything with it.
+       *[other] Forgotten: { $posts } posts, and everything with them.
+    }
+no-last = There is no answer yet. Send a post first.
+late = Still reading. The answer will take this message's place.
+interrupted = I was interrupted while sending an answer. If you do not see it above, /last shows it.
+interrupted-early = I was interrupted while answering. If you do not see an answer above, please send it again.
+synthetic = Synthetic demo feed: the prices are made up.
+not-advice = Not financial advice.
+
+button-right = Right
+button-wrong = Wrong
+thanks = Thank you, noted.
+feedback-gone = That answer is no longer kept.
+
+emotion-sadness = sadness
+emotion-joy = joy
+emotion-fear = fear
+emotion-anger = anger
+emotion-surprise = surprise
+emotion-neutral = neutral
+emotion-disgust = disgust
+
+mood = Mood: { $label }, { $certainty } % sure
+mood-none = Mood: none is claimed{ $reason }.
+mood-text = The words lean to { $label }.
+mood-image = The picture leans to { $label }.
+faces =
+    { $count ->
+        [one] One face found.
+       *[other] { $count } faces found.
+    }
+hype = Hype: { $chance } % chance of unusually high activity within { $hours } hours.
+hype-usual = Usual: { $rate } %.
+hype-weak = Weak: no better lately than assuming that things go on as they are.
+hype-none = Hype: no forecast{ $reason }.
+paths = { $symbol } after the { $matches } most similar past posts ({ $windows } independent windows): { $end } on average { $minutes } minutes later; usual { $usual }.
+band = { $coverage } % band: { $low } to { $high }.
+paths-none = Prices: no similar past post whose outcome was known at that time.
+explanation = Posts like this one say: { $words }
+note = Note: { $words }
+note-forwarded = The original's time has no prices here; read as posted now.
+note-album = An album of { $count } pictures: the first was read.
+
+error-empty-post = Send text or a picture; there is nothing to read in this message.
+error-too-large = { $message }
+error-file-too-big = This file is too big: Telegram lets bots fetch { $megabytes } MB. Send a smaller one.
+error-unreadable-image = { $message }
+error-unsupported = This kind of message cannot be read. Send text or a picture.
+error-unknown-symbol = { $message }
+error-no-candles = { $message }
+error-bad-input = { $message }
+error-busy = Too many posts are waiting. Please send it again in about { $seconds } s.
+error-unavailable = The answer cannot be worked out at the moment. Please send it again later. ({ $id })
+error-internal = Something went wrong here, and it has been noted. Please try again later. ({ $id })
+
+command-start = What this bot does
+command-help = What you can send
+command-last = The last answer again
+command-language = Choose the language
+command-privacy = What is kept
+command-forget-me = Delete everything of yours

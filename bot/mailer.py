@@ -1,0 +1,271 @@
+"""Answers out, each once.
+
+Telegram knows no idempotency key and lets nobody read back what a bot has sent, so a process killed between a send and
+its note in the database cannot know whether the message arrived. Therefore: the row is *reserved* in the database just
+before the request leaves (after all waiting for limits), and closed just after. A row found reserved at the next start
+is not answered again; a short line says that an answer may be missing and that /last shows it. Everything Telegram has
+certainly refused (429, 4xx, 5xx, no connection) lifts the reservation. Edits are idempotent and need none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import structlog
+from aiogram import Bot
+from aiogram.exceptions import (
+    TelegramAPIError,
+    TelegramBadRequest,
+    TelegramForbiddenError,
+    TelegramMigrateToChat,
+    TelegramNetworkError,
+    TelegramNotFound,
+    TelegramRetryAfter,
+    TelegramServerError,
+)
+from aiogram.types import (
+    BufferedInputFile,
+    CallbackQuery,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    InputMediaPhoto,
+    Message,
+    ReplyParameters,
+)
+from aiohttp import ClientConnectorError
+
+from bot.limiter import Limiter
+from bot.reply import Reply
+from bot.store import Store
+from bot.unit import Unit
+from db.queries import chats, inbox
+from domain.errors import Unavailable
+
+log = structlog.get_logger()
+
+PATIENCE = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+"""Seconds between attempts while Telegram is not well."""
+
+
+class Gone(Exception):
+    """The update has been forgotten or answered meanwhile: nothing is to be sent."""
+
+
+class Undeliverable(Exception):
+    """Telegram will never take this answer; the text says why."""
+
+
+class Uncertain(Exception):
+    """The connection broke while an answer was leaving: it may have arrived."""
+
+
+class Mailer:
+    """Sends replies within the limits and notes them."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        store: Store,
+        limiter: Limiter,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._bot, self._store, self._limiter, self._sleep = bot, store, limiter, sleep
+
+    async def answer(self, unit: Unit, reply: Reply, language: str, note: str) -> None:
+        """Deliver a unit's one answer and close it; who has blocked the bot gets none, and the row says so.
+
+        ``note`` is sent instead where an earlier try may have arrived.
+        """
+        error = reply.error
+        message_id: int | None = None
+        try:
+            message_id = await self._once(unit, reply, note)
+        except Gone:
+            return
+        except (Undeliverable, Uncertain) as why:
+            error = str(why)
+            log.warning("an answer could not be delivered", update=unit.lead, error=error)
+        await self._noted(partial(self._close, unit, reply, message_id, error, language))
+
+    async def _once(self, unit: Unit, reply: Reply, note: str) -> int:
+        if unit.uncertain:
+            await self._free(unit)
+            return await self._deliver(unit, Reply(note))
+        try:
+            return await self._deliver(unit, reply)
+        except Uncertain:
+            await self._free(unit)
+            return await self._deliver(unit, Reply(note))
+
+    async def hold(self, unit: Unit, words: str) -> None:
+        """Send a first message that the answer will replace.
+
+        Raises:
+            Gone: forgotten meanwhile.
+            Undeliverable: Telegram does not take it.
+        """
+        if unit.reply_id is None:
+            message_id = await self._deliver(unit, Reply(words))
+            await self._noted(partial(self._attach, unit, message_id))
+            unit.reply_id = message_id
+
+    async def _attach(self, unit: Unit, message_id: int) -> None:
+        if not await self._store(inbox.attach_reply, unit.lead, message_id):
+            raise Gone
+
+    async def toast(self, query: CallbackQuery, words: str) -> None:
+        """Answer a pressed button; one pressed too long ago cannot be answered, and that is no harm."""
+        try:
+            await self._bot.answer_callback_query(query.id, text=words)
+        except TelegramRetryAfter as error:
+            await self._sleep(error.retry_after)
+            await self.toast(query, words)
+        except TelegramAPIError as error:
+            log.info("a button could not be answered", error=type(error).__name__)
+
+    async def action(self, chat_id: int) -> None:
+        """Show that the bot is at work; a sign of life, not worth an error."""
+        try:
+            await self._bot.send_chat_action(chat_id, "upload_photo")
+        except TelegramAPIError as error:
+            log.info("no chat action", error=type(error).__name__)
+
+    async def _close(self, unit: Unit, reply: Reply, message_id: int | None, error: str | None, language: str) -> None:
+        if reply.forget:
+            await self._store(inbox.remove, unit.ids)
+            return
+        steps = [partial(inbox.close, update_ids=unit.ids, reply_id=message_id, error=error)]
+        if reply.post_id:
+            steps.append(partial(chats.set_last, chat_id=unit.chat_id, code=language, post_id=reply.post_id))
+        await self._store.all(*steps)
+
+    async def _noted(self, closing: Callable[[], Awaitable[None]]) -> None:
+        """What has been sent must be noted, however long the database is away."""
+        while True:
+            try:
+                return await closing()
+            except Unavailable as error:
+                log.error("a sent answer cannot be noted yet", error=error.message)
+                await self._sleep(1.0)
+
+    async def _deliver(self, unit: Unit, reply: Reply) -> int:
+        async with self._limiter.turn(unit.chat_id) as ready:
+            pauses = iter(PATIENCE)
+            forms = _forms(reply)
+            form, parse_mode = next(forms)
+            while True:
+                await ready()
+                await self._reserve(unit)
+                try:
+                    return await self._send(unit, form, parse_mode)
+                except TelegramBadRequest as error:
+                    if "not modified" in error.message and unit.reply_id is not None:
+                        return unit.reply_id
+                    await self._free(unit)
+                    form, parse_mode = self._other(unit, error, (form, parse_mode), forms)
+                except TelegramAPIError as error:
+                    await self._sleep(await self._pause(unit, error, pauses))
+
+    async def _reserve(self, unit: Unit) -> None:
+        if unit.reply_id is None and not await self._store(inbox.reserve, unit.lead):
+            raise Gone
+
+    async def _free(self, unit: Unit) -> None:
+        if unit.reply_id is None:
+            await self._store(inbox.release, unit.lead)
+
+    def _other(
+        self,
+        unit: Unit,
+        error: TelegramBadRequest,
+        now: tuple[Reply, str | None],
+        forms: Iterator[tuple[Reply, str | None]],
+    ) -> tuple[Reply, str | None]:
+        """What to try after a refusal: a new message where the old one is gone, else a simpler form."""
+        if unit.reply_id is not None and "edit" in error.message:
+            unit.reply_id = None
+            return now
+        found = next(forms, None)
+        if found is None or "chat not found" in error.message:
+            raise Undeliverable(error.message)
+        return found
+
+    async def _pause(self, unit: Unit, error: TelegramAPIError, pauses: Iterator[float]) -> float:
+        """Seconds to wait before trying again; the reservation is lifted where Telegram has certainly not taken it."""
+        if isinstance(error, TelegramRetryAfter):
+            await self._free(unit)
+            return float(error.retry_after)
+        if isinstance(error, TelegramMigrateToChat):
+            await self._free(unit)
+            unit.chat_id = error.migrate_to_chat_id
+            return 0.0
+        if isinstance(error, TelegramForbiddenError):
+            raise Undeliverable("blocked")
+        if isinstance(error, TelegramNetworkError) and not isinstance(error.__cause__, ClientConnectorError):
+            if unit.reply_id is None:
+                raise Uncertain("no answer from Telegram; it may have arrived")
+        elif not isinstance(error, TelegramNetworkError | TelegramServerError | TelegramNotFound):
+            raise Undeliverable(error.message)
+        await self._free(unit)
+        pause = next(pauses, None)
+        if pause is None:
+            raise Undeliverable(f"{type(error).__name__} again and again")
+        return pause
+
+    async def _send(self, unit: Unit, reply: Reply, parse_mode: str | None) -> int:
+        words = reply.markup if parse_mode else reply.plain
+        keyboard = _keyboard(reply)
+        photo = BufferedInputFile(reply.picture, "answer.png") if reply.picture else None
+        if unit.reply_id is not None:
+            await self._edit(unit, photo, words, parse_mode, keyboard)
+            return unit.reply_id
+        to = ReplyParameters(message_id=unit.reply_to, allow_sending_without_reply=True) if unit.reply_to else None
+        sent: Message
+        if photo is not None:
+            sent = await self._bot.send_photo(
+                unit.chat_id,
+                photo,
+                caption=words,
+                parse_mode=parse_mode,
+                reply_markup=keyboard,
+                reply_parameters=to,
+            )
+        else:
+            sent = await self._bot.send_message(
+                unit.chat_id, words, parse_mode=parse_mode, reply_markup=keyboard, reply_parameters=to
+            )
+        return sent.message_id
+
+    async def _edit(
+        self,
+        unit: Unit,
+        photo: BufferedInputFile | None,
+        words: str,
+        parse_mode: str | None,
+        keyboard: InlineKeyboardMarkup | None,
+    ) -> None:
+        if photo is None:
+            await self._bot.edit_message_text(
+                words, chat_id=unit.chat_id, message_id=unit.reply_id, parse_mode=parse_mode, reply_markup=keyboard
+            )
+            return
+        media = InputMediaPhoto(media=photo, caption=words, parse_mode=parse_mode)
+        await self._bot.edit_message_media(media, chat_id=unit.chat_id, message_id=unit.reply_id, reply_markup=keyboard)
+
+
+def _forms(reply: Reply) -> Iterator[tuple[Reply, str | None]]:
+    """A reply and its fall-backs: with markup, without, and at last without the picture."""
+    yield reply, "HTML"
+    yield reply, None
+    if reply.picture:
+        yield replace(reply, picture=None), None
+
+
+def _keyboard(reply: Reply) -> InlineKeyboardMarkup | None:
+    if not reply.buttons:
+        return None
+    rows = [[InlineKeyboardButton(text=text, callback_data=data) for text, data in row] for row in reply.buttons]
+    return InlineKeyboardMarkup(inline_keyboard=rows)

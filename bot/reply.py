@@ -1,0 +1,57 @@
+"""What the bot says: words, perhaps a picture and buttons; cut to Telegram's lengths before it is escaped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+TEXT_LIMIT = 4096
+CAPTION_LIMIT = 1024
+ELLIPSIS = "…"
+
+Button = tuple[str, str]
+"""Words on it, and the data it sends back (at most 64 bytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer. ``post_id`` makes it the chat's last one; ``forget`` removes the update itself once it is answered."""
+
+    text: str
+    picture: bytes | None = None
+    buttons: tuple[tuple[Button, ...], ...] = ()
+    post_id: str | None = None
+    forget: bool = False
+    error: str | None = None
+
+    @property
+    def markup(self) -> str:
+        """The words as Telegram's HTML, first line bold, within the length that Telegram takes."""
+        text = shorten(self.text, CAPTION_LIMIT if self.picture else TEXT_LIMIT)
+        first, newline, rest = text.partition("\n")
+        if not newline:
+            return escape(text, quote=False)
+        return f"<b>{escape(first, quote=False)}</b>\n{escape(rest, quote=False)}"
+
+    @property
+    def plain(self) -> str:
+        """The words without markup, for a server that refuses the markup."""
+        return shorten(self.text, CAPTION_LIMIT if self.picture else TEXT_LIMIT)
+
+
+def length(text: str) -> int:
+    """Length as Telegram counts it: UTF-16 code units."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def shorten(text: str, limit: int) -> str:
+    """The text, cut at the end of a line or word where it is longer than ``limit`` UTF-16 units."""
+    if length(text) <= limit:
+        return text
+    cut = text.encode("utf-16-le")[: 2 * (limit - 1)].decode("utf-16-le", errors="ignore")
+    for mark in ("\n", " "):
+        head, found, _ = cut.rpartition(mark)
+        if found and length(head) >= limit // 2:
+            cut = head
+            break
+    return cut.rstrip() + ELLIPSIS

@@ -1,0 +1,69 @@
+"""The bot's words in every language: one Fluent catalogue per file of ``bot/locales``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from fluent.runtime import FluentBundle, FluentResource
+
+FOLDER = Path(__file__).parent / "locales"
+FALLBACK = "en"
+
+
+class Say(Protocol):
+    """The words for a key, in one language."""
+
+    def __call__(self, key: str, **values: Any) -> str: ...
+
+
+class Texts:
+    """All catalogues; a language is its file's name, as in ``en.ftl``."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._bundles: dict[str, FluentBundle] = {}
+        for file in sorted(folder.glob("*.ftl")):
+            bundle = FluentBundle([file.stem], use_isolating=False)
+            bundle.add_resource(FluentResource(file.read_text(encoding="utf-8")))
+            self._bundles[file.stem] = bundle
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages there are."""
+        return tuple(self._bundles)
+
+    def choose(self, *wishes: str | None) -> str:
+        """The first wish there is a catalogue for; ``de-AT`` finds ``de``."""
+        for wish in wishes:
+            code = (wish or "").lower().replace("_", "-").split("-")[0]
+            if code in self._bundles:
+                return code
+        return FALLBACK
+
+    def known(self, language: str, key: str) -> bool:
+        """Whether a language has words for a key."""
+        return language in self._bundles and self._bundles[language].has_message(key)
+
+    def say(self, language: str, key: str, **values: Any) -> str:
+        """The words for a key; English where the language lacks it.
+
+        Raises:
+            KeyError: no catalogue has the key.
+            ValueError: the words need a value that was not given, or are written wrongly.
+        """
+        code = language if self.known(language, key) else FALLBACK
+        bundle = self._bundles[code]
+        if not bundle.has_message(key):
+            raise KeyError(f"no catalogue says “{key}”")
+        pattern = bundle.get_message(key).value
+        if pattern is None:
+            raise ValueError(f"“{key}” in {code}.ftl has no words")
+        words, errors = bundle.format_pattern(pattern, values)
+        if errors:
+            raise ValueError(f"“{key}” in {code}.ftl: {errors[0]}")
+        return str(words)
+
+    def speaker(self, language: str) -> Say:
+        """:meth:`say` in one language."""
+        return partial(self.say, language)

@@ -1,0 +1,190 @@
+"""Telegram updates: stored before anything else, reserved before the answer leaves, closed afterwards.
+
+A row is *open* until ``answered_at`` is set. ``sending_at`` says that an answer was about to leave: a row found open with
+it set, after a crash, may or may not have been answered. Closing empties the payload; only the ids stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, literal, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from db.tables import InboxRow
+
+ALBUM_REACH = 1000
+"""Parts of one album have update ids at most this far apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An update as it came; ``author_hash`` is a keyed hash of the sender."""
+
+    update_id: int
+    chat_id: int | None
+    album: str | None
+    author_hash: str | None
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An update not answered yet. ``age`` is in seconds, by the database's clock."""
+
+    update_id: int
+    chat_id: int | None
+    album: str | None
+    author_hash: str | None
+    payload: dict[str, Any]
+    post_id: str | None
+    reply_id: int | None
+    attempts: int
+    sending_at: datetime | None
+    age: float
+
+
+def store(connection: Connection, updates: Sequence[Update]) -> list[int]:
+    """Write updates; returns the ids that are new. One already stored stays as it is."""
+    if not updates:
+        return []
+    rows = [
+        {
+            "update_id": u.update_id,
+            "chat_id": u.chat_id,
+            "album": u.album,
+            "author_hash": u.author_hash,
+            "payload": u.payload,
+        }
+        for u in updates
+    ]
+    statement = insert(InboxRow).values(rows).on_conflict_do_nothing().returning(InboxRow.update_id)
+    return list(connection.execute(statement).scalars())
+
+
+def open_rows(connection: Connection, limit: int = 200, besides: Sequence[int] = ()) -> list[Open]:
+    """The oldest open updates, without those in ``besides``."""
+    query = (
+        _select_open()
+        .where(InboxRow.answered_at.is_(None), InboxRow.update_id.notin_(besides))
+        .order_by(InboxRow.update_id)
+        .limit(limit)
+    )
+    return [Open(**row) for row in connection.execute(query).mappings()]
+
+
+def album_rows(connection: Connection, row: Open) -> tuple[list[Open], bool]:
+    """The open parts of the album that a row belongs to, and whether one part has been answered already."""
+    near = and_(
+        InboxRow.update_id.between(row.update_id - ALBUM_REACH, row.update_id + ALBUM_REACH),
+        InboxRow.chat_id == row.chat_id,
+        InboxRow.album == row.album,
+    )
+    query = _select_open().where(near, InboxRow.answered_at.is_(None)).order_by(InboxRow.update_id)
+    parts = [Open(**found) for found in connection.execute(query).mappings()]
+    done = connection.execute(select(literal(1)).where(near, InboxRow.answered_at.is_not(None)).limit(1))
+    return parts, done.first() is not None
+
+
+def _select_open() -> Any:
+    age = func.extract("epoch", func.clock_timestamp() - InboxRow.received_at)
+    columns = (
+        InboxRow.update_id,
+        InboxRow.chat_id,
+        InboxRow.album,
+        InboxRow.author_hash,
+        InboxRow.payload,
+        InboxRow.post_id,
+        InboxRow.reply_id,
+        InboxRow.attempts,
+        InboxRow.sending_at,
+    )
+    return select(*columns, age.label("age"))
+
+
+def attach_post(connection: Connection, update_id: int, post_id: str) -> bool:
+    """Note which post an open update became; False when the update is gone (its author was forgotten meanwhile)."""
+    return _change(connection, update_id, post_id=post_id)
+
+
+def attach_reply(connection: Connection, update_id: int, message_id: int) -> bool:
+    """Note our first message for an update and lift its reservation: what follows edits that message."""
+    return _change(connection, update_id, reply_id=message_id, sending_at=None)
+
+
+def reserve(connection: Connection, update_id: int) -> bool:
+    """Say that the answer leaves now; False when it is gone, answered, or reserved by somebody else."""
+    statement = (
+        update(InboxRow)
+        .where(InboxRow.update_id == update_id, InboxRow.answered_at.is_(None), InboxRow.sending_at.is_(None))
+        .values(sending_at=func.now())
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def release(connection: Connection, update_id: int) -> bool:
+    """Take a reservation back: Telegram has certainly not taken the answer."""
+    return _change(connection, update_id, sending_at=None)
+
+
+def count_attempt(connection: Connection, update_id: int) -> int:
+    """One more failed attempt at an update; returns how many there have been."""
+    statement = (
+        update(InboxRow)
+        .where(InboxRow.update_id == update_id)
+        .values(attempts=InboxRow.attempts + 1)
+        .returning(InboxRow.attempts)
+    )
+    return connection.execute(statement).scalar() or 0
+
+
+def close(
+    connection: Connection, update_ids: Sequence[int], reply_id: int | None = None, error: str | None = None
+) -> None:
+    """Mark updates as done and empty their payloads; ``reply_id`` belongs to the first of them."""
+    for number, update_id in enumerate(update_ids):
+        values: dict[str, Any] = {"answered_at": func.now(), "payload": {}, "error": error}
+        if number == 0 and reply_id is not None:
+            values["reply_id"] = reply_id
+        connection.execute(update(InboxRow).where(InboxRow.update_id == update_id).values(**values))
+
+
+def post_of(connection: Connection, update_id: int, chat_id: int) -> str | None:
+    """The post that an update of this chat became."""
+    query = select(InboxRow.post_id).where(InboxRow.update_id == update_id, InboxRow.chat_id == chat_id)
+    return connection.execute(query).scalar()
+
+
+def drop(connection: Connection, author_hash: str, chat_id: int | None, keep: int | None = None) -> list[str]:
+    """Delete an author's updates, and those of ``chat_id``, except ``keep``; returns the posts that they became."""
+    whose = InboxRow.author_hash == author_hash
+    if chat_id is not None:
+        whose = or_(whose, InboxRow.chat_id == chat_id)
+    statement = delete(InboxRow).where(whose).returning(InboxRow.post_id)
+    if keep is not None:
+        statement = statement.where(InboxRow.update_id != keep)
+    return [post for post in connection.execute(statement).scalars() if post]
+
+
+def expire(connection: Connection, days: int) -> int:
+    """Delete closed updates older than that; returns how many."""
+    old = InboxRow.answered_at < func.now() - text(":days * interval '1 day'").bindparams(days=days)
+    return connection.execute(delete(InboxRow).where(old)).rowcount
+
+
+def sole_reader(connection: Connection) -> bool:
+    """Take the session lock that lets one bot process at a time answer; False when another has it."""
+    return bool(connection.execute(text("select pg_try_advisory_lock(hashtext('moodtape.bot'))")).scalar())
+
+
+def _change(connection: Connection, update_id: int, **values: Any) -> bool:
+    statement = update(InboxRow).where(InboxRow.update_id == update_id, InboxRow.answered_at.is_(None)).values(**values)
+    return connection.execute(statement).rowcount == 1
+
+
+def remove(connection: Connection, update_ids: Sequence[int]) -> None:
+    """Delete updates."""
+    connection.execute(delete(InboxRow).where(InboxRow.update_id.in_(update_ids)))
