@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import logging.handlers
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
 
-from domain.errors import EX_TEMPFAIL, EX_USAGE, BrokenInstall, ConfigError, Unavailable, WeightsError
-from moodtape.servers import Broker, Postgres, Redis, processes
+from domain.errors import EX_TEMPFAIL, EX_USAGE, BrokenInstall, ConfigError, MoodtapeError, Unavailable, WeightsError
+from moodtape.servers import Broker, Postgres, Redis, files, processes
 from moodtape.servers.common import free_port, port_free
 from moodtape.service import Service, Spec, heartbeat_probe, http_probe
 from moodtape.settings import StackSettings, is_loopback
@@ -139,27 +142,63 @@ def services(plan: Plan, state: State, addresses: Mapping[str, str]) -> list[Ser
     return [Service(spec, state.logs / f"{spec.name}.log") for spec in specs]
 
 
-def migrate(plan: Plan, state: State, addresses: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Begin to bring the schema up and to seed the starter library, in a process whose memory goes with it."""
-    argv = (sys.executable, "-m", "moodtape", "migrate")
-    return processes.start(argv, log=state.logs / "migrate.log", env=environment(plan, state, addresses))
+class Preparation:
+    """Schema and starter library, brought up by a process of its own whose memory goes with it."""
+
+    def __init__(self, plan: Plan, state: State) -> None:
+        self._plan = plan
+        self._state = state
+        self._log = state.logs / "migrate.log"
+        self._seen = state.run / "prepared.json"
+        self._offset = 0
+        self._child: subprocess.Popen[bytes] | None = None
+        self.fingerprint = _fingerprint(plan)
+
+    @property
+    def known(self) -> bool:
+        """Whether this code prepared this database before, so that services need not wait for the check."""
+        return bool(files.read_json(self._seen).get("fingerprint") == self.fingerprint)
+
+    def begin(self, addresses: Mapping[str, str]) -> None:
+        """Start the process."""
+        self._offset = self._log.stat().st_size if self._log.exists() else 0
+        argv = (sys.executable, "-m", "moodtape", "migrate")
+        self._child = processes.start(argv, log=self._log, env=environment(self._plan, self._state, addresses))
+
+    def finish(self) -> None:
+        """Wait for it.
+
+        Raises:
+            ConfigError, Unavailable, BrokenInstall: it failed; the sentence is its own.
+        """
+        code = self._child.wait() if self._child else 0
+        if code != 0:
+            raise self._failure(code)
+        files.write_json(self._seen, {"fingerprint": self.fingerprint})
+
+    def _failure(self, code: int) -> MoodtapeError:
+        with self._log.open("rb") as file:
+            file.seek(self._offset)
+            lines = file.read().decode(errors="replace").splitlines()
+        told = [
+            line.removeprefix("moodtape: ").rpartition(" (id ")[0] for line in lines if line.startswith("moodtape: ")
+        ]
+        kinds = {EX_USAGE: ConfigError, EX_TEMPFAIL: Unavailable}
+        return kinds.get(code, BrokenInstall)(told[-1] if told else f"The migration failed (log: {self._log}).")
 
 
-def finish(child: subprocess.Popen[bytes], log: Path, offset: int) -> None:
-    """Wait for the migration.
+def _fingerprint(plan: Plan) -> str:
+    """A digest of what preparing a database depends on: migrations, weights, and which database."""
+    from models.manifest import ARTIFACTS
 
-    Raises:
-        ConfigError, Unavailable, BrokenInstall: it failed; the sentence is its own.
-    """
-    code = child.wait()
-    if code == 0:
-        return
-    with log.open("rb") as file:
-        file.seek(offset)
-        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.startswith("moodtape: ")]
-    said = lines[-1].removeprefix("moodtape: ").rpartition(" (id ")[0] if lines else f"The migration failed ({log})."
-    kinds = {EX_USAGE: ConfigError, EX_TEMPFAIL: Unavailable}
-    raise kinds.get(code, BrokenInstall)(said)
+    digest = hashlib.sha256(plan.external.get("DATABASE_URL", "embedded").encode())
+    spec = find_spec("migrations")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for path in sorted(path for folder in folders for path in Path(folder, "versions").glob("*.py")):
+        digest.update(path.read_bytes())
+    manifest = ARTIFACTS / "manifest.json"
+    digest.update(manifest.read_bytes() if manifest.exists() else b"")
+    return digest.hexdigest()
 
 
 def _altered_weights() -> WeightsError | None:
@@ -196,18 +235,25 @@ def run(settings: StackSettings, *, tell: Callable[[str], None], show: Callable[
             supervisor.clear_the_past()
             supervisor.start_servers()
             if not supervisor.stopping:
-                log = state.logs / "migrate.log"
-                offset = log.stat().st_size if log.exists() else 0
-                child = migrate(asked, state, supervisor.addresses)
-                altered = _altered_weights()
-                finish(child, log, offset)
-                if altered is not None:
-                    raise altered
-            if not supervisor.stopping:
-                supervisor.start_services()
+                _prepare(Preparation(asked, state), supervisor)
                 supervisor.loop(on_ready=lambda: show(supervisor, asked))
         finally:
             supervisor.shut_down()
+
+
+def _prepare(preparation: Preparation, supervisor: Supervisor) -> None:
+    """Check schema, library and weights; where all was well last time, the services start beside the check."""
+    early = preparation.known
+    preparation.begin(supervisor.addresses)
+    if early:
+        supervisor.start_services()
+        supervisor.step(time.monotonic())
+    altered = _altered_weights()
+    preparation.finish()
+    if altered is not None:
+        raise altered
+    if not early:
+        supervisor.start_services()
 
 
 def log_to_file(state: State) -> None:

@@ -88,8 +88,8 @@ class Supervisor:
         if left:
             log.warning("ending processes of an earlier run", pids=[process.pid for process in left])
             processes.end_all(left, patience=10.0)
-        for beat in self.state.run.glob("*.ready"):
-            beat.unlink(missing_ok=True)
+        for stale in (*self.state.run.glob("*.ready"), self.state.run / "feed.json"):
+            stale.unlink(missing_ok=True)
 
     def start_servers(self) -> None:
         """Start or find every embedded server, side by side.
