@@ -26,6 +26,7 @@ from domain.windows import MINUTE
 from web.errors import NotFound
 from web.health import Figures
 from web.live import Hub, stream
+from web.schema import ANSWERED, refusals
 from web.settings import WebSettings
 from web.upload import BODY, read_form
 from web.views import bar, feed, listed, market
@@ -68,10 +69,15 @@ def door_of(request: Request) -> Door:
 
 HasDoor = Annotated[Door, Depends(door_of)]
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", responses=refusals(401, 422, 503))
 
 
-@router.post("/analyze", openapi_extra=BODY, summary="The mood, hype and matched trajectories of a post")
+@router.post(
+    "/analyze",
+    openapi_extra=BODY,
+    responses=ANSWERED | refusals(400, 413, 415),
+    summary="The mood, hype and matched trajectories of a post",
+)
 async def analyze(request: Request, door: HasDoor) -> JSONResponse:
     """Send a picture, a caption, or both; the answer's shape is in docs/architecture.md, “The answer”."""
     form = await read_form(request)
@@ -116,7 +122,7 @@ async def words(post_id: str, door: HasDoor) -> Response:
     return Response(tell(await _verdict(door, post_id)), media_type="text/plain; charset=utf-8")
 
 
-@router.get("/posts/{post_id}", summary="The answer to a post")
+@router.get("/posts/{post_id}", responses=ANSWERED | refusals(404), summary="The answer to a post")
 async def post(post_id: str, door: HasDoor) -> JSONResponse:
     """The same JSON as /v1/analyze; 404 while there is none."""
     return JSONResponse(await _verdict(door, post_id))

@@ -2,7 +2,8 @@
 
 import { el, move, svg, ticks } from "./dom.js";
 
-const W = 760, H = 360, LEFT = 52, RIGHT = 14, TOP = 14, BOTTOM = 44;
+const H = 360, LEFT = 52, RIGHT = 14, TOP = 14, BOTTOM = 44;
+const width = () => (window.innerWidth < 560 ? 380 : 760);
 let charts = 0;
 
 function quantile(values, q) {
@@ -19,12 +20,14 @@ function range(paths, matched) {
 }
 
 export function trajectories(paths) {
+  const W = width();
   const matched = paths.matches.map((match) => match.change);
   const n = paths.mean.length;
   const [low, high] = range(paths, matched.filter((change) => change.length));
   const x = (minute) => LEFT + (minute * (W - LEFT - RIGHT)) / (n - 1);
   const y = (value) => H - BOTTOM - ((value - low) * (H - TOP - BOTTOM)) / (high - low);
-  const line = (values) => values.map((value, minute) => `${minute ? "L" : "M"}${x(minute).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  const points = (values) => values.map((value, minute) => `${x(minute).toFixed(1)} ${y(value).toFixed(1)}`);
+  const line = (values) => "M" + points(values).join("L");
   const clip = `plot-${++charts}`;
   const inside = svg("g", { "clip-path": `url(#${clip})` });
   const picture = svg("svg", {
@@ -32,14 +35,14 @@ export function trajectories(paths) {
     "aria-label": `Price of ${paths.symbol} after similar posts: mean ${move(paths.mean[n - 1])} after ${n} minutes, ` +
       `band ${move(paths.low[n - 1])} to ${move(paths.high[n - 1])}. Arrow keys read single minutes.`,
   }, svg("clipPath", { id: clip }, svg("rect", { x: LEFT, y: TOP, width: W - LEFT - RIGHT, height: H - TOP - BOTTOM })));
-  const band = line(paths.low) + line([...paths.high]).replace("M", "L").split("L").filter(Boolean).reverse().map((p) => "L" + p).join("") + "Z";
+  const band = "M" + [...points(paths.low), ...points(paths.high).reverse()].join("L") + "Z";
   inside.append(svg("path", { class: "band", d: band }));
   const scale = ticks(low, high, 6);
   for (const value of scale.found) {
     picture.append(svg("text", { class: "tick", x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, move(value, scale.digits)));
     inside.append(svg("line", { class: Math.abs(value) < 1e-9 ? "zero" : "grid", x1: LEFT, x2: W - RIGHT, y1: y(value), y2: y(value) }));
   }
-  for (let minute = 0; minute < n; minute += 30) {
+  for (let minute = 0; minute < n; minute += W < 500 ? 60 : 30) {
     picture.append(svg("text", { class: "tick", x: x(minute), y: H - BOTTOM + 18, "text-anchor": "middle" }, String(minute)));
   }
   picture.append(svg("text", { class: "axis", x: W - RIGHT, y: H - 6, "text-anchor": "end" }, "minutes after the post"));
@@ -49,11 +52,12 @@ export function trajectories(paths) {
     svg("path", { class: "mean", d: line(paths.mean) }), cursor);
   picture.append(inside);
   const reading = el("p", { class: "reading hint", "aria-live": "polite" });
-  readable(picture, cursor, reading, paths, n, x);
+  readable(picture, cursor, reading, paths, x, W);
   return { figure: el("figure", {}, picture, reading, legend(paths)), lines };
 }
 
-function readable(picture, cursor, reading, paths, n, x) {
+function readable(picture, cursor, reading, paths, x, W) {
+  const n = paths.mean.length;
   let at = n - 1;
   const show = (minute) => {
     at = Math.max(0, Math.min(n - 1, minute));
@@ -84,7 +88,7 @@ function legend(paths) {
 }
 
 export function candles(bars, symbol) {
-  const height = 260, right = 74;
+  const W = width(), height = 260, right = 74;
   const low = Math.min(...bars.map((bar) => bar.low)), high = Math.max(...bars.map((bar) => bar.high));
   const room = (high - low || high * 0.001) * 0.06;
   const start = Date.parse(bars[0].opened_at), end = Date.parse(bars[bars.length - 1].opened_at);

@@ -13,7 +13,7 @@ function parameters(route) {
 
 function limits(schema) {
   const found = [schema.description, schema.default !== undefined && `default ${schema.default}`, schema.minimum !== undefined && `≥ ${schema.minimum}`, schema.maximum !== undefined && `≤ ${schema.maximum}`];
-  return found.filter(Boolean).join("; ");
+  return found.filter(Boolean).join("; ").replaceAll("`", "");
 }
 
 function table(rows) {
@@ -30,7 +30,7 @@ function example(method, path) {
 
 function card(path, method, route) {
   return el("section", { class: "route" }, el("h2", {}, el("b", {}, method.toUpperCase()), path), el("p", {}, route.summary ?? ""),
-    route.description && el("p", { class: "hint" }, route.description), table(parameters(route)), example(method, path));
+    route.description && el("p", { class: "hint" }, route.description.replaceAll("`", "")), table(parameters(route)), example(method, path));
 }
 
 try {

@@ -20,7 +20,7 @@ function parts(answer, words) {
     el("h3", {}, paths ? `What ${paths.symbol} did after similar posts` : "Prices after similar posts"),
     drawn ? drawn.figure : el("p", { class: "empty" }, "No similar past post had an outcome that was known at that time."),
     drawn && matches(paths, drawn.lines),
-    words && el("h3", {}, "In words"), words && el("p", { class: "words" }, words),
+    words && el("h3", {}, "In words"), words && el("p", { class: "told" }, words),
     links(answer),
   ].filter(Boolean);
 }

@@ -102,7 +102,7 @@ def _paths(f: dict[str, Any]) -> list[str]:
     return [
         f"Prices of {f['symbol']} after the {f['matches']} most similar past posts ({f['windows']} independent windows): "
         f"{move(f['end'])} on average {f['minutes']} minutes later, usually {move(f['usual_end'])}.",
-        f"{f['coverage']} % band now: {move(f['low'])} to {move(f['high'])}.",
+        f"Band meant to hold {f['coverage']} % of outcomes: {move(f['low'])} to {move(f['high'])}.",
     ]
 
 
