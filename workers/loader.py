@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 import torch
@@ -15,7 +15,7 @@ from domain.symbols import DEFAULT_SYMBOL
 from domain.types import Post
 from models.manifest import ARTIFACTS, verify
 from models.scorer import Scorer, ScoringInput
-from workers.library import LibraryFeed
+from workers.library import Growing, LibraryFeed
 from workers.service import Loaded, wait_for_database
 from workers.settings import WorkerSettings
 
@@ -41,7 +41,8 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     scorer = Scorer.load(artifacts, library.rows(), device=device)
     warm_up(scorer)
     log.info("models loaded", seconds=round(time.monotonic() - started, 2), threads=torch.get_num_threads())
-    refresh: Callable[[], object] = lambda: library.refresh(scorer.parts.trajectories)  # noqa: E731
+    model = scorer.parts.trajectories
+    refresh = partial(library.refresh, model) if isinstance(model, Growing) else lambda: 0
     return Loaded(scorer, manifest, device, refresh)
 
 

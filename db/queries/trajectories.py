@@ -1,0 +1,131 @@
+"""The trajectory library in PostgreSQL: seeded from the starter file, grown by completed windows, read by the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector
+from sqlalchemy import Connection, text
+
+from db.copy import insert_rows
+from db.engine import raw
+from domain.library import LibraryRows, from_micros
+
+_COLUMNS = (
+    ("post_id", "text"),
+    ("source", "text"),
+    ("symbol", "text"),
+    ("posted_at", "timestamptz"),
+    ("starts_at", "timestamptz"),
+    ("revision", "text"),
+    ("embedding", "halfvec"),
+    ("change", "halfvec"),
+    ("volatility", "float8"),
+)
+
+LOCK = 0x6C696272
+"""Advisory lock of seeding."""
+
+
+class Starter(Protocol):
+    """A starter library as :mod:`models.library` has it; rows of another encoder do not fit its vectors."""
+
+    @property
+    def rows(self) -> LibraryRows: ...
+
+    @property
+    def encoder(self) -> str: ...
+
+
+class StarterModule(Protocol):
+    """The functions of :mod:`models.library`, which this box may not import."""
+
+    def load_library(self, artifacts: Path = ...) -> Starter:
+        """The starter library."""
+        ...
+
+    def encoder_revision(self, artifacts: Path = ...) -> str:
+        """The revision of the text encoder beside it."""
+        ...
+
+
+def seed(connection: Connection, library: StarterModule, artifacts: Path | None = None) -> int:
+    """Store the starter rows of this encoder unless they are there; returns how many of them there are.
+
+    Raises:
+        WeightsError: the starter library is missing, altered, or of another encoder.
+    """
+    where = {} if artifacts is None else {"artifacts": artifacts}
+    revision = library.encoder_revision(**where)
+    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    present = connection.execute(
+        text("select count(*) from trajectories where revision = :revision and post_id like 'starter:%'"),
+        {"revision": revision},
+    ).scalar_one()
+    if present:
+        return int(present)
+    return insert_library(connection, library.load_library(**where).rows, revision)
+
+
+def insert_library(connection: Connection, rows: LibraryRows, revision: str) -> int:
+    """Store rows whose embeddings were made by the encoder ``revision``; those already there stay. Returns the new ones."""
+    register_vector(raw(connection))
+    values = (
+        (
+            rows.post_ids[n],
+            rows.sources[n],
+            rows.symbols[n],
+            from_micros(int(rows.posted_at[n])),
+            from_micros(int(rows.starts_at[n])),
+            revision,
+            HalfVector(rows.embedding[n]),
+            HalfVector(rows.change[n]),
+            float(rows.volatility[n]),
+        )
+        for n in range(len(rows))
+    )
+    new = insert_rows(
+        connection, "trajectories", _COLUMNS, values, conflict="(post_id, symbol, revision) do nothing", returning="id"
+    )
+    return len(new)
+
+
+def load_library_rows(
+    connection: Connection, revision: str, after: int = 0, without: Collection[int] = ()
+) -> tuple[LibraryRows, list[int]]:
+    """Rows of an encoder with ids above ``after`` but ``without`` some, oldest id first, and their ids."""
+    wire = raw(connection)
+    register_vector(wire)
+    with wire.cursor(binary=True) as cursor:
+        cursor.execute(
+            """
+            select id, post_id, source, symbol, (extract(epoch from posted_at) * 1000000)::int8,
+                   (extract(epoch from starts_at) * 1000000)::int8, embedding, change, volatility
+            from trajectories where revision = %s and id > %s and id <> all(%s) order by id
+            """,
+            (revision, after, list(without)),
+        )
+        found = cursor.fetchall()
+    return _rows(found), [int(row[0]) for row in found]
+
+
+def _rows(found: list[Any]) -> LibraryRows:
+    def column(n: int, dtype: Any, width: int) -> Any:
+        if not found:
+            return np.zeros((0, width), dtype)
+        return np.stack([row[n].to_numpy() for row in found]).astype(dtype)
+
+    return LibraryRows(
+        post_ids=tuple(row[1] for row in found),
+        sources=tuple(row[2] for row in found),
+        symbols=tuple(row[3] for row in found),
+        posted_at=np.array([row[4] for row in found], dtype=np.int64),
+        starts_at=np.array([row[5] for row in found], dtype=np.int64),
+        embedding=column(6, np.float16, 384),
+        change=column(7, np.float16, 256),
+        volatility=np.array([row[8] for row in found], dtype=np.float32),
+    )
