@@ -1,8 +1,9 @@
 """One emotion from words and picture: calibrated log-linear pooling with learned weights and a class bias.
 
-``p ∝ exp(bias + w_text · log p_text + w_image · log p_image)``, with a bias and weights per class for each combination of parts
-that is present, fitted on pairs of which a share contradict each other (report 002 wished for a joint answer and never
-built it). Equal averages are badly calibrated, and weights learned without conflict trust the picture too much.
+``p ∝ exp(bias + w_text · log p_text + trust · w_image · log p_image)``, with weights and bias per class, fitted on pairs of
+which a share contradict each other (report 002 wished for a joint answer and never built it). Equal averages are badly
+calibrated, and weights learned without conflict trust the picture too much. A part that is alone is passed on as it is
+calibrated.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FLOOR = 1e-4
 
 
 class Pool(nn.Module):
-    """The pooling itself; all inputs and outputs are logits over the seven classes."""
+    """The pooling itself: probabilities (n, 7) of both parts to joint logits (n, 7)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,23 +35,13 @@ class Pool(nn.Module):
         self.text_weight = nn.Parameter(torch.ones(n))
         self.image_weight = nn.Parameter(torch.full((n,), 0.5))
         self.agreement = nn.Parameter(torch.zeros(1))
-        self.bias = nn.Parameter(torch.zeros(3, n))
+        self.bias = nn.Parameter(torch.zeros(n))
 
-    def forward(self, text: Tensor | None, image: Tensor | None) -> Tensor:
-        """Joint logits (n, 7) from probabilities (n, 7), either of which may be missing.
-
-        A lone part keeps its calibration (weight 1) plus a bias of its own. With both, the weight of the picture grows
-        with the overlap of the two distributions: a picture that contradicts the words is trusted less.
-        """
-        if text is None and image is None:
-            raise ValueError("at least one part must be given")
-        if image is None:
-            return _log(text) + self.bias[0]  # type: ignore[arg-type]  # checked above
-        if text is None:
-            return _log(image) + self.bias[1]
+    def forward(self, text: Tensor, image: Tensor) -> Tensor:
+        """The picture weighs the more, the more its distribution overlaps with that of the words (``agreement`` > 0)."""
         overlap = (text * image).sqrt().sum(-1, keepdim=True)
         trust = torch.exp(self.agreement * (overlap - 1))
-        return self.text_weight * _log(text) + trust * self.image_weight * _log(image) + self.bias[2]
+        return self.text_weight * _log(text) + trust * self.image_weight * _log(image) + self.bias
 
 
 def _log(probabilities: Tensor) -> Tensor:
@@ -104,9 +95,10 @@ class EmotionFusion:
 
     @torch.inference_mode()
     def _pooled(self, words: Vector | None, picture: Vector | None) -> Vector:
-        if words is None and picture is None:
-            return np.full(len(EMOTIONS), 1 / len(EMOTIONS), np.float32)
-        logits = self.pool(*(None if part is None else torch.from_numpy(part)[None] for part in (words, picture)))
+        if words is None or picture is None:
+            alone = words if words is not None else picture
+            return np.full(len(EMOTIONS), 1 / len(EMOTIONS), np.float32) if alone is None else alone
+        logits = self.pool(torch.from_numpy(words)[None], torch.from_numpy(picture)[None])
         return np.asarray(torch.softmax(logits, dim=-1)[0].numpy(), np.float32)
 
     def _abstained(

@@ -29,6 +29,7 @@ def evaluate(
     artifacts: Annotated[Path | None, typer.Option(help="Folder of the weights; those that ship by default.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder to draw plots into.")] = None,
     source: Annotated[str | None, typer.Option(help="Kind of text, where it is known; inferred otherwise.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only rows of this split, where the file has splits.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score at most so many rows.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn by lot.")] = 0,
     as_json: Json = False,
@@ -43,6 +44,7 @@ def evaluate(
         artifacts=artifacts,
         plots=plots,
         source=source,
+        split=split,
         limit=limit,
         seed=seed,
     )

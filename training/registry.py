@@ -37,7 +37,7 @@ class EvaluateOptions:
 
     ``data``, ``pairs``, ``candles``, ``posts``: files, each possibly several. ``since``: aware UTC; rows before it are
     only history. ``artifacts``: folder of the weights. ``plots``: where plots go. ``source``: kind of text, where it is
-    known. ``limit``: most rows to score.
+    known. ``split``: only rows whose column ``split`` says this. ``limit``: most rows to score.
     """
 
     data: tuple[Path, ...] = ()
@@ -48,6 +48,7 @@ class EvaluateOptions:
     artifacts: Path | None = None
     plots: Path | None = None
     source: str | None = None
+    split: str | None = None
     limit: int | None = None
     seed: int = 0
 
