@@ -86,7 +86,7 @@ class Scorer:
             WeightsError: a file is missing, altered or does not fit; the message names it.
         """
         from models.emotion import EmotionFusion, EmotionTextReader
-        from models.encoders.image import ImageMoodReader
+        from models.emotion_image import ImageMoodReader
         from models.hype import load_hype
         from models.library import load_library
         from models.trajectories import load_trajectories
@@ -94,7 +94,7 @@ class Scorer:
         manifest = verify(artifacts)
         parts = Parts(
             text=EmotionTextReader.from_pretrained(artifacts / "emotion-text"),
-            image=ImageMoodReader.load(artifacts, device=device),
+            image=ImageMoodReader.from_pretrained(artifacts / "emotion-image", device=device),
             fusion=EmotionFusion.from_pretrained(artifacts / "emotion-fusion"),
             hype=load_hype(artifacts),
             trajectories=load_trajectories(library_rows or load_library(artifacts).rows, artifacts),

@@ -1,0 +1,167 @@
+"""Pictures from strangers: refused by name, or made plain."""
+
+from __future__ import annotations
+
+import io
+import resource
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from domain.errors import MoodtapeError, TooLarge, UnreadableImage
+from workers.client.pictures import MAX_BYTES, MAX_SIDE, clean_picture
+
+
+def photo(width: int = 200, height: int = 120) -> Image.Image:
+    """Left half red, right half blue, with a little noise."""
+    pixels = np.random.default_rng(0).integers(0, 40, (height, width, 3), dtype=np.uint8)
+    pixels[:, : width // 2, 0] += 200
+    pixels[:, width // 2 :, 2] += 200
+    return Image.fromarray(pixels)
+
+
+def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, kind, **options)
+    return out.getvalue()
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def bomb(side: int) -> bytes:
+    """A valid black PNG of side × side pixels in a few kilobytes."""
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    squeeze, row = zlib.compressobj(9), b"\0" * (side // 8 + 1)
+    rows = b"".join([*(squeeze.compress(row) for _ in range(side)), squeeze.flush()])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def opened(cleaned: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(cleaned))
+    picture.load()
+    return picture
+
+
+@pytest.mark.parametrize("side", [5_001, 9_400, 10_000, 14_000])
+def test_a_small_file_of_many_pixels_is_refused_with_flat_memory(side: int) -> None:
+    """88 megapixels in 10 KB, and more than Pillow itself warns of, are refused without being decoded."""
+    data = bomb(side)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TooLarge, match=r"image too large \(max 25 Mpx\)"):
+        clean_picture(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000
+
+
+def test_a_file_of_many_bytes_is_refused() -> None:
+    """More than 20 MB are not even looked at."""
+    with pytest.raises(TooLarge, match="max 20 MB"):
+        clean_picture(b"\xff\xd8" + b"\0" * MAX_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"", "0 bytes"),
+        (encoded(photo(), "JPEG")[:900], "broken or cut off"),
+        (encoded(photo(), "PNG")[:20], "a cut-off PNG"),
+        (encoded(photo(), "PNG")[:2000], "broken or cut off"),
+        (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
+        (b"\n<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+        (b"%PDF-1.7 ...", "a PDF document"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 64, "a HEIC photo"),
+        (b"\0\0\0\x18ftypmp42" + b"\0" * 64, "a video"),
+        (b"hello, this is no picture", "plain text"),
+        (bytes(range(256)), "something else"),
+        (encoded(photo(), "TIFF"), "a TIFF file"),
+    ],
+)
+def test_what_is_no_picture_is_named(data: bytes, named: str) -> None:
+    """The error says what the file is instead, and what to send."""
+    with pytest.raises(UnreadableImage, match=named) as caught:
+        clean_picture(data)
+    assert caught.value.http_status == 415
+    assert "Send a JPEG" in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
+def test_damaged_pictures_never_break_the_process(kind: str) -> None:
+    """Random damage ends in a cleaned picture or in an error of ours, nothing else."""
+    random = np.random.default_rng(7)
+    whole = encoded(photo(48, 48), kind)
+    refused = 0
+    for _ in range(60):
+        data = bytearray(whole)
+        for place in random.integers(0, len(data), 6):
+            data[place] = random.integers(0, 256)
+        try:
+            clean_picture(bytes(data))
+        except MoodtapeError:
+            refused += 1
+    assert refused < 60 or kind in ("PNG", "WEBP", "AVIF")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(photo().convert("CMYK"), "JPEG", quality=95),
+        encoded(photo().convert("RGBA"), "PNG"),
+        encoded(photo().quantize(64), "PNG"),
+        encoded(photo().quantize(64), "GIF", save_all=True, append_images=[Image.new("P", (200, 120))]),
+        encoded(photo(), "WEBP", save_all=True, append_images=[Image.new("RGB", (200, 120))], quality=95),
+        encoded(photo(), "BMP"),
+        encoded(photo(), "AVIF"),
+    ],
+    ids=["cmyk", "alpha", "palette", "animated gif", "animated webp", "bmp", "avif"],
+)
+def test_every_kind_becomes_the_same_plain_picture(data: bytes) -> None:
+    """Colour spaces, palettes and animations end as one JPEG of the first frame, red left and blue right."""
+    ref, cleaned = clean_picture(data)
+    picture = opened(cleaned)
+    assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (200, 120))
+    assert (ref.mime, ref.width, ref.height) == ("image/jpeg", 200, 120)
+    left, right = picture.getpixel((40, 60)), picture.getpixel((160, 60))
+    assert left[0] > 150 > left[2]
+    assert right[2] > 150 > right[0]
+
+
+def test_sixteen_bits_keep_their_brightness() -> None:
+    """A 16-bit picture is scaled, not cut off at 255."""
+    pixels = np.full((40, 40), 32_768, np.uint16)
+    _, cleaned = clean_picture(encoded(Image.fromarray(pixels), "PNG"))
+    assert opened(cleaned).getpixel((20, 20)) == pytest.approx((128, 128, 128), abs=2)
+
+
+def test_transparency_becomes_white() -> None:
+    """What is see-through shows white paper, not black."""
+    clear = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
+    _, cleaned = clean_picture(encoded(clear, "PNG"))
+    assert opened(cleaned).getpixel((20, 20)) == (255, 255, 255)
+
+
+def test_the_camera_note_is_obeyed_and_dropped() -> None:
+    """A picture is turned upright; its place, comment and camera are gone."""
+    note = Image.Exif()
+    note[0x0112] = 6
+    note[0x010F] = "a camera"
+    note.get_ifd(0x8825)[1] = "N"
+    data = encoded(photo(), "JPEG", exif=note, comment=b"a secret", icc_profile=b"a profile")
+    ref, cleaned = clean_picture(data)
+    picture = opened(cleaned)
+    assert (ref.width, ref.height) == picture.size == (120, 200)
+    assert not picture.getexif()
+    assert b"secret" not in cleaned
+    assert b"camera" not in cleaned
+    assert not {"comment", "icc_profile", "exif"} & set(picture.info)
+
+
+def test_large_photos_are_made_small_the_same_way_each_time() -> None:
+    """No side over 1,024 pixels; equal bytes in are equal bytes out, so a picture has one hash."""
+    data = encoded(photo(3000, 2000), "JPEG")
+    ref, cleaned = clean_picture(data)
+    assert max(ref.width, ref.height) == MAX_SIDE
+    assert clean_picture(data) == (ref, cleaned)

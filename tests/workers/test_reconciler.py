@@ -1,0 +1,134 @@
+"""The reconciler, tick by tick, without a thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from db.engine import transaction
+from db.queries import jobs, revisions
+from domain.clock import ManualClock
+from tests.fakes.scoring import FakeScorer
+from tests.workers.conftest import NOON
+from workers.client.queue import Priority
+from workers.metrics import Metrics
+from workers.reconciler import DEAF, Reconciler
+from workers.runner import Runner
+from workers.settings import WorkerSettings
+
+
+class Bell:
+    """Remembers rings; ``works`` says whether Redis is there."""
+
+    def __init__(self) -> None:
+        self.rings: list[Priority] = []
+        self.works = True
+
+    def __call__(self, priority: Priority) -> bool:
+        self.rings.append(priority)
+        return self.works
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock moved by the test."""
+    return ManualClock(NOON)
+
+
+@pytest.fixture
+def bell() -> Bell:
+    """A bell that works until told otherwise."""
+    return Bell()
+
+
+@pytest.fixture
+def reconciler(engine: Engine, scorer: FakeScorer, metrics: Metrics, clock: ManualClock, bell: Bell) -> Reconciler:
+    """A reconciler over a runner with the same clock."""
+    settings = WorkerSettings(reconcile_seconds=5)
+    runner = Runner(engine, scorer, settings, metrics, clock=clock)
+    return Reconciler(engine, runner, settings, metrics, ring=bell, clock=clock)
+
+
+def age(engine: Engine, seconds: int) -> None:
+    with transaction(engine) as connection:
+        connection.execute(text("update jobs set rung_at = rung_at - make_interval(secs => :s)"), {"s": seconds})
+
+
+def test_fresh_jobs_are_left_to_their_own_bell(reconciler: Reconciler, queue: Any, bell: Bell) -> None:
+    """Only what has waited longer than the setting is rung for."""
+    queue("just now")
+    reconciler.tick()
+    assert bell.rings == []
+
+
+def test_a_forgotten_job_is_rung_for_once_per_interval(
+    reconciler: Reconciler, queue: Any, engine: Engine, bell: Bell
+) -> None:
+    """The bell that was lost is rung again, with the most urgent priority, and not at every tick."""
+    queue("old")
+    queue("person", priority=Priority.PEOPLE)
+    age(engine, 6)
+    reconciler.tick()
+    reconciler.tick()
+    assert bell.rings == [Priority.PEOPLE]
+
+
+def test_without_a_bell_the_reconciler_scores_itself(
+    reconciler: Reconciler, queue: Any, engine: Engine, bell: Bell, scorer: FakeScorer
+) -> None:
+    """Redis away: the jobs are scored all the same."""
+    ids = queue("a", "b")
+    age(engine, 6)
+    bell.works = False
+    reconciler.tick()
+    assert scorer.batches == [ids]
+
+
+def test_a_bell_that_nobody_hears_is_not_trusted(
+    reconciler: Reconciler, queue: Any, engine: Engine, clock: ManualClock, scorer: FakeScorer
+) -> None:
+    """Rung, but the consumer is still reconnecting: after a moment the reconciler scores itself."""
+    ids = queue("a")
+    age(engine, 6)
+    clock.advance(1)
+    reconciler.tick()
+    assert scorer.batches == []
+    age(engine, 6)
+    clock.advance(DEAF + 0.1)
+    reconciler.tick()
+    assert scorer.batches == [ids]
+
+
+def test_it_reports_the_process_and_signs_off(reconciler: Reconciler, queue: Any, engine: Engine) -> None:
+    """The process stands among the scorers until it stops."""
+    reconciler.tick()
+    with transaction(engine) as connection:
+        assert [(s.name, s.revision) for s in revisions.scorers(connection)] == [(reconciler.name, "fake")]
+    reconciler.stop()
+    with transaction(engine) as connection:
+        assert revisions.scorers(connection) == []
+
+
+def test_a_dead_batch_is_buried_and_rung_for(
+    reconciler: Reconciler, queue: Any, engine: Engine, bell: Bell, metrics: Metrics
+) -> None:
+    """What a killed worker left behind is counted and offered again at once."""
+    queue("a")
+    with engine.connect() as dead:
+        [claim] = jobs.claim(dead, "fake", (9, 9, 9))
+        batch = jobs.hold_batch(dead)
+        with transaction(engine) as note:
+            jobs.note_batch(note, batch, [claim.id])
+    reconciler.tick()
+    assert bell.rings == [Priority.LIVE]
+    assert metrics.registry.get_sample_value("moodtape_batch_deaths_total") == 1
+
+
+def test_metrics_tell_how_old_the_queue_is(reconciler: Reconciler, queue: Any, metrics: Metrics) -> None:
+    """Posts waiting and the age of the oldest, per priority."""
+    queue("a", "b", priority=Priority.RESCORE)
+    reconciler.tick()
+    assert metrics.registry.get_sample_value("moodtape_queue_posts", {"priority": "rescore"}) == 2
+    assert metrics.registry.get_sample_value("moodtape_queue_posts", {"priority": "people"}) == 0
