@@ -31,6 +31,8 @@ OTHERS = {
     "dlq": ("streaming.cli", "List, show and replay dead letters."),
     "rescore": ("workers.cli", "Score stored posts anew with the present models."),
     "promote": ("workers.cli", "Make a model revision the champion."),
+    "rollback": ("workers.cli", "Make the champion before the present one the champion again."),
+    "revisions": ("workers.cli", "Known model revisions; compare a challenger with the champion."),
 }
 """Commands of other boxes; their modules are imported only when one is called, so that --help stays quick."""
 
