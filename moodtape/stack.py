@@ -248,6 +248,8 @@ def _prepare(preparation: Preparation, supervisor: Supervisor) -> None:
     if early:
         supervisor.start_services()
         supervisor.step(time.monotonic())
+    else:
+        supervisor.tell("preparing the database: schema and starter library")
     altered = _altered_weights()
     preparation.finish()
     if altered is not None:

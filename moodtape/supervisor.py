@@ -22,6 +22,7 @@ from moodtape.state import MARK, State
 LOG_LIMIT = 8 << 20
 BROKER_LIMIT = 1 << 30
 TICK = 0.1
+PATIENCE = 30.0
 
 log = structlog.get_logger()
 
@@ -123,10 +124,14 @@ class Supervisor:
         Raises:
             ConfigError, BrokenInstall: before the stack was ever ready, a service that counts gave up.
         """
+        patience = time.monotonic() + PATIENCE
         while not self._stop.wait(TICK):
             self.step(time.monotonic())
             if self.ready_at is None:
                 self._give_up_if_hopeless()
+                if time.monotonic() > patience:
+                    patience += PATIENCE
+                    self.tell(f"still waiting for {self._awaited()}")
                 if self.ready:
                     self.ready_at = datetime.now(UTC)
                     self.write_state()
@@ -183,6 +188,14 @@ class Supervisor:
             if service.phase is Phase.REFUSED:
                 raise ConfigError(f"{service.spec.name} refuses its settings: {service.reason}")
             raise BrokenInstall(f"{service.spec.name} does not start: {service.reason} (log: {service.log}).")
+
+    def _awaited(self) -> str:
+        waiting = [
+            service for service in self.services if service.phase is not Phase.READY and not service.spec.optional
+        ]
+        return (
+            ", ".join(f"{service.spec.name} ({service.phase}, log: {service.log})" for service in waiting) or "a server"
+        )
 
     def shut_down(self, patience: float = 15.0) -> None:
         """End services, then servers, then whatever is still marked as ours."""
