@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +18,14 @@ from moodtape.state import State
 if TYPE_CHECKING:
     from domain.answer import Json
 
-NAMES = ("DATABASE_URL", "REDIS_URL")
 
-
-def connect(settings: StackSettings, names: Sequence[str] = NAMES) -> None:
-    """Put the running stack's addresses into our environment, where it does not name servers itself.
+def connect(settings: StackSettings) -> None:
+    """Put the running stack's addresses into our environment, unless it names a database itself.
 
     Raises:
         Unavailable: no stack runs, and the environment names no database.
     """
-    if all(os.environ.get(name) for name in names):
+    if os.environ.get("DATABASE_URL"):
         return
     for name, address in control.addresses(State(settings.data_dir)).items():
         os.environ.setdefault(name, address)

@@ -30,7 +30,9 @@ OTHERS = {
     "import": ("streaming.cli", "Store candles and posts from parquet or CSV files."),
     "dlq": ("streaming.cli", "List, show and replay dead letters."),
     "rescore": ("workers.cli", "Score stored posts anew with the present models."),
+    "revisions": ("workers.cli", "List model revisions, or compare one with the champion."),
     "promote": ("workers.cli", "Make a model revision the champion."),
+    "rollback": ("workers.cli", "Make the champion before the present one the champion again."),
     "rollback": ("workers.cli", "Make the champion before the present one the champion again."),
     "revisions": ("workers.cli", "Known model revisions; compare a challenger with the champion."),
 }
@@ -155,7 +157,7 @@ def migrate() -> None:
     from moodtape import asking
     from moodtape.preparing import migrate_and_seed
 
-    asking.connect(settings(), names=("DATABASE_URL",))
+    asking.connect(settings())
     _console(stderr=True).print(migrate_and_seed(), highlight=False)
 
 
@@ -197,10 +199,10 @@ def _call(module: str, name: str, arguments: list[str]) -> None:
         raise ConfigError(
             f"`moodtape {name}` needs {error.name}; install moodtape[{box}] (or run `make run`)."
         ) from None
-    if name not in ("train", "evaluate"):
+    if module != "training.cli" and not {"-h", "--help"} & set(arguments):
         from moodtape import asking
 
-        asking.connect(settings(), names=("DATABASE_URL",))
+        asking.connect(settings())
     command = typer.main.get_command(other.app)
     named = [name] if name in getattr(command, "commands", {}) else []
     command.main([*named, *arguments], prog_name=f"moodtape {name}" if not named else "moodtape")

@@ -27,6 +27,7 @@ from moodtape.supervisor import Embedded, Supervisor
 DEFAULT_PORT = 8000
 TOKEN = "TELEGRAM_TOKEN"  # noqa: S105 - the variable's name
 KEY = "MOODTAPE_API_KEY"
+THREADS = "MOODTAPE_THREADS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,16 @@ def services(plan: Plan, state: State, addresses: Mapping[str, str]) -> list[Ser
         probe=http_probe(plan.page.split("//")[1].rpartition(":")[0].strip("[]"), plan.port),
         address=plan.page,
     )
-    specs = [beating(f"worker-{number}", "workers") for number in range(1, plan.workers + 1)]
+    share = {} if plan.workers == 1 or base.get(THREADS) else {THREADS: str(max(1, _cores() // plan.workers))}
+    specs = [beating(f"worker-{number}", "workers", extra=share) for number in range(1, plan.workers + 1)]
     specs += [web, beating("streaming", "streaming", *plan.feed)]
     if plan.bot:
         specs.append(replace(beating("bot", "bot", extra={TOKEN: os.environ[TOKEN]}), optional=True))
     return [Service(spec, state.logs / f"{spec.name}.log") for spec in specs]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Preparation:

@@ -42,7 +42,7 @@ class Stack:
         with self.output.open("wb") as out:
             argv = [sys.executable, "-m", "moodtape", "up", "--no-bot"]
             self.process = subprocess.Popen(argv, env=self.env, stdout=out, stderr=out, cwd="/")
-        until(lambda: self.status()["ready"], lambda: self._alive())
+        until(lambda: self.status()["ready"], self._alive)
         return time.monotonic() - began
 
     def _alive(self) -> None:
