@@ -30,9 +30,7 @@ OTHERS = {
     "import": ("streaming.cli", "Store candles and posts from parquet or CSV files."),
     "dlq": ("streaming.cli", "List, show and replay dead letters."),
     "rescore": ("workers.cli", "Score stored posts anew with the present models."),
-    "revisions": ("workers.cli", "List model revisions, or compare one with the champion."),
     "promote": ("workers.cli", "Make a model revision the champion."),
-    "rollback": ("workers.cli", "Make the champion before the present one the champion again."),
     "rollback": ("workers.cli", "Make the champion before the present one the champion again."),
     "revisions": ("workers.cli", "Known model revisions; compare a challenger with the champion."),
 }
