@@ -29,17 +29,17 @@ from models.torchfix import import_transformers
 
 PEER_BATCH = 32
 BATCH = 256
+WORDS = (
+    "bitcoin btc eth is going to the moon crash fear panic sell buy dip hodl today market price chart "
+    "bullish bearish why not happy sad angry whale pump dump support resistance volume elon tweet news "
+    "lol wow please never again profit loss trade long short leverage liquidated green red candle week"
+)
 
 
 def made_up(count: int) -> list[str]:
     """Posts of mixed lengths (median about 16 words) for a machine without real ones."""
-    words = (
-        "bitcoin btc eth is going to the moon crash fear panic sell buy dip hodl today market price chart "
-        "bullish bearish why not happy sad angry whale pump dump support resistance volume elon tweet news "
-        "lol wow please never again profit loss trade long short leverage liquidated green red candle week"
-    ).split()  # noqa: SIM905  a list of sixty would be longer
     draw = random.Random(7)
-    return [" ".join(draw.choices(words, k=max(2, int(draw.lognormvariate(2.8, 0.7))))) for _ in range(count)]
+    return [" ".join(draw.choices(WORDS.split(), k=max(2, int(draw.lognormvariate(2.8, 0.7))))) for _ in range(count)]
 
 
 def real(path: Path, count: int) -> list[str]:
