@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from domain.errors import InputError, UnknownSymbol
 from domain.symbols import normalize
-from domain.types import STEPS, WINDOWS
+from domain.types import STEPS
 from models.hype import NAMES, situation
 from training.context import Tape
 from training.pairs import load_tapes, moment, read
@@ -122,7 +122,3 @@ def _tape_of_posts(symbol: str, times: NDArray[np.int64]) -> Tape:
     first = int(minutes[0])
     counts = np.bincount(minutes - first).astype(np.float64)
     return Tape(symbol, first, np.full(len(counts), np.nan), counts, np.zeros(0, dtype=np.int64))
-
-
-WARM_UP = WINDOWS * STEPS * 60
-"""Seconds of history that a full context reaches back."""

@@ -21,7 +21,7 @@ def shipped_embed(artifacts: Path = ARTIFACTS) -> Embed:
     """The shared text encoder as a function; texts of like length are read together."""
     from models.emotion import EmotionTextReader
 
-    reader = EmotionTextReader.load(artifacts)
+    reader = EmotionTextReader.from_pretrained(artifacts / "emotion-text")
 
     def embed(texts: Sequence[str]) -> Floats:
         order = np.argsort([len(t) for t in texts], kind="stable")

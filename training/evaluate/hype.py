@@ -73,7 +73,8 @@ def persistence(earlier: Windows, scored: Windows) -> Doubles:
     was, is_now = earlier.level > 0, scored.level > 0
     after_hot = (earlier.hot[was].sum() + 0.5) / (was.sum() + 1)
     after_cool = (earlier.hot[~was].sum() + 0.5) / ((~was).sum() + 1)
-    return np.where(is_now, after_hot, after_cool)
+    said: Doubles = np.where(is_now, after_hot, after_cool)
+    return said
 
 
 def _skill(ours: Doubles, theirs: Doubles) -> float | None:

@@ -1,0 +1,183 @@
+"""Matched trajectories: a sound band, honest fallbacks, and nothing from after the post."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from domain.errors import WeightsError
+from domain.library import LibraryRows, to_micros
+from domain.types import WINDOWS, MarketContext, Matches, Post
+from models.trajectories import (
+    Parameters,
+    RetrievedTrajectories,
+    load_trajectories,
+    save_parameters,
+    volatility_before,
+)
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+LATE = START + timedelta(days=40)
+
+
+def parameters(shrink: float = 0.0) -> Parameters:
+    """Volatility carries on; the 0.8 band is that of a Gaussian walk."""
+    weights = np.eye(10)[1]
+    return Parameters(weights, shrink, np.array([1, 255]), np.array([0.1, 0.9]), np.array([[-1.28, 1.28]] * 2))
+
+
+def library(count: int = 60, symbol: str = "BTC/USDT", volatility: float = 0.1, seed: int = 0) -> LibraryRows:
+    """Random walks, one every twelve hours."""
+    rng = np.random.default_rng(seed)
+    posted = np.array([to_micros(START + timedelta(hours=12 * i)) for i in range(count)], dtype=np.int64)
+    steps = rng.normal(0, volatility, (count, 256))
+    steps[:, 0] = 0
+    vectors = rng.normal(size=(count, 16))
+    return LibraryRows(
+        post_ids=tuple(f"{symbol}:{i}" for i in range(count)),
+        sources=("test",) * count,
+        symbols=(symbol,) * count,
+        posted_at=posted,
+        starts_at=posted,
+        embedding=vectors.astype(np.float16),
+        change=np.cumsum(steps, axis=1).astype(np.float16),
+        volatility=np.full(count, volatility, dtype=np.float32),
+    )
+
+
+def context(symbol: str, volatility: float, as_of: datetime = LATE) -> MarketContext:
+    """A walk of 256 minutes with this volatility."""
+    mid = 100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, volatility / 100, 256)))
+    return MarketContext(symbol, as_of, mid, np.ones(WINDOWS), np.zeros(WINDOWS))
+
+
+def ask(model: RetrievedTrajectories, symbol: str, known: MarketContext | None, at: datetime = LATE) -> Matches | None:
+    """One question with a fixed vector."""
+    return model.match([Post("q", "t", "", "en", at)], [symbol], np.ones((1, 16), np.float32), [known])[0]
+
+
+def test_the_answer_is_sound() -> None:
+    """Finite float32[256] arrays, low ≤ mean ≤ high everywhere, ten windows of the symbol, none unexplained."""
+    found = ask(RetrievedTrajectories(parameters(), library()), "BTC/USDT", context("BTC/USDT", 0.1))
+    assert found is not None
+    for values in (found.mean, found.low, found.high, found.baseline_mean):
+        assert values.dtype == np.float32
+        assert values.shape == (256,)
+        assert np.isfinite(values).all()
+    assert (found.low <= found.mean).all()
+    assert (found.mean <= found.high).all()
+    assert found.low[0] == found.high[0] == 0
+    assert found.independent_windows == len(found.matches) == 10
+    assert found.mean == pytest.approx(np.mean([m.change for m in found.matches], axis=0), abs=1e-4)
+    assert found.baseline_mean == pytest.approx(library().change.astype(np.float32).mean(axis=0), abs=1e-4)
+    assert found.warnings == ()
+
+
+def test_the_band_widens_with_time_and_volatility() -> None:
+    """Twice the volatility before the post gives twice the width; four times the minutes, too."""
+    model = RetrievedTrajectories(parameters(), library())
+    calm, wild = (ask(model, "BTC/USDT", context("BTC/USDT", v)) for v in (0.2, 0.4))
+    assert calm is not None
+    assert wild is not None
+    width = (wild.high - wild.low)[200] / (calm.high - calm.low)[200]
+    assert width == pytest.approx(2, rel=0.1)
+    assert (wild.high - wild.low)[160] / (wild.high - wild.low)[40] == pytest.approx(2, rel=0.1)
+
+
+def test_without_candles_the_library_gives_the_width_and_says_so() -> None:
+    """A missing context is answered with the symbol's usual volatility and a warning."""
+    model = RetrievedTrajectories(parameters(), library())
+    found, known = ask(model, "BTC/USDT", None), ask(model, "BTC/USDT", context("BTC/USDT", 0.1))
+    assert found is not None
+    assert known is not None
+    assert any("Too few candles" in w for w in found.warnings)
+    ratio = (found.high - found.low)[200] / (known.high - known.low)[200]
+    assert ratio == pytest.approx(1, rel=0.25)
+
+
+def test_a_symbol_without_rows_borrows_all_symbols_scaled() -> None:
+    """A new token three times as wild gets moves three times as large, and the answer says where they come from."""
+    model = RetrievedTrajectories(parameters(), library())
+    found = ask(model, "NEW/USDT", context("NEW/USDT", 0.3))
+    assert found is not None
+    assert any("over all symbols" in w for w in found.warnings)
+    assert {m.symbol for m in found.matches} == {"BTC/USDT"}
+    assert not found.baseline_mean.any()
+    plain = np.mean([m.change for m in found.matches], axis=0)
+    scale = float(found.mean @ plain / (plain @ plain))
+    assert scale == pytest.approx(3, rel=0.15)
+
+
+def test_nothing_known_yet_means_no_answer() -> None:
+    """Before the first library window has ended there is nothing to match."""
+    model = RetrievedTrajectories(parameters(), library())
+    assert ask(model, "BTC/USDT", context("BTC/USDT", 0.1), START + timedelta(minutes=200)) is None
+
+
+def test_a_post_without_words_is_told() -> None:
+    """A zero vector still gets an answer, with the warning that nothing was compared."""
+    model = RetrievedTrajectories(parameters(), library())
+    found = model.match([Post("q", "t", "", "en", LATE)], ["BTC/USDT"], np.zeros((1, 16), np.float32), [None])[0]
+    assert found is not None
+    assert any("no words" in w for w in found.warnings)
+
+
+def test_poisoned_future_changes_nothing() -> None:
+    """Rows whose windows end after the post, absurd as they may be, move neither matches nor band nor baseline."""
+    clean = library()
+    moment = START + timedelta(days=15)
+    future = clean.posted_at + 256 * 60_000_000 > to_micros(moment)
+    poisoned = replace(
+        clean,
+        change=np.where(future[:, None], np.float16(9000), clean.change),
+        volatility=np.where(future, np.float32(99), clean.volatility),
+        embedding=np.where(future[:, None], np.float16(1), clean.embedding),
+    )
+    for symbol in ("BTC/USDT", "NEW/USDT"):
+        for known in (None, context(symbol, 0.1, moment)):
+            before = ask(RetrievedTrajectories(parameters(0.5), clean), symbol, known, moment)
+            after = ask(RetrievedTrajectories(parameters(0.5), poisoned), symbol, known, moment)
+            assert before is not None
+            assert after is not None
+            for name in ("mean", "low", "high", "baseline_mean"):
+                assert (getattr(before, name) == getattr(after, name)).all()
+            assert [m.post_id for m in before.matches] == [m.post_id for m in after.matches]
+
+
+def test_completed_windows_join_the_library() -> None:
+    """A row added while running is matched by later posts of its symbol."""
+    model = RetrievedTrajectories(parameters(), library())
+    assert model.add(library(3, "ETH/USDT", seed=5)) == 3
+    found = ask(model, "ETH/USDT", context("ETH/USDT", 0.1))
+    assert found is not None
+    assert {m.symbol for m in found.matches} == {"ETH/USDT"}
+
+
+def test_volatility_of_gaps_and_short_tapes() -> None:
+    """Missing minutes are passed over, never filled; too few changes give None; a flat tape gets the floor."""
+    mid = 100 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.001, 256)))
+    holes = mid.copy()
+    holes[::7] = np.nan
+    assert volatility_before(holes) == pytest.approx(0.1, rel=0.2)
+    assert volatility_before(mid[:60]) is None
+    assert volatility_before(np.full(256, np.nan)) is None
+    assert volatility_before(np.full(256, 5.0)) == pytest.approx(1e-4)
+
+
+def test_parameters_survive_saving(tmp_path: Path) -> None:
+    """Saved and loaded, the model answers as before; a truncated file is refused by name of the part."""
+    save_parameters(tmp_path / "trajectories", parameters(0.3), {"held_out": {}}, "# card")
+    loaded = load_trajectories(library(), tmp_path)
+    a = ask(loaded, "BTC/USDT", None)
+    b = ask(RetrievedTrajectories(parameters(0.3), library()), "BTC/USDT", None)
+    assert a is not None
+    assert b is not None
+    assert (a.low == b.low).all()
+    weights = tmp_path / "trajectories" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:40])
+    with pytest.raises(WeightsError, match="trajectory model"):
+        load_trajectories(None, tmp_path)
