@@ -43,8 +43,8 @@ def verdict(
 
 
 def paths(random: np.random.Generator, count: int, symbol: str) -> Matches:
-    """Random walks, their mean, and a band that widens with the root of time."""
-    walks = np.cumsum(random.standard_t(4, size=(count, STEPS)) * 0.06, axis=1).astype(np.float32)
+    """Random walks, their mean, and a band that widens with the root of time; ``count`` of them are told as matches."""
+    walks = np.cumsum(random.standard_t(4, size=(max(count, 1), STEPS)) * 0.06, axis=1).astype(np.float32)
     walks -= walks[:, :1]
     mean, width = walks.mean(0), (np.sqrt(np.arange(STEPS)) * 0.09).astype(np.float32)
     found = tuple(

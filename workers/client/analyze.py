@@ -33,6 +33,9 @@ DEADLINE = 30.0
 SKEW = timedelta(minutes=2)
 """How far a caller's clock may run ahead of ours."""
 
+LOOKED_AT = 3
+"""Markets named in a post that are looked up; a text may name hundreds."""
+
 FIRST_MARKET = datetime(2010, 7, 17, tzinfo=UTC)
 """Bitcoin's first exchange opened; no candle is older."""
 
@@ -150,7 +153,7 @@ def _check_symbol(connection: Connection, symbol: str) -> None:
 
 
 def _check_candles(connection: Connection, symbols: tuple[str, ...], moment: datetime) -> None:
-    asked = symbols or (DEFAULT_SYMBOL,)
+    asked = (symbols or (DEFAULT_SYMBOL,))[:LOOKED_AT]
     if any(recent(connection, symbol, moment, STEPS) for symbol in asked):
         return
     raise NoCandles(

@@ -18,7 +18,8 @@ LANGUAGES = (
 
 SURE = 0.6
 
-_NOT_WORDS = re.compile(r"https?://\S+|www\.\S+|[@#$]\w+|[\W\d_]+")
+_TAGS = re.compile(r"https?://\S+|www\.\S+|[@#$]\w+")
+_NOT_WORDS = re.compile(r"[\W\d_]+")
 _NOT_LATIN = re.compile("[\u0370-\u1fff\u2c80-\ua71f\ua800-\uabff\uac00-\ufaff]")
 
 
@@ -35,7 +36,7 @@ def detect(text: str) -> str:
     Links, names and tickers are left out. Latin letters count as English unless another language is rather certain,
     because most posts are English and slang such as “wen lambo” fools every detector.
     """
-    words = _NOT_WORDS.sub(" ", text).strip()
+    words = _NOT_WORDS.sub(" ", _TAGS.sub(" ", text)).strip()
     if len(words) < 2:
         return UNKNOWN
     best, certainty = _identifier().classify(words.lower())
