@@ -111,7 +111,7 @@ class Runtime:
     def ready(self) -> bool:
         """Whether positions move, or nothing is left to read."""
         recent = self._clock.monotonic() - self._moved_at < REJOIN_SECONDS
-        return bool(self._at) and self._watch.up and self._sink.away_since is None and (recent or self.lag == 0)
+        return bool(self._at) and self._watch.up and self._sink.well and (recent or self.lag == 0)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Turn until told to stop, then store what is held and leave the group.
@@ -255,7 +255,7 @@ class Runtime:
         for topic in READ:
             metrics.LAG.labels(topic).set(sum(n for p, n in behind.items() if p.topic == topic))
         self.lag = sum(behind.values())
-        if not self.lag or self._sink.away_since is not None:
+        if not self.lag or not self._sink.well:
             self._moved_at = now
         elif now - self._moved_at > STUCK_SECONDS:
             raise Unavailable("The stream has stood still for a minute with messages unread; it starts again.")

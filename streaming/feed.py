@@ -176,6 +176,7 @@ class Feed:
     async def _pump(self, stream: AsyncIterator[Sequence[Message]], watcher: asyncio.Task[None]) -> None:
         """Send what the source gives; a watcher that fails, or a stop, ends the waiting for it."""
         stopping = asyncio.create_task(self._stopping.wait())
+        ended = False
         try:
             while True:
                 turn = asyncio.ensure_future(anext(stream, None))
@@ -187,13 +188,14 @@ class Feed:
                         watcher.result()
                     break
                 if (messages := turn.result()) is None:
-                    self.finished = not self.source.live
+                    ended = not self.source.live
                     break
                 await self._send([outgoing(m) for m in messages])
                 await self._until(lambda: self.ahead <= self._window, watcher)
             await asyncio.to_thread(self._flush)
-            if self.finished:
+            if ended:
                 await self._until(lambda: not self.ahead, watcher)
+                self.finished = not self.ahead
         finally:
             stopping.cancel()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,19 @@ _DELIVERY_MS = 15_000
 """A message not acknowledged by then counts as lost; its source reads again from its stored cursor."""
 
 _NO_ID = "00000000-0000-0000-0000-000000000000"
+
+
+def knock(bootstrap: str) -> None:
+    """Find out in no time that nobody listens: kafka-python would try for seconds and leave sockets behind.
+
+    Raises:
+        BrokerDown: no address of the list takes a connection.
+    """
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        with suppress(OSError, ValueError), socket.create_connection((host, int(port)), timeout=3.0):
+            return
+    raise BrokerDown("nobody listens at KAFKA_BOOTSTRAP")
 
 
 class KafkaBroker:
@@ -63,6 +77,7 @@ class KafkaBroker:
         with self._lock:
             try:
                 if self._admin is None:
+                    knock(self._bootstrap)
                     self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap, **_PATIENCE)
                 return getattr(self._admin, question)(*args)
             except TopicAlreadyExistsError:
@@ -84,6 +99,7 @@ class KafkaSender:
     def __init__(self, bootstrap: str) -> None:
         self._error: BaseException | None = None
         self._counts: dict[str, int] = {}
+        knock(bootstrap)
         try:
             self._producer = KafkaProducer(
                 bootstrap_servers=bootstrap,
@@ -163,6 +179,7 @@ class KafkaReader:
 
     def __init__(self, bootstrap: str, group: str, topics: Sequence[str]) -> None:
         self._changes = _Changes()
+        knock(bootstrap)
         try:
             self._consumer = KafkaConsumer(
                 bootstrap_servers=bootstrap,

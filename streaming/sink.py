@@ -30,6 +30,10 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """Seconds between attempts while the database is away."""
 
 
+LONGEST_WRITE = 10.0
+"""Seconds after which a transaction under way counts as hanging."""
+
+
 class Fenced(Exception):
     """Another consumer has moved the offsets meanwhile; this batch was not stored."""
 
@@ -116,10 +120,17 @@ class Sink:
     away_since: float | None = None
     """Monotonic time since when the database has not answered."""
 
+    _started: float = 0.0
     _batch: Batch | None = None
     _future: Future[Stored] | None = None
     _retry_at: float = 0.0
     _wait: float = field(default=FIRST_WAIT)
+
+    @property
+    def well(self) -> bool:
+        """Whether the database answers, and within a bearable time."""
+        hangs = self._future is not None and self.clock.monotonic() - self._started > LONGEST_WRITE
+        return self.away_since is None and not hangs
 
     def submit(self, item: Batch) -> None:
         self.poll()
@@ -149,6 +160,7 @@ class Sink:
 
     def _start(self) -> None:
         assert self._batch is not None
+        self._started = self.clock.monotonic()
         self._future = self.executor.submit(self.writer.write, self._batch)
 
     def _settle(self, future: Future[Stored]) -> None:

@@ -6,6 +6,7 @@ any minute can be told without the ones before it and a restart goes on where th
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,10 +94,16 @@ def candles(market: Market, seed: int, at: NDArray[np.int64]) -> NDArray[np.floa
     return np.asarray(np.round(bars * digits) / digits)
 
 
-def post(number: int, seed: int) -> Post:
-    """The post of that number, posted about ``number`` × :data:`POST_EVERY` seconds after the epoch."""
-    draws = (noise(seed + 17, np.arange(6) + 6 * number) + 1) / 2
-    coin = COINS[min(int(draws[0] ** 2 * len(COINS)), len(COINS) - 1)]
+def posts(first: int, upto: int, seed: int) -> list[Post]:
+    """Posts number ``first`` to before ``upto``; number n is posted about n × :data:`POST_EVERY` seconds after the epoch."""
+    numbers = np.arange(first, upto)
+    draws = (noise(seed + 17, (6 * numbers[:, None] + np.arange(6)).ravel()).reshape(-1, 6) + 1) / 2
+    return [_post(number, row, seed) for number, row in zip(numbers.tolist(), draws.tolist(), strict=True)]
+
+
+def _post(number: int, draws: Sequence[float], seed: int) -> Post:
+    """``draws``: which coin, which template, percent, moment, author, fame; uniform in [0, 1)."""
+    coin = COINS[int(draws[0] ** 2 * len(COINS))]
     template = TEMPLATES[int(draws[1] * len(TEMPLATES))]
     text = template.format(coin=coin.name, code=coin.code, tag=f"#{coin.name}", percent=round(1 + 14 * draws[2], 1))
     at = number * POST_EVERY + draws[3] * (POST_EVERY - 1)
@@ -108,9 +115,9 @@ def post(number: int, seed: int) -> Post:
         posted_at=datetime.fromtimestamp(round(at, 3), UTC),
         symbols=(f"{coin.code}/USDT",),
         author_hash=f"{int(draws[4] * 2**32):08x}",
-        likes=int(np.exp(6 * draws[5])),
-        retweets=int(np.exp(3 * draws[5])),
-        replies=int(np.exp(2 * draws[5])),
+        likes=int(math.exp(6 * draws[5])),
+        retweets=int(math.exp(3 * draws[5])),
+        replies=int(math.exp(2 * draws[5])),
     )
 
 
@@ -177,9 +184,8 @@ class Synthetic:
         first = at[self._posts] + 1
         upto = min(int(now) // POST_EVERY - 1, first + 499)
         at[self._posts] = max(upto, first - 1)
-        return [self._post(number, now) for number in range(first, upto + 1)]
+        return [self._message(p, n, now) for n, p in enumerate(posts(first, upto + 1, self._seed), start=first)]
 
-    def _post(self, number: int, now: float) -> PostMessage:
-        made = post(number, self._seed)
+    def _message(self, made: Post, number: int, now: float) -> PostMessage:
         score = now - made.posted_at.timestamp() <= LIVE_SECONDS
         return post_message(made, score=score, lane=self._posts, after=number - 1, upto=number)

@@ -1,0 +1,152 @@
+"""Replayed files: every row once, in order of time, from where the cursors stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from domain.clock import ManualClock
+from domain.errors import InputError
+from streaming.messages import CandleBlock, CandleMessage, PostMessage
+from streaming.replay import Replay
+from streaming.tables import Cut, candle_tables, epoch_seconds, kind_of, post_tables, read_columns
+
+T = 1_610_000_040
+
+
+class Waits:
+    """A waiter whose sleeping moves a manual clock."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.asked: list[Mapping[str, int]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    async def stored(self, cursors: Mapping[str, int]) -> None:
+        self.asked.append(cursors)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    candles = {
+        "exchange": ["binance"] * 4 + ["binance_um"],
+        "symbol": ["BTCUSDT"] * 3 + ["ETHUSDT", "BTCUSDT"],
+        "t": [T + 120, T, T + 60, T, T],
+        "open": [1.0] * 5,
+        "high": [2.0] * 5,
+        "low": [0.5] * 5,
+        "close": [1.5, 1.1, 1.2, 1.3, 1.4],
+        "volume": [9.0] * 5,
+    }
+    posts = {
+        "t": [T + 90, T + 1, T + 1],
+        "author_hash": ["a", "b", "b"],
+        "text": ["two", "one", "one"],
+        "symbols": ["BTC,ETH", "", None],
+    }
+    pa.parquet.write_table(pa.table(candles), tmp_path / "candles.parquet")
+    pa.parquet.write_table(pa.table(posts), tmp_path / "Some Stream.parquet")
+    return tmp_path
+
+
+async def test_unpaced_rows_come_once_candles_first(folder: Path, clock: ManualClock) -> None:
+    """Candles come as blocks per market in order of time; the posts wait until they are stored."""
+    replay, waits = Replay([folder], clock, speed=0), Waits(clock)
+    messages = [m async for batch in replay.read(replay.lanes(), waits) for m in batch]
+    blocks = [m for m in messages if isinstance(m, CandleBlock)]
+    posts = [m for m in messages if isinstance(m, PostMessage)]
+    assert {(b.exchange, b.market, b.symbol): b.at for b in blocks} == {
+        ("binance", "spot", "BTC/USDT"): [T, T + 60, T + 120],
+        ("binance", "spot", "ETH/USDT"): [T],
+        ("binance", "swap", "BTC/USDT:USDT"): [T],
+    }
+    assert [p.text for p in posts] == ["one", "one", "two"]
+    assert len({p.id for p in posts}) == 3
+    assert posts[2].symbols == ("BTC/USDT", "ETH/USDT")
+    assert waits.asked[0]
+    assert replay.rows == (5, 3)
+
+
+async def test_paced_rows_follow_the_clock(folder: Path, clock: ManualClock) -> None:
+    """At 60 times real time a minute of the file takes a second; a candle comes when it closes."""
+    replay, waits = Replay([folder], clock, speed=60), Waits(clock)
+    came: list[tuple[float, int]] = []
+    async for batch in replay.read(replay.lanes(), waits):
+        came += [(clock.monotonic(), int(m.at)) for m in batch if isinstance(m, CandleMessage | PostMessage)]
+    assert sorted(at for _, at in came) == [T, T, T, T + 1, T + 1, T + 60, T + 90, T + 120]
+    assert clock.monotonic() == pytest.approx((T + 180 - (T + 1)) / 60, abs=0.2)
+
+
+async def test_it_goes_on_from_the_cursors(folder: Path, clock: ManualClock) -> None:
+    """After a restart only what was not stored is sent."""
+    replay, waits = Replay([folder], clock, speed=0), Waits(clock)
+    at = dict.fromkeys(replay.lanes(), 1)
+    messages = [m async for batch in replay.read(at, waits) for m in batch]
+    assert sum(len(m.at) if isinstance(m, CandleBlock) else 1 for m in messages) == 2 + 2
+
+
+def test_the_cut_limits_time_and_markets(folder: Path, clock: ManualClock) -> None:
+    """--since, --until and --symbols choose rows; another cut has other lanes."""
+    cut = Cut(datetime.fromtimestamp(T + 60, UTC), datetime.fromtimestamp(T + 120, UTC), frozenset({"BTC/USDT"}))
+    part = Replay([folder], clock, cut=cut)
+    assert part.rows == (1, 1)
+    assert not set(part.lanes()) & set(Replay([folder], clock).lanes())
+
+
+def test_files_that_are_no_use_are_named(tmp_path: Path, clock: ManualClock) -> None:
+    """A missing path, an empty directory and a broken file each give one sentence."""
+    for path, words in ((tmp_path / "none", "no file or directory"), (tmp_path, "no parquet or CSV")):
+        with pytest.raises(InputError, match=words):
+            Replay([path], clock)
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 broken")
+    with pytest.raises(InputError, match=r"x\.parquet cannot be read"):
+        Replay([tmp_path], clock)
+
+
+def test_csv_with_other_names_and_units(tmp_path: Path) -> None:
+    """Times in milliseconds and ISO texts become epoch seconds; the market may stand in the file's name."""
+    path = tmp_path / "ETHUSDT-1m.csv"
+    path.write_text("timestamp,Open,High,Low,Close,Volume\n1610000040000,1,2,0.5,1.5,3\n1610000100000,1,2,0.5,1.6,3\n")
+    columns = read_columns(path)
+    assert kind_of(columns) == "candles"
+    (table,) = candle_tables(columns, Cut(), "kraken", "ETHUSDT")
+    assert table.key == ("kraken", "spot", "ETH/USDT", "1m")
+    assert table.at.tolist() == [T, T + 60]
+    texts = pa.chunked_array([pa.array(["2021-01-07T06:14:00Z"])])
+    assert epoch_seconds(texts).tolist() == [T]
+
+
+def test_doubled_minutes_keep_the_last(tmp_path: Path) -> None:
+    """Of two candles of one minute the later row counts."""
+    columns = {name: pa.chunked_array([pa.array([1.0, 1.0])]) for name in ("open", "high", "low")}
+    columns |= {"t": pa.chunked_array([pa.array([T, T])]), "close": pa.chunked_array([pa.array([1.0, 7.0])])}
+    (table,) = candle_tables(columns, Cut(), "x", "BTC")
+    assert table.bars[:, 3].tolist() == [7.0]
+
+
+def test_post_ids_do_not_depend_on_the_order_of_rows() -> None:
+    """The same rows in another order have the same ids."""
+    rows = [(T, "x"), (T + 1, "y"), (T, "x")]
+    ids = []
+    for order in (rows, rows[::-1]):
+        columns = {
+            "t": pa.chunked_array([pa.array([t for t, _ in order])]),
+            "text": pa.chunked_array([pa.array([w for _, w in order])]),
+        }
+        (table,) = post_tables(columns, Cut(), "s")
+        ids.append(set(table.ids))
+    assert ids[0] == ids[1]
+    assert len(ids[0]) == 3
