@@ -16,8 +16,8 @@ from domain.errors import InputError, UnknownSymbol
 from domain.symbols import normalize
 from domain.types import STEPS
 from models.hype import NAMES, situation
-from training.context import Tape
-from training.pairs import load_tapes, moment, read
+from training.context import Tape, moment
+from training.pairs import load_tapes, read
 
 Doubles = NDArray[np.float64]
 

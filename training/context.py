@@ -2,13 +2,13 @@
 
 Conventions (the same there): ``as_of`` is floored to the minute; a candle counts when it had closed by then
 (``opened_at`` + 1 min ≤ ``as_of``); the windows of 256 minutes end at the floored ``as_of``; volume is summed over the
-minutes present, and a window with fewer than 80 % of its minutes is NaN in ``volume`` and in ``posts``.
+minutes present, and a window with fewer than 80 % of its minutes is NaN; posts are counted whatever the candles.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,10 +43,10 @@ class Tape:
         counts = np.diff(np.searchsorted(self.posts, edges)).astype(np.float64)
         return MarketContext(
             symbol=self.symbol,
-            as_of=as_of,
+            as_of=moment(end * MINUTE_SECONDS),
             mid=self._minutes(self.mid, end, STEPS),
             volume=np.where(thin, np.nan, np.nansum(volume, axis=1)),
-            posts=np.where(thin, np.nan, counts),
+            posts=counts,
         )
 
     def next_volume(self, as_of: datetime) -> float:
@@ -90,3 +90,8 @@ def market_context(
 ) -> MarketContext:
     """The context at one moment from candle arrays (epoch seconds) and the times of posts (epoch seconds)."""
     return make_tape(symbol, opened_at, open_, close, volume, posts=posts).context(as_of)
+
+
+def moment(seconds: float) -> datetime:
+    """The UTC time of that many seconds since the epoch."""
+    return datetime.fromtimestamp(float(seconds), UTC)

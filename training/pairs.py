@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +198,3 @@ def load_tapes(files: Sequence[Path]) -> dict[tuple[str, str], Tape]:
             symbol, arrays["t"], arrays["open"], arrays["close"], arrays["volume"]
         )
     return tapes
-
-
-def moment(seconds: float) -> datetime:
-    """The UTC time of that many seconds since the epoch."""
-    return datetime.fromtimestamp(float(seconds), UTC)

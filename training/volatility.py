@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from domain.types import STEPS, Floats
 from models.series_index import realised
 from models.trajectories import volatility_before
-from training.context import Tape
-from training.pairs import Pairs, moment
+from training.context import Tape, moment
+from training.pairs import Pairs
 
 RECENT = 50
 """Windows over which an estimate takes the median."""

@@ -30,9 +30,9 @@ from models.manifest import ARTIFACTS
 from models.series_index import realised
 from models.trajectories import FLOOR, Outlook, RetrievedTrajectories, load_trajectories
 from training.bootstrap import interval
-from training.context import Tape
+from training.context import Tape, moment
 from training.embed import shipped_embed
-from training.pairs import Pairs, capped, load_pairs, load_tapes, moment, without_repeats
+from training.pairs import Pairs, capped, load_pairs, load_tapes, without_repeats
 from training.recipes.library import to_rows
 from training.registry import EvaluateOptions
 from training.scores import auc, pinball

@@ -18,8 +18,9 @@ from domain.errors import InputError
 from domain.types import STEPS
 from models.hype import NAMES, HypeParameters, LogisticHype, save_hype
 from training.activity import Windows, load_activity, windows
+from training.context import moment
 from training.evaluate.hype import figures
-from training.pairs import moment, parquet_files
+from training.pairs import parquet_files
 from training.progress import progress
 from training.registry import TrainOptions, settings
 

@@ -18,8 +18,9 @@ from domain.library import LibraryRows
 from domain.types import Floats
 from models.library import MICROS, Library, encoder_revision, save_library
 from models.manifest import ARTIFACTS
+from training.context import moment
 from training.embed import Embed, shipped_embed
-from training.pairs import BIN, Pairs, capped, load_pairs, load_tapes, moment, parquet_files, without_repeats
+from training.pairs import BIN, Pairs, capped, load_pairs, load_tapes, parquet_files, without_repeats
 from training.registry import TrainOptions, settings
 from training.volatility import before_posts
 

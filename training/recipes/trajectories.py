@@ -30,9 +30,10 @@ from models.trajectories import (
     View,
     save_parameters,
 )
+from training.context import moment
 from training.embed import shipped_embed
 from training.evaluate.trajectories import Questions, ask, figures
-from training.pairs import capped, load_pairs, load_tapes, moment, parquet_files, without_repeats
+from training.pairs import capped, load_pairs, load_tapes, parquet_files, without_repeats
 from training.registry import TrainOptions, settings
 
 DAY = 86_400
