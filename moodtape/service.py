@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import EX_SOFTWARE, EX_USAGE
-from moodtape.servers import processes
+from moodtape.servers import files, processes
 from workers.client.heartbeat import last_beat
 
 FIRST_PAUSE = 0.5
@@ -197,12 +197,8 @@ class Service:
 
     def last_words(self) -> str:
         """The last line the process wrote since its start; the event of a JSON line."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(self._offset, self.log.stat().st_size - 4000))
-                lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-        except OSError:
-            lines = []
+        said = files.tail(self.log, since=self._offset)
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
         if not lines:
             return "it said nothing"
         try:

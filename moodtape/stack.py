@@ -183,9 +183,7 @@ class Preparation:
         files.write_json(self._seen, {"fingerprint": self.fingerprint})
 
     def _failure(self, code: int) -> MoodtapeError:
-        with self._log.open("rb") as file:
-            file.seek(self._offset)
-            lines = file.read().decode(errors="replace").splitlines()
+        lines = files.tail(self._log, since=self._offset).splitlines()
         told = [
             line.removeprefix("moodtape: ").rpartition(" (id ")[0] for line in lines if line.startswith("moodtape: ")
         ]
@@ -243,6 +241,8 @@ def run(settings: StackSettings, *, tell: Callable[[str], None], show: Callable[
             if not supervisor.stopping:
                 _prepare(Preparation(asked, state), supervisor)
                 supervisor.loop(on_ready=lambda: show(supervisor, asked))
+        except Unavailable as error:
+            raise supervisor.trouble() or error from None
         finally:
             supervisor.shut_down()
 

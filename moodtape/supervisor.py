@@ -197,6 +197,10 @@ class Supervisor:
             ", ".join(f"{service.spec.name} ({service.phase}, log: {service.log})" for service in waiting) or "a server"
         )
 
+    def trouble(self) -> MoodtapeError | None:
+        """Why one of our servers is down: often the reason behind a client's "does not answer"."""
+        return next((found for embedded in self.servers if (found := embedded.server.trouble())), None)
+
     def shut_down(self, patience: float = 15.0) -> None:
         """End services, then servers, then whatever is still marked as ours."""
         try:

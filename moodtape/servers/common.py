@@ -84,6 +84,7 @@ class Server(ABC):
         self.tied = tied
         self.record: dict[str, Any] = {}
         self._found = False
+        self._offset = 0
 
     @property
     def record_path(self) -> Path:
@@ -143,9 +144,18 @@ class Server(ABC):
 
     def _launch(self) -> None:
         self._found = False
+        self._offset = self.log.stat().st_size if self.log.exists() else 0
         self.record.setdefault("password", secrets.token_urlsafe(18))
         self._prepare()
         self._begin(free_port(self.record.get("port"), patience=1.0))
+
+    def said(self) -> str:
+        """What it wrote since this object started it, the last of it."""
+        return files.tail(self.log, since=self._offset)
+
+    def trouble(self) -> MoodtapeError | None:
+        """Why a server that should run does not; None while it does."""
+        return None if self.running() else self._failure()
 
     def _begin(self, port: int) -> None:
         try:
@@ -172,11 +182,11 @@ class Server(ABC):
 
     def _mend(self) -> bool:
         """After a start that failed: True when another try is worth it."""
-        said = files.tail(self.log).lower()
+        said = self.said().lower()
         return "address already in use" in said or "still in use" in said
 
     def _failure(self) -> MoodtapeError:
-        said = files.tail(self.log)
+        said = self.said()
         self.stop()
         if "No space left" in said:
             return Unavailable(

@@ -64,12 +64,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def tail(path: Path, size: int = 2000) -> str:
-    """The last letters of a log."""
+def tail(path: Path, size: int = 4000, since: int = 0) -> str:
+    """The last letters of a log, none before the byte ``since`` (unless the log was emptied meanwhile)."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - size))
+            end = file.tell()
+            file.seek(max(end - size, since if since <= end else 0, 0))
             return file.read().decode(errors="replace")
     except OSError:
         return ""

@@ -76,7 +76,7 @@ class Redis(Server):
             return False
 
     def _mend(self) -> bool:
-        said = files.tail(self.log)
+        said = self.said()
         if "RDB format" in said or "Bad file format" in said or "Unrecoverable error" in said:
             shutil.rmtree(self.home / "appendonlydir", ignore_errors=True)
             return True
