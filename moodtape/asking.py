@@ -25,7 +25,10 @@ def connect(settings: StackSettings) -> None:
     Raises:
         Unavailable: no stack runs, and the environment names no database.
     """
-    if os.environ.get("DATABASE_URL"):
+    from db.settings import secrets_dir
+
+    folder = secrets_dir()
+    if os.environ.get("DATABASE_URL") or (folder and (folder / "DATABASE_URL").exists()):
         return
     for name, address in control.addresses(State(settings.data_dir)).items():
         os.environ.setdefault(name, address)

@@ -150,13 +150,15 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    seed: Annotated[bool, typer.Option(help="Also store the starter library where its rows are missing.")] = True,
+) -> None:
     """Bring the database of DATABASE_URL (or of the running stack) up to date and seed the starter library."""
     from moodtape import asking
-    from moodtape.preparing import migrate_and_seed
+    from moodtape.preparing import prepare
 
     asking.connect(settings())
-    _console(stderr=True).print(migrate_and_seed(), highlight=False)
+    _console(stderr=True).print(prepare(seed=seed), highlight=False)
 
 
 @app.command()
