@@ -1,0 +1,148 @@
+"""Library and trajectory recipes and their evaluation, on random walks whose law is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.errors import InputError
+from domain.types import STEPS, Floats
+from models.library import ENCODER, load_library
+from models.trajectories import load_trajectories
+from tests.training.synthetic import write_candles, write_pairs
+from training.context import moment
+from training.evaluate import trajectories as evaluation
+from training.recipes import library as library_recipe
+from training.recipes import trajectories as recipe
+from training.registry import EvaluateOptions, TrainOptions
+
+Embed = Callable[[Sequence[str]], Floats]
+
+
+def words_to_vectors(artifacts: Path) -> Embed:
+    """A stand-in for the text encoder: one random direction per word, summed."""
+
+    def embed(texts: Sequence[str]) -> Floats:
+        out = np.zeros((len(texts), 384))
+        for i, text in enumerate(texts):
+            for word in text.split():
+                seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
+                out[i] += np.random.default_rng(seed).normal(size=384)
+        return (out / np.linalg.norm(out, axis=1, keepdims=True)).astype(np.float32)
+
+    return embed
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of data: 240 pairs of one market over sixty days, and its candles."""
+    folder = tmp_path_factory.mktemp("data")
+    write_pairs(folder / "pairs.parquet", 240)
+    write_candles(folder / "candles.parquet", 62)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def artifacts(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library and a trajectory model built from that folder."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    (folder / ENCODER).parent.mkdir()
+    (folder / ENCODER).write_bytes(b"weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library_recipe, "shipped_embed", words_to_vectors)
+        patch.setattr(recipe, "shipped_embed", words_to_vectors)
+        where = str(folder)
+        library_recipe.run({"rows": 200, "artifacts": where}, TrainOptions(data, folder / "library"))
+        cut = moment((28_400_000 + 40 * 1440) * 60).isoformat()
+        recipe.run({"held_out_from": cut, "artifacts": where}, TrainOptions(data, folder / "trajectories"))
+    return folder
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    minutes=st.lists(st.integers(0, 40_000), min_size=4, max_size=60),
+    cut=st.integers(5_000, 40_000),
+    share=st.floats(0.1, 0.6),
+)
+def test_no_label_of_a_part_meets_a_later_part(minutes: list[int], cut: int, share: float) -> None:
+    """Windows of the fit end a day before calibration starts, those of calibration a day before the held-out part."""
+    times = np.sort(np.array(minutes, dtype=np.int64)) * 60
+    folds = recipe.split(times, cut * 60.0, share)
+    ends = times + STEPS * 60 + 86_400
+    assert not (folds.fit & folds.calibrate).any()
+    if folds.calibrate.any() and folds.fit.any():
+        assert ends[folds.fit].max() < times[folds.calibrate].min()
+    if folds.test.any():
+        assert (ends[folds.fit | folds.calibrate] < times[folds.test].min()).all()
+
+
+def test_the_library_holds_numbers_only(artifacts: Path) -> None:
+    """At most the asked rows, all finite, volatility from the candles, and no word of any post in the folder."""
+    found = load_library(artifacts)
+    assert len(found.rows) == 200
+    assert np.isfinite(found.rows.volatility).all()
+    assert found.estimated.mean() < 0.1
+    assert set(found.rows.symbols) == {"NEW/USDT"}
+    held = b"".join(p.read_bytes() for p in (artifacts / "library").iterdir())
+    assert b"whale" not in held
+    assert b"crash" not in held
+
+
+def test_the_card_tells_held_out_figures(artifacts: Path) -> None:
+    """Random walks: the band holds four fifths of what came later, and recall is near chance, as the card says."""
+    held = json.loads((artifacts / "trajectories" / "config.json").read_text())["held_out"]
+    assert held["coverage"] == pytest.approx(0.8, abs=0.08)
+    assert held["n"] >= 50
+    low, high = held["intervals"]["r_at_10"]
+    assert low - 0.1 <= held["r_at_10"]["chance"] <= high + 0.1
+    card = (artifacts / "trajectories" / "README.md").read_text()
+    assert str(held["coverage"]) in card
+    assert str(held["r_at_10"]["placebo"]) in card
+
+
+def test_evaluation_on_files_of_another_time(
+    data: Path, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unknown symbols and venues without candles are scored all the same; earlier rows are history only."""
+    monkeypatch.setattr(evaluation, "shipped_embed", words_to_vectors)
+    other = write_pairs(tmp_path / "other.parquet", 80, "STRANGE", seed=4)
+    since = moment((28_400_400 + 360 * 30) * 60)
+    options = EvaluateOptions(pairs=(other,), candles=(data / "candles.parquet",), since=since, artifacts=artifacts)
+    found = evaluation.run(options)
+    assert found["n"] == 50
+    assert set(found) >= {
+        "n", "independent_windows", "r_at_10", "coverage", "crps_skill", "volatility_skill", "big_move_auc",
+    }  # fmt: skip
+    assert set(found["r_at_10"]) == {"model", "chance", "placebo"}
+    assert found["independent_windows"] <= found["n"]
+    assert 0 <= found["coverage"] <= 1
+    assert json.dumps(found, allow_nan=False)
+    assert evaluation.run(options) == found
+
+
+def test_evaluation_says_what_it_lacks(data: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file, or nothing after the given time, is a clear error."""
+    monkeypatch.setattr(evaluation, "shipped_embed", words_to_vectors)
+    with pytest.raises(InputError, match="--pairs"):
+        evaluation.run(EvaluateOptions(artifacts=artifacts))
+    late = EvaluateOptions(pairs=(data / "pairs.parquet",), since=moment(2_000_000_000), artifacts=artifacts)
+    with pytest.raises(InputError, match="--since"):
+        evaluation.run(late)
+
+
+def test_training_is_deterministic(data: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed gives the same numbers."""
+    monkeypatch.setattr(recipe, "shipped_embed", words_to_vectors)
+    again = artifacts / "again"
+    config = json.loads((artifacts / "trajectories" / "config.json").read_text())["settings"]
+    recipe.run(config, TrainOptions(data, again))
+    assert (again / "config.json").read_text() == (artifacts / "trajectories" / "config.json").read_text()
+    assert (again / "model.safetensors").read_bytes() == (artifacts / "trajectories" / "model.safetensors").read_bytes()
+    assert load_trajectories(None, artifacts).parameters.quantiles.shape[0] == 16
