@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from db.engine import transaction
 from db.queries import candles as candle_queries
-from db.queries import jobs, verdicts
+from db.queries import jobs, revisions, verdicts
 from db.queries import web as queries
 from domain.answer import Json, stamp
 from domain.clock import Clock
@@ -130,11 +130,10 @@ async def post(post_id: str, door: HasDoor) -> JSONResponse:
 
 async def _verdict(door: Door, post_id: str) -> Json:
     def look(connection: Connection) -> Json:
-        revision = door.client.revision
-        answer = verdicts.answer(connection, post_id, revision) or verdicts.answer(connection, post_id)
+        answer = verdicts.answer(connection, post_id)
         if answer is not None:
             return answer
-        job = jobs.job_state(connection, post_id, revision)
+        job = jobs.job_state(connection, post_id, revisions.champion(connection) or "")
         if job is not None and job.state == "waiting":
             raise NotFound("That post is still being read; ask again in a moment.")
         raise NotFound("No answer is kept under that id; send the post to /v1/analyze.")

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import Busy, InputError, MoodtapeError, Unavailable
 
@@ -47,7 +48,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(MoodtapeError, _deliberate)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _defect)
+    app.add_middleware(Defects)
 
 
 def response(error: MoodtapeError) -> JSONResponse:
@@ -87,7 +88,25 @@ def _body(error: MoodtapeError) -> dict[str, dict[str, str]]:
     return {"error": {"code": error.code, "message": error.message, "id": error.id}}
 
 
-async def _defect(request: Request, error: Exception) -> JSONResponse:
-    told = MoodtapeError("Something broke on our side; the log has it under this id.")
-    log.error("a defect", path=request.url.path, id=told.id, exc_info=error)
-    return response(told)
+class Defects:
+    """Answers what nobody foresaw with a 500 in the one shape; the log has the traceback under the same id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as error:
+            told = MoodtapeError("Something broke on our side; the log has it under this id.")
+            log.error("a defect", path=scope.get("path"), id=told.id, exc_info=error)
+            if scope["type"] != "http" or begun:
+                raise
+            await response(told)(scope, receive, send)
