@@ -14,7 +14,7 @@ import structlog
 from aiogram import Bot, Dispatcher
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
-from aiogram.exceptions import TelegramAPIError, TelegramNotFound, TelegramUnauthorizedError
+from aiogram.exceptions import AiogramError, TelegramNotFound, TelegramUnauthorizedError
 from aiogram.types import BotCommand
 from aiogram.utils.token import TokenValidationError
 from sqlalchemy import Connection, Engine
@@ -165,7 +165,7 @@ async def greet(bot: Bot, texts: Texts | None = None) -> None:
         ]
         try:
             await bot.set_my_commands(commands, language_code=None if code == FALLBACK else code)
-        except TelegramAPIError as error:
+        except AiogramError as error:
             log.info("the menu of commands stays as it is", language=code, error=type(error).__name__)
 
 
@@ -177,7 +177,7 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
         except (TelegramUnauthorizedError, TelegramNotFound):
             raise ConfigError("Telegram refuses the token; check TELEGRAM_TOKEN.") from None
-        except TelegramAPIError as error:
+        except AiogramError as error:
             log.warning("Telegram does not answer", error=type(error).__name__, pause=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -200,7 +200,8 @@ async def _alone(engine: Engine, stop: asyncio.Event) -> AsyncIterator[None]:
         while not stop.is_set() and not await asyncio.to_thread(inbox.sole_reader, guard):
             log.warning("another bot process works on this database; waiting for it to end")
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_AGAIN)
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await stop.wait()
         yield
     finally:
         await asyncio.to_thread(guard.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -68,10 +69,10 @@ class Desk:
                 log.warning("the inbox cannot be read now", error=error.message)
                 await asyncio.sleep(1.0)
                 continue
-            try:
-                await asyncio.wait_for(self._news.wait(), LOOK_AGAIN)
-            except TimeoutError:
-                continue
+            # Not wait_for: Python 3.11's can swallow a cancellation that comes together with the news.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._news.wait()
 
     async def look(self) -> None:
         """Begin work on open updates, as many as there is room for."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiogram import Bot
-from aiogram.exceptions import TelegramAPIError, TelegramBadRequest
+from aiogram.exceptions import AiogramError, TelegramBadRequest
 from aiogram.types import Message
 from aiohttp import ClientError
 
@@ -73,7 +73,7 @@ async def fetch(bot: Bot, picture: Picture) -> bytes:
         if "too big" in error.message:
             raise FileTooBig(f"Telegram lets bots fetch {MEGABYTES} MB.") from None
         raise UnreadableImage("Telegram does not know this file any more; send it again.") from None
-    except (TelegramAPIError, ClientError, TimeoutError):
+    except (AiogramError, ClientError, TimeoutError):
         # The message of the original holds the URL, and the URL the token.
         raise Unavailable("Telegram does not hand the file out now; try again.") from None
 

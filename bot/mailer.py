@@ -17,6 +17,8 @@ from functools import partial
 import structlog
 from aiogram import Bot
 from aiogram.exceptions import (
+    AiogramError,
+    ClientDecodeError,
     TelegramAPIError,
     TelegramBadRequest,
     TelegramForbiddenError,
@@ -45,6 +47,8 @@ from db.queries import chats, inbox
 from domain.errors import Unavailable
 
 log = structlog.get_logger()
+
+_PASSING = (TelegramNetworkError, TelegramServerError, TelegramNotFound)
 
 PATIENCE = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Seconds between attempts while Telegram is not well."""
@@ -123,14 +127,14 @@ class Mailer:
         except TelegramRetryAfter as error:
             await self._sleep(error.retry_after)
             await self.toast(query, words)
-        except TelegramAPIError as error:
+        except AiogramError as error:
             log.info("a button could not be answered", error=type(error).__name__)
 
     async def action(self, chat_id: int) -> None:
         """Show that the bot is at work; a sign of life, not worth an error."""
         try:
             await self._bot.send_chat_action(chat_id, "upload_photo")
-        except TelegramAPIError as error:
+        except AiogramError as error:
             log.info("no chat action", error=type(error).__name__)
 
     async def _close(self, unit: Unit, reply: Reply, message_id: int | None, error: str | None, language: str) -> None:
@@ -166,7 +170,7 @@ class Mailer:
                         return unit.reply_id
                     await self._free(unit)
                     form, parse_mode = self._other(unit, error, (form, parse_mode), forms)
-                except TelegramAPIError as error:
+                except (TelegramAPIError, ClientDecodeError) as error:
                     await self._sleep(await self._pause(unit, error, pauses))
 
     async def _reserve(self, unit: Unit) -> None:
@@ -193,7 +197,7 @@ class Mailer:
             raise Undeliverable(error.message)
         return found
 
-    async def _pause(self, unit: Unit, error: TelegramAPIError, pauses: Iterator[float]) -> float:
+    async def _pause(self, unit: Unit, error: AiogramError, pauses: Iterator[float]) -> float:
         """Seconds to wait before trying again; the reservation is lifted where Telegram has certainly not taken it."""
         if isinstance(error, TelegramRetryAfter):
             await self._free(unit)
@@ -204,10 +208,9 @@ class Mailer:
             return 0.0
         if isinstance(error, TelegramForbiddenError):
             raise Undeliverable("blocked")
-        if isinstance(error, TelegramNetworkError) and not isinstance(error.__cause__, ClientConnectorError):
-            if unit.reply_id is None:
-                raise Uncertain("no answer from Telegram; it may have arrived")
-        elif not isinstance(error, TelegramNetworkError | TelegramServerError | TelegramNotFound):
+        if _may_have_arrived(error) and unit.reply_id is None:
+            raise Uncertain("no answer from Telegram; it may have arrived")
+        if isinstance(error, TelegramAPIError) and not isinstance(error, _PASSING):
             raise Undeliverable(error.message)
         await self._free(unit)
         pause = next(pauses, None)
@@ -254,6 +257,13 @@ class Mailer:
             return
         media = InputMediaPhoto(media=photo, caption=words, parse_mode=parse_mode)
         await self._bot.edit_message_media(media, chat_id=unit.chat_id, message_id=unit.reply_id, reply_markup=keyboard)
+
+
+def _may_have_arrived(error: AiogramError) -> bool:
+    """Whether Telegram could have taken a message although no proper response came: a time-out, a proxy's error page."""
+    if isinstance(error, TelegramNetworkError):
+        return not isinstance(error.__cause__, ClientConnectorError)
+    return isinstance(error, ClientDecodeError)
 
 
 def _forms(reply: Reply) -> Iterator[tuple[Reply, str | None]]:

@@ -65,6 +65,10 @@ class Message:
         return self.picture is not None
 
 
+class Dropped(Exception):
+    """The connection breaks before the response."""
+
+
 Fault = Callable[[Call], Refused | None]
 
 
@@ -180,7 +184,8 @@ class Telegram:
         while not self.updates and (left := end - time.monotonic()) > 0:
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._news.wait()
             except TimeoutError:
                 break
         return self.updates[: int(call.params.get("limit") or 100)]
@@ -331,6 +336,10 @@ def application(telegram: Telegram) -> web.Application:
             if error.parameters:
                 body["parameters"] = error.parameters
             return web.json_response(body, status=error.status)
+        except Dropped:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
         finally:
             telegram.calls.append(call)
         return web.json_response({"ok": True, "result": result})

@@ -1,0 +1,90 @@
+"""The catalogues: every language says the same things, with the same values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from fluent.syntax import FluentParser, ast
+from fluent.syntax.visitor import Visitor
+
+import bot
+from bot.texts import FOLDER, Texts
+from domain.types import EMOTIONS
+
+LANGUAGES = sorted(file.stem for file in FOLDER.glob("*.ftl"))
+SOURCE = "\n".join(file.read_text() for file in Path(bot.__file__).parent.glob("*.py"))
+
+
+class Variables(Visitor):
+    """Names of the values that a message needs."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def visit_VariableReference(self, node: ast.VariableReference) -> None:
+        self.names.add(node.id.name)
+
+
+def catalogue(language: str) -> dict[str, set[str]]:
+    """Key → names of its values; a file with errors fails."""
+    tree = FluentParser().parse((FOLDER / f"{language}.ftl").read_text())
+    assert not [entry for entry in tree.body if isinstance(entry, ast.Junk)]
+    found = {}
+    for entry in tree.body:
+        if isinstance(entry, ast.Message):
+            assert entry.id.name not in found, f"{entry.id.name} stands twice"
+            seen = Variables()
+            seen.visit(entry)
+            found[entry.id.name] = seen.names
+    return found
+
+
+def test_there_are_languages() -> None:
+    """English, and at least one more."""
+    assert "en" in LANGUAGES
+    assert len(LANGUAGES) >= 2
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_keys_and_values_are_those_of_english(language: str) -> None:
+    """No key is missing or left over; none needs a value that English does not know (errors may say less)."""
+    english, other = catalogue("en"), catalogue(language)
+    assert set(other) == set(english)
+    for key, names in other.items():
+        known = english[key] | ({"message", "id", "seconds"} if key.startswith("error-") else set())
+        assert names <= known, key
+        assert names == english[key] or key.startswith("error-"), key
+
+
+@pytest.mark.parametrize("key", sorted(catalogue("en")))
+def test_every_key_is_used(key: str) -> None:
+    """A key that nothing asks for is a left-over; families of keys are asked for by their beginning."""
+    family = re.match(r"(emotion|command)-", key)
+    asked = f'"{key}"' in SOURCE or (family and f'f"{family[0]}{{' in SOURCE)
+    assert asked
+
+
+def test_every_emotion_has_a_name() -> None:
+    """In every language, and all different."""
+    texts = Texts()
+    for language in texts.languages:
+        assert len({texts.say(language, f"emotion-{label}") for label in EMOTIONS}) == len(EMOTIONS)
+
+
+def test_language_is_chosen_by_the_first_known_wish() -> None:
+    """A region is no hindrance; English where nothing fits."""
+    texts = Texts()
+    assert texts.choose("de-AT", "en") == "de"
+    assert texts.choose(None, "xx", "de") == "de"
+    assert texts.choose("xx") == "en"
+
+
+def test_defects_in_words_are_not_shown_to_people() -> None:
+    """A missing value or an unknown key raises instead of printing {$braces}."""
+    texts = Texts()
+    with pytest.raises(ValueError, match="help"):
+        texts.say("en", "help")
+    with pytest.raises(KeyError):
+        texts.say("en", "no-such-key")
