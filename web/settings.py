@@ -19,7 +19,7 @@ class WebSettings(BaseSettings):
     host: str = Field(
         default="127.0.0.1",
         description="address the web door listens on; another than the loopback demands an API key",
-        validation_alias="MOODTAPE_WEB_HOST",
+        validation_alias="MOODTAPE_HOST",
     )
     port: int = Field(
         default=8000, ge=0, le=65535, description="port of the web door", validation_alias="MOODTAPE_WEB_PORT"

@@ -24,6 +24,7 @@ function complain(problem) {
   place("error").hidden = !problem;
   if (!problem) return;
   place("error").replaceChildren(problem.message, ...(problem.id ? [el("small", {}, `reference ${problem.id}`)] : []));
+  place("error").scrollIntoView({ block: "nearest" });
   if (problem.code === "wrong_key") place("key-row").hidden = false;
 }
 
