@@ -7,7 +7,6 @@ import json
 import logging
 import signal
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,43 +14,20 @@ import structlog
 import typer
 
 from db.engine import make_engine
-from domain import symbols as names
 from domain.clock import Clock, SystemClock
 from domain.errors import EX_SOFTWARE, InputError, MoodtapeError
-from domain.windows import utc
 from streaming.feed import Source
 from streaming.kafka_broker import KafkaBroker
 from streaming.replay import Replay
 from streaming.service import Service
 from streaming.settings import StreamingSettings
 from streaming.synthetic import Synthetic
-from streaming.tables import Cut
+from streaming.times import cut_of
 from workers.client.heartbeat import Heartbeat
 from workers.client.logs import configure
 from workers.client.queue import ScoringClient
 
 log = structlog.get_logger()
-
-
-def moment(text: str | None) -> datetime | None:
-    """An ISO time, UTC when it names no zone.
-
-    Raises:
-        InputError: not a time.
-    """
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"“{text[:40]}” is not a time; write it like 2021-01-14T13:00.") from None
-    return utc(found if found.tzinfo else found.replace(tzinfo=utc(datetime.now().astimezone()).tzinfo))
-
-
-def cut_of(since: str | None, until: str | None, symbols: str) -> Cut:
-    """The cut that the options describe."""
-    wanted = frozenset(names.normalize(s) for s in symbols.split(",") if s.strip())
-    return Cut(moment(since), moment(until), wanted)
 
 
 def main(
@@ -109,7 +85,6 @@ async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
-    started = loop.time()
     try:
         with Heartbeat("streaming").beating(lambda: service.healthy):
             await service.run()
@@ -119,21 +94,7 @@ async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], 
             scoring.close()
         engine.dispose()
     if once:
-        _report(service, loop.time() - started)
-
-
-def _report(service: Service, seconds: float) -> None:
-    counts, sent = service.counts, sum(feed.sent for feed in service.feeds)
-    body = {
-        "rows_sent": sent,
-        "candles_stored": counts.candles,
-        "posts_stored": counts.posts,
-        "corrected": counts.corrected,
-        "stored_already": counts.duplicates,
-        "refused": counts.refused,
-        "seconds": round(seconds, 2),
-    }
-    sys.stdout.write(json.dumps(body) + "\n")
+        sys.stdout.write(json.dumps(service.summary()) + "\n")
 
 
 if __name__ == "__main__":

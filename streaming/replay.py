@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,17 @@ class Replay:
     live = False
 
     def __init__(
-        self, paths: Sequence[Path], clock: Clock, *, speed: float = 1.0, cut: Cut | None = None, score: bool = True
+        self,
+        paths: Sequence[Path],
+        clock: Clock,
+        *,
+        speed: float = 1.0,
+        cut: Cut | None = None,
+        score: bool = True,
+        read: Callable[[Path], dict[str, Any]] = read_columns,
+        suffixes: Sequence[str] = (".parquet", ".csv"),
+        exchange: str = "replay",
+        symbol: str | None = None,
     ) -> None:
         self._clock = clock
         self._speed = speed
@@ -38,8 +49,8 @@ class Replay:
         self._candles: dict[str, CandleTable] = {}
         self._posts: dict[str, PostTable] = {}
         cut = cut or Cut()
-        for path in files_of(paths):
-            self._load(path, cut)
+        for path in files_of(paths, suffixes):
+            self._load(path, cut, read(path), exchange, symbol)
         if not self._candles and not self._posts:
             raise InputError("No candles and no posts are left to replay; widen --since, --until or --symbols.")
 
@@ -64,14 +75,16 @@ class Replay:
             for first in range(cursors[lane], len(posts.at), SHARE):
                 yield [self._post(lane, posts, row) for row in range(first, min(first + SHARE, len(posts.at)))]
 
-    def _load(self, path: Path, cut: Cut) -> None:
-        columns = read_columns(path)
+    def _load(self, path: Path, cut: Cut, columns: dict[str, Any], exchange: str, symbol: str | None) -> None:
         kind = kind_of(columns)
         identity = hashlib.sha256(f"{path.name}|{path.stat().st_size}|{cut}".encode()).hexdigest()[:12]
         stem = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "file"
         if kind == "candles":
-            symbol = None if {"symbol", "asset"} & set(columns) else _symbol_in(path.stem)
-            for table in candle_tables(columns, cut, "replay", symbol):
+            if symbol is not None:
+                columns.pop("symbol", None)
+            elif not {"symbol", "asset"} & set(columns):
+                symbol = _symbol_in(path.stem)
+            for table in candle_tables(columns, cut, exchange, symbol):
                 self._candles["/".join(("replay", identity, *table.key))] = table
         elif kind == "posts":
             for posts in post_tables(columns, cut, stem[:40]):

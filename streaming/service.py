@@ -8,14 +8,17 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 from sqlalchemy import Engine
 
 from db.engine import transaction
 from db.partitions import maintain
+from db.queries.gaps import note_gaps
+from db.queries.outcomes import settle
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError, Unavailable
 from streaming import metrics
@@ -32,7 +35,9 @@ from workers.client.language import detect
 log = structlog.get_logger()
 
 BROKER_PATIENCE = 30.0
-MAINTAIN_SECONDS = 3600.0
+HOUSEKEEPING_SECONDS = 60.0
+GAP_MEMORY = timedelta(hours=6)
+"""How far back holes are looked for and noticed to be filled."""
 
 
 @dataclass
@@ -141,6 +146,7 @@ class Service:
             Feed(source, engine, broker, self._clock, settings.window, lambda: self._watch.epochs) for source in sources
         ]
         self._stopping = asyncio.Event()
+        self._started = self._clock.monotonic()
 
     @property
     def healthy(self) -> bool:
@@ -150,6 +156,21 @@ class Service:
     @property
     def counts(self) -> Counts:
         return self._sink.counts if self._sink else Counts()
+
+    def summary(self) -> dict[str, Any]:
+        """What was sent and stored, for ``--once`` and the commands."""
+        counts, seconds = self.counts, self._clock.monotonic() - self._started
+        sent = sum(feed.sent for feed in self.feeds)
+        return {
+            "rows_sent": sent,
+            "candles_stored": counts.candles,
+            "posts_stored": counts.posts,
+            "corrected": counts.corrected,
+            "stored_already": counts.duplicates,
+            "refused": counts.refused,
+            "seconds": round(seconds, 2),
+            "rows_per_second": round(sent / max(seconds, 0.001)),
+        }
 
     def stop(self) -> None:
         """Finish what is under way and end; safe to call from a signal handler of the event loop."""
@@ -164,7 +185,8 @@ class Service:
             MoodtapeError: the sink gave up, or a source's settings are wrong.
         """
         await self._reach_broker()
-        await asyncio.to_thread(self._maintain)
+        await asyncio.to_thread(self._keep_house)
+        self._started = self._clock.monotonic()
         self._say_feed()
         if self._sink:
             self._sink.start()
@@ -202,21 +224,31 @@ class Service:
             if self._once and all(task.done() for task in tasks):
                 return
             self.counts.show_ages(self._clock.now().timestamp())
-            if self._clock.monotonic() - maintained > MAINTAIN_SECONDS:
-                await asyncio.to_thread(self._maintain)
+            if self._sink and self._clock.monotonic() - maintained > HOUSEKEEPING_SECONDS:
+                await asyncio.to_thread(self._keep_house)
                 maintained = self._clock.monotonic()
             await asyncio.sleep(0.2)
 
-    def _maintain(self) -> None:
+    def _keep_house(self) -> None:
+        """Make next month's partitions, record holes, score predictions whose time has come."""
+        now = self._clock.now()
         try:
             with transaction(self._engine) as connection:
-                maintain(connection, self._clock.now())
+                maintain(connection, now)
+            with transaction(self._engine) as connection:
+                new, filled = note_gaps(connection, now - GAP_MEMORY)
+                scored = settle(connection, now)
         except Unavailable as error:
-            log.warning("the partitions were not looked after", error=error.message)
+            log.warning("housekeeping waits for the database", error=error.message)
+            return
+        metrics.GAPS.inc(new)
+        metrics.OUTCOMES.inc(scored)
+        if new or filled or scored:
+            log.info("housekeeping", gaps=new, gaps_filled=filled, predictions_scored=scored)
 
     def _say_feed(self) -> None:
         """Tell the status pages which feed plays; a directory that cannot be written is not fatal."""
-        if not self.feeds:
+        if not self.feeds or not self._kind:
             return
         path = Path(self._settings.data_dir) / "run" / "feed.json"
         body = {"kind": self._kind, "since": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")}

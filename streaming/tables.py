@@ -19,8 +19,9 @@ from db.queries.candles import Key
 from domain import symbols
 from domain.errors import InputError
 
-_TIME = ("t", "t_utc", "t_utc_est", "timestamp", "unix", "time", "date", "open_time")
+TIME_COLUMNS = ("t", "t_utc", "t_utc_est", "timestamp", "unix", "time", "date", "open_time")
 _PRICES = ("open", "high", "low", "close")
+_TIMEFRAMES = {60: "1m", 300: "5m", 900: "15m", 3600: "1h", 14_400: "4h", 86_400: "1d"}
 _SWAPS = {"_um": "USDT"}
 """Suffixes of exchange names that mean perpetual swaps, with what they settle in."""
 
@@ -63,8 +64,8 @@ class PostTable:
     columns: dict[str, list[Any]] = field(default_factory=dict)
 
 
-def files_of(paths: Iterable[Path]) -> list[Path]:
-    """The parquet and CSV files among these paths and below these directories.
+def files_of(paths: Iterable[Path], suffixes: Sequence[str] = (".parquet", ".csv")) -> list[Path]:
+    """The files of these kinds among these paths and below these directories.
 
     Raises:
         InputError: a path is missing, or there is no such file at all.
@@ -74,9 +75,9 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
         if not path.exists():
             raise InputError(f"There is no file or directory {path}; correct the path.")
         found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    found = [p for p in found if p.suffix in (".parquet", ".csv")]
+    found = [p for p in found if p.suffix in suffixes]
     if not found:
-        raise InputError("There is no parquet or CSV file to read there; name files with candles or posts.")
+        raise InputError(f"There is no file to read there ({', '.join(suffixes)}); name files with candles or posts.")
     return found
 
 
@@ -86,7 +87,7 @@ def read_columns(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read.
     """
-    wanted = {*_TIME, *_PRICES, "volume", "exchange", "symbol", "asset", "market", "timeframe", *_POST_COLUMNS}
+    wanted = {*TIME_COLUMNS, *_PRICES, "volume", "exchange", "symbol", "asset", "market", "timeframe", *POST_COLUMNS}
     try:
         if path.suffix == ".parquet":
             names = [n for n in pa.parquet.read_schema(path).names if n.lower() in wanted]
@@ -98,7 +99,7 @@ def read_columns(path: Path) -> dict[str, Any]:
     return {name.lower(): table.column(name) for name in table.column_names if name.lower() in wanted}
 
 
-_POST_COLUMNS = ("text", "source", "lang", "language", "symbols", "likes", "retweets", "replies", "author_hash")
+POST_COLUMNS = ("text", "source", "lang", "language", "symbols", "likes", "retweets", "replies", "author_hash")
 
 
 def kind_of(columns: dict[str, Any]) -> str | None:
@@ -112,7 +113,7 @@ def kind_of(columns: dict[str, Any]) -> str | None:
 
 def time_column(columns: dict[str, Any]) -> str | None:
     """Name of the column with the time."""
-    return next((name for name in _TIME if name in columns), None)
+    return next((name for name in TIME_COLUMNS if name in columns), None)
 
 
 def epoch_seconds(column: Any) -> NDArray[np.float64]:
@@ -141,12 +142,12 @@ def candle_tables(columns: dict[str, Any], cut: Cut, exchange: str, symbol: str 
     bars = np.stack(prices, axis=1)
     tables = []
     for (raw_exchange, raw_symbol), rows in _groups(columns, keep, exchange, symbol).items():
-        key = _key(raw_exchange, raw_symbol)
-        if cut.symbols and key[2].split(":")[0] not in cut.symbols:
+        if cut.symbols and symbols.normalize(raw_symbol).split(":")[0] not in cut.symbols:
             continue
         order = rows[np.argsort(at_[rows], kind="stable")]
         last = np.append(at_[order][1:] != at_[order][:-1], [True]) if len(order) else np.zeros(0, bool)
-        tables.append(CandleTable(key, at_[order][last], bars[order][last]))
+        own = at_[order][last]
+        tables.append(CandleTable(_key(raw_exchange, raw_symbol, timeframe_of(own)), own, bars[order][last]))
     return tables
 
 
@@ -172,12 +173,20 @@ def _groups(
     return out
 
 
-def _key(exchange: str, symbol: str) -> Key:
+def timeframe_of(at: NDArray[np.int64]) -> str:
+    """The timeframe by the commonest distance of neighbours; one minute where there are none."""
+    if len(at) < 2:
+        return "1m"
+    steps, counts = np.unique(np.diff(at), return_counts=True)
+    return _TIMEFRAMES.get(int(steps[np.argmax(counts)]), "1m")
+
+
+def _key(exchange: str, symbol: str, timeframe: str) -> Key:
     pair = symbols.normalize(symbol)
     for suffix, settle in _SWAPS.items():
         if exchange.endswith(suffix):
-            return exchange.removesuffix(suffix), "swap", f"{pair}:{settle}", "1m"
-    return exchange, "swap" if ":" in pair else "spot", pair, "1m"
+            return exchange.removesuffix(suffix), "swap", f"{pair}:{settle}", timeframe
+    return exchange, "swap" if ":" in pair else "spot", pair, timeframe
 
 
 def post_tables(columns: dict[str, Any], cut: Cut, source: str) -> list[PostTable]:
@@ -185,7 +194,7 @@ def post_tables(columns: dict[str, Any], cut: Cut, source: str) -> list[PostTabl
     at = epoch_seconds(columns[time_column(columns) or ""])
     keep = np.flatnonzero(cut.mask(at))
     keep = keep[np.argsort(at[keep], kind="stable")]
-    taken = {name: columns[name].take(pa.array(keep)).to_pylist() for name in _POST_COLUMNS if name in columns}
+    taken = {name: columns[name].take(pa.array(keep)).to_pylist() for name in POST_COLUMNS if name in columns}
     names = [_source_name(s or source) for s in taken.get("source", [source] * len(keep))]
     rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(names):

@@ -108,7 +108,7 @@ def test_the_cut_limits_time_and_markets(folder: Path, clock: ManualClock) -> No
 
 def test_files_that_are_no_use_are_named(tmp_path: Path, clock: ManualClock) -> None:
     """A missing path, an empty directory and a broken file each give one sentence."""
-    for path, words in ((tmp_path / "none", "no file or directory"), (tmp_path, "no parquet or CSV")):
+    for path, words in ((tmp_path / "none", "no file or directory"), (tmp_path, "no file to read")):
         with pytest.raises(InputError, match=words):
             Replay([path], clock)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 broken")

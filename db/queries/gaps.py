@@ -1,0 +1,34 @@
+"""Minutes that an exchange did not deliver: recorded, and noted as filled when they come after all; never invented."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+_NOTE = """
+insert into candle_gaps (market_id, start_at, end_at)
+select market_id, before + interval '1 minute', opened_at
+from (
+    select c.market_id, c.opened_at, lag(c.opened_at) over (partition by c.market_id order by c.opened_at) as before
+    from candles c join markets m on m.id = c.market_id
+    where m.timeframe = '1m' and c.final and c.opened_at >= :since
+) neighbours
+where opened_at - before > interval '1 minute'
+on conflict (market_id, start_at) do nothing
+returning market_id
+"""
+
+_FILL = """
+update candle_gaps g set filled_at = now()
+where g.filled_at is null and g.end_at >= :since
+  and (select count(*) from candles c where c.market_id = g.market_id and c.opened_at >= g.start_at and c.opened_at < g.end_at)
+      >= extract(epoch from g.end_at - g.start_at) / 60
+"""
+
+
+def note_gaps(connection: Connection, since: datetime) -> tuple[int, int]:
+    """Record the holes between stored one-minute candles since a moment; returns how many are new and how many filled."""
+    new = len(connection.execute(text(_NOTE), {"since": since}).all())
+    filled = connection.execute(text(_FILL), {"since": since}).rowcount
+    return new, filled

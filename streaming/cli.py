@@ -1,0 +1,231 @@
+"""Commands about the past and the refused: ``backfill``, ``import``, ``dlq``."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from sqlalchemy import Engine
+
+from db.engine import make_engine, transaction
+from db.queries import dead_letters
+from db.queries.dead_letters import Letter
+from domain import symbols as names
+from domain.clock import SystemClock
+from domain.errors import InputError
+from streaming.feed import Source
+from streaming.imports import SUFFIXES, Reader
+from streaming.kafka_broker import KafkaBroker
+from streaming.messages import TOPICS
+from streaming.replay import Replay
+from streaming.service import Counts, Service
+from streaming.settings import StreamingSettings
+from streaming.tables import Cut
+from streaming.times import moment
+from workers.client.queue import ScoringClient
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+dlq = typer.Typer(no_args_is_help=True, help="Messages that could not be stored.")
+app.add_typer(dlq, name="dlq")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
+Since = Annotated[str | None, typer.Option(help="First time (ISO 8601, UTC).")]
+Until = Annotated[str | None, typer.Option(help="Time to stop before.")]
+
+
+@app.command()
+def backfill(
+    exchange: Annotated[str, typer.Argument(help="ccxt id, for example binance")],
+    symbols: Annotated[str, typer.Option(help="Markets, separated by commas.")] = names.DEFAULT_SYMBOL,
+    since: Since = None,
+    until: Until = None,
+    timeframe: Annotated[str, typer.Option(help="1m, 5m, 15m, 1h, 4h or 1d")] = "1m",
+    url: Annotated[str | None, typer.Option(help="Another address of the exchange's REST interface.")] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch candles of the past from an exchange; a stopped run goes on where it stood, a second one changes nothing."""
+    from streaming.market_data import Backfill  # ccxt costs a second
+
+    start = moment(since)
+    if start is None:
+        raise InputError("Say from when: --since 2024-01-01.")
+    end = moment(until) or datetime.now(UTC).replace(second=0, microsecond=0)
+    wanted = [names.normalize(s) for s in symbols.split(",") if s.strip()]
+    source = Backfill(exchange, wanted, start, end, timeframe, url)
+    if dry_run:
+        _show(
+            {"markets": wanted, "since": start.isoformat(), "until": end.isoformat(), "candles": source.expected},
+            as_json,
+        )
+        return
+    _run(source, source.expected, as_json, score=False)
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="Files or directories: parquet, CSV, zip, JSON lines.")],
+    exchange: Annotated[str, typer.Option(help="Exchange of candles that name none.")] = "import",
+    symbol: Annotated[str | None, typer.Option(help="Market of candles, whatever the file says.")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Zone of Twint's local times, for example Europe/Berlin.")
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    score: Annotated[bool, typer.Option("--score", help="Hand the posts to the scoring queue.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Store candles (CryptoDataDownload, Binance archives, parquet, CSV) and posts (Twint, JSON lines, parquet, CSV)."""
+    reader = Reader(timezone, StreamingSettings().author_key.get_secret_value())
+    source = Replay(
+        paths,
+        SystemClock(),
+        speed=0,
+        cut=Cut(moment(since), moment(until)),
+        score=score,
+        read=reader,
+        suffixes=SUFFIXES,
+        exchange=exchange,
+        symbol=symbol,
+    )
+    candles, posts = source.rows
+    if dry_run:
+        _show({"candles": candles, "posts": posts, "lanes": len(source.lanes())}, as_json)
+        return
+    _run(source, candles + posts, as_json, score=score)
+
+
+@dlq.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    every: Annotated[bool, typer.Option("--all", help="Also those that were replayed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The newest dead letters."""
+    with _letters() as (engine, _), transaction(engine) as connection:
+        found = dead_letters.find(connection, limit=limit, all_=every)
+    if as_json:
+        _show({"letters": [_as_json(letter, payload=False) for letter in found]}, as_json=True)
+        return
+    table = Table("id", "refused", "topic", "bytes", "reason")
+    for x in found:
+        when = x.refused_at.strftime("%Y-%m-%d %H:%M:%S") if x.refused_at else ""
+        table.add_row(str(x.id), when, x.topic, f"{len(x.payload):,}", x.reason[:100])
+    Console().print(table)
+
+
+@dlq.command()
+def show(letter: Annotated[int, typer.Argument(help="Its id.")], as_json: AsJson = False) -> None:
+    """One dead letter with its original bytes."""
+    with _letters() as (engine, _), transaction(engine) as connection:
+        found = dead_letters.find(connection, [letter])
+    if not found:
+        raise InputError(f"There is no dead letter {letter}; see “moodtape dlq list”.")
+    _show(_as_json(found[0], payload=True), as_json)
+
+
+@dlq.command()
+def replay(
+    letters: Annotated[list[int] | None, typer.Argument(help="Ids; without them --all.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that were not replayed yet.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters to their topics once more, as they were."""
+    if not letters and not every:
+        raise InputError("Name the ids of the dead letters, or --all.")
+    with _letters() as (engine, settings):
+        broker = KafkaBroker(settings.bootstrap)
+        with transaction(engine) as connection:
+            found = dead_letters.find(connection, letters or None, limit=100_000)
+        broker.ensure(TOPICS)
+        producer = broker.producer()
+        for x in reversed(found):
+            producer.send(x.topic, x.key or b"", x.payload, [("replayed", str(x.id).encode())])
+        producer.flush(30)
+        producer.close()
+        broker.close()
+        with transaction(engine) as connection:
+            sent = dead_letters.mark_replayed(connection, [x.id for x in found])
+    _show({"replayed": sent}, as_json)
+
+
+class _letters:  # noqa: N801 - reads as a word where it is used
+    """An engine and the settings, for the length of a command."""
+
+    def __enter__(self) -> tuple[Engine, StreamingSettings]:
+        self._engine = make_engine()
+        return self._engine, StreamingSettings()
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.dispose()
+
+
+def _run(source: Source, total: int, as_json: bool, *, score: bool) -> None:
+    """Run one finite source through the broker into the database, with a bar on standard error."""
+    settings, engine = StreamingSettings(), make_engine()
+    broker = KafkaBroker(settings.bootstrap)
+    scoring = ScoringClient(engine) if score else None
+    service = Service(engine, broker, settings, sources=[source], sink=True, scoring=scoring, once=True, kind="")
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task(source.name, total=total or None)
+            asyncio.run(_follow(service, lambda: bar.update(task, completed=_done(service.counts))))
+    finally:
+        broker.close()
+        engine.dispose()
+    _show(service.summary(), as_json)
+
+
+async def _follow(service: Service, tick: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, service.stop)
+    running = asyncio.create_task(service.run())
+    while not running.done():
+        tick()
+        await asyncio.wait({running}, timeout=0.5)
+    tick()
+    running.result()
+
+
+def _done(counts: Counts) -> int:
+    return counts.candles + counts.corrected + counts.posts + counts.duplicates + counts.refused
+
+
+def _as_json(letter: Letter, *, payload: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "id": letter.id,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "reason": letter.reason,
+        "bytes": len(letter.payload),
+        "refused_at": letter.refused_at.isoformat() if letter.refused_at else None,
+        "replayed_at": letter.replayed_at.isoformat() if letter.replayed_at else None,
+    }
+    if payload:
+        body["text"] = letter.payload[:2000].decode(errors="replace")
+        body["base64"] = base64.b64encode(letter.payload).decode()
+    return body
+
+
+def _show(body: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(body) + "\n")
+        return
+    for name, value in body.items():
+        sys.stdout.write(f"{name.replace('_', ' ')}: {value}\n")

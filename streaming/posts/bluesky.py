@@ -1,0 +1,102 @@
+"""Bluesky through its Jetstream: JSON over a websocket that can be read again from any microsecond of the last day."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from urllib.parse import urlencode
+
+import msgspec
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from domain.clock import Clock
+from domain.errors import Unavailable
+from streaming.feed import Waiter
+from streaming.imports import author_hash
+from streaming.messages import Message
+from streaming.posts import message, relevant
+from streaming.settings import StreamingSettings
+
+URL = "wss://jetstream2.us-east.bsky.network/subscribe"
+SILENCE = 60.0
+BATCH = 200
+
+
+class _Record(msgspec.Struct):
+    text: str = ""
+    createdAt: str = ""  # noqa: N815 - the protocol's name
+
+
+class _Commit(msgspec.Struct):
+    operation: str = ""
+    rkey: str = ""
+    record: _Record | None = None
+
+
+class _Event(msgspec.Struct):
+    did: str
+    time_us: int
+    commit: _Commit | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Event)
+
+
+class Bluesky:
+    """New posts that name a market, in the order Jetstream gives them; its cursor is ``time_us``."""
+
+    name = "bluesky"
+    live = True
+
+    def __init__(self, clock: Clock, key: str, url: str = URL, silence: float = SILENCE) -> None:
+        self._clock = clock
+        self._key = key
+        self._url = url
+        self._silence = silence
+
+    def lanes(self) -> Mapping[str, int]:
+        return {"bluesky": int(self._clock.now().timestamp() * 1e6)}
+
+    async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
+        after = cursors["bluesky"]
+        query = urlencode({"wantedCollections": "app.bsky.feed.post", "cursor": after + 1})
+        try:
+            async with connect(f"{self._url}?{query}", max_size=1 << 20, open_timeout=10) as socket:
+                while True:
+                    raw = await asyncio.wait_for(socket.recv(), self._silence)
+                    if (post := self._post(raw, after)) is not None:
+                        after = post.upto
+                        yield [post]
+        except TimeoutError:
+            raise Unavailable("Jetstream has been silent for a minute; it is opened anew.") from None
+        except (WebSocketException, OSError) as error:
+            raise Unavailable(f"Jetstream does not answer ({type(error).__name__}).") from None
+
+    def _post(self, raw: str | bytes, after: int) -> Message | None:
+        try:
+            event = _DECODER.decode(raw)
+        except msgspec.DecodeError:
+            return None  # not an event of ours; Jetstream also sends kinds that nobody asked for
+        commit = event.commit
+        if commit is None or commit.operation != "create" or commit.record is None or event.time_us <= after:
+            return None
+        if not relevant(commit.record.text):
+            return None
+        who = author_hash(event.did, self._key)
+        at = min(_moment(commit.record.createdAt) or event.time_us / 1e6, event.time_us / 1e6)
+        native = f"{event.did}/{commit.rkey}"
+        return message("bluesky", native, commit.record.text, at, who, "bluesky", after, event.time_us)
+
+
+def _moment(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
+
+
+def source(argument: str, settings: StreamingSettings, clock: Clock) -> Bluesky:
+    """``bluesky`` or ``bluesky=wss://another.jetstream/subscribe``."""
+    return Bluesky(clock, settings.author_key.get_secret_value(), argument or URL)

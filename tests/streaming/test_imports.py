@@ -1,0 +1,106 @@
+"""Files as others publish them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from domain.clock import ManualClock
+from domain.errors import InputError
+from streaming.imports import SUFFIXES, Reader, author_hash
+from streaming.replay import Replay
+
+T = 1_610_000_040
+CLOCK = ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
+
+
+def load(path: Path, reader: Reader | None = None) -> Replay:
+    return Replay([path], CLOCK, read=reader or Reader(), suffixes=SUFFIXES, exchange="gemini", speed=0)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "timeframe"),
+    [
+        (
+            "unix,date,symbol,open,high,low,close,Volume BTC,Volume USD",
+            [f"{T + 60},x,BTC/USD,1,2,0.5,1.5,7,9", f"{T},x,BTC/USD,1,2,0.5,1.4,6,9"],
+            "1m",
+        ),
+        (
+            "Unix Timestamp,Date,Symbol,Open,High,Low,Close,Volume",
+            [f"{T + 60}000,x,BTCUSD,1,2,0.5,1.5,7", f"{T}000,x,BTCUSD,1,2,0.5,1.4,6"],
+            "1m",
+        ),
+        (
+            "date,symbol,open,high,low,close,Volume USD,Volume BTC",
+            ["2021-01-08,BTCUSD,1,2,0.5,1.5,9,7", "2021-01-07,BTCUSD,1,2,0.5,1.4,9,6"],
+            "1d",
+        ),
+    ],
+)
+def test_crypto_data_download(tmp_path: Path, header: str, rows: list[str], timeframe: str) -> None:
+    """A link first, newest row first, both column spellings; the volume is the base currency's."""
+    path = tmp_path / "Gemini_BTCUSD.csv"
+    path.write_text("https://www.CryptoDataDownload.com\n" + "\n".join([header, *rows]) + "\n")
+    (table,) = load(path)._candles.values()
+    assert table.key == ("gemini", "spot", "BTC/USD", timeframe)
+    assert table.bars[:, 3].tolist() == [1.4, 1.5]
+    assert table.bars[:, 4].tolist() == [6, 7]
+
+
+def test_a_binance_archive_may_change_its_unit_of_time(tmp_path: Path) -> None:
+    """Zips without a header, in milliseconds and since 2025 in microseconds; the market stands in the name."""
+    path = tmp_path / "SOLUSDT-1m-2024-12.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("SOLUSDT-1m-2024-12.csv", f"{T}000,1,2,0.5,1.5,3,x,0\n{T + 60}000000,1,2,0.5,1.6,4,x,0\n")
+    (table,) = load(path)._candles.values()
+    assert table.key[2:] == ("SOL/USDT", "1m")
+    assert table.at.tolist() == [T, T + 60]
+
+
+def test_twint_needs_a_time_zone(tmp_path: Path) -> None:
+    """Local times are refused until somebody says whose they are; a zone in the row or the option settles it."""
+    path = tmp_path / "2021-01-07.csv"
+    path.write_text(
+        "id,date,time,timezone,username,tweet,likes_count,retweets_count,replies_count,language\n"
+        "1,2021-01-07,07:14:00,,elon,to the moon with #doge,5,2,1,en\n"
+    )
+    with pytest.raises(InputError, match="--timezone"):
+        load(path)
+    with pytest.raises(InputError, match="not a time zone"):
+        load(path, Reader("Mars/Olympus"))
+    (table,) = load(path, Reader("Europe/Berlin", "k"))._posts.values()
+    assert table.at.tolist() == [T]
+    assert table.source == "twint"
+    assert table.columns["author_hash"] == [author_hash("elon", "k")]
+    assert table.columns["likes"] == [5]
+    path.write_text(path.read_text().replace("07:14:00,,", "07:14:00,+0100,"))
+    (again,) = load(path, Reader(None, "k"))._posts.values()
+    assert again.at.tolist() == table.at.tolist()
+
+
+def test_json_lines_of_posts(tmp_path: Path) -> None:
+    """One object a line with the usual names of the fields; a line that is none is named."""
+    path = tmp_path / "posts.jsonl"
+    rows: list[dict[str, object]] = [
+        {"created_at": "2021-01-07T06:14:00Z", "content": "btc", "user": "a", "favorite_count": "3"},
+        {"t": T + 5, "text": "eth", "symbols": ["ETH"]},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    (table,) = load(path)._posts.values()
+    assert (table.text, table.at.tolist()) == (["btc", "eth"], [T, T + 5])
+    assert table.columns["likes"] == [3, None]
+    path.write_text('{"t": 1}\nno json\n')
+    with pytest.raises(InputError, match="Line 2"):
+        load(path)
+
+
+def test_an_author_is_recognised_and_not_named() -> None:
+    """The same name gives the same hash under one key and another under another."""
+    assert author_hash("Satoshi", "k") == author_hash("satoshi", "k") != author_hash("satoshi", "other")
+    assert author_hash(None, "k") is None
+    assert "satoshi" not in str(author_hash("satoshi", "k"))
