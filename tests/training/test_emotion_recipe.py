@@ -1,0 +1,207 @@
+"""Training the text emotion: balanced, resumable to the bit, deterministic, calibrated; on tiny data and encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from domain.errors import InputError
+from domain.types import EMOTIONS
+from tests.fakes.tiny_text import make_tiny
+from training.calibration import fit_scale_and_bias, fit_style, fit_thresholds
+from training.data.emotion import SLANG, class_weights, load
+from training.optim import groups, schedule
+from training.recipes import emotion as recipe
+from training.registry import TrainOptions
+
+WORDS = {
+    "sadness": "sad",
+    "joy": "happy",
+    "fear": "scared",
+    "anger": "angry",
+    "surprise": "wow",
+    "neutral": "price",
+    "disgust": "yuck",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the columns of the real sets and an obvious word per emotion."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "text_emotion").mkdir()
+    rows = [
+        {"text": f"i am so {word} {'today' if n % 2 else 'again'}", "label": label, "labels7": label, "split": split}
+        for split, count in (("train", 6), ("val", 3), ("test", 2))
+        for label, word in WORDS.items()
+        for n in range(count)
+    ]
+    frame = pd.DataFrame(rows)
+    frame.loc[len(frame)] = {"text": "happy wow", "label": None, "labels7": "joy,surprise", "split": "train"}
+    frame.to_parquet(root / "text_emotion" / "goemotions.parquet")
+    love = pd.DataFrame([{"text": "i love it", "label": "love", "split": s} for s in ("train", "val", "test")])
+    dair = frame[frame["label"].isin(["joy", "sadness", "fear", "anger", "surprise"])][["text", "label", "split"]]
+    pd.concat([dair, love]).to_parquet(root / "text_emotion" / "dair_emotion.parquet")
+    return root
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    encoder = str(make_tiny(tmp_path_factory.mktemp("tiny")))
+    return {
+        "encoder": encoder, "sources": {"dair": 1, "goemotions": 1}, "precision": "fp32", "batch_size": 16, "epochs": 2,
+        "learning_rate": 3e-3, "keep_every": 2, "patience": 9,
+    }  # fmt: skip
+
+
+def weights(net: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def test_loading_follows_the_official_splits(data: Path) -> None:
+    """`love` is joy in training and absent from the test; several labels give −1 and a many-hot row."""
+    assert "i love it" in load("dair", "train", data).texts
+    assert "i love it" not in load("dair", "test", data).texts
+    several = load("goemotions", "train", data)
+    assert several.labels[-1] == -1
+    assert several.multi[-1].sum() == 2
+    assert len(several.single()) == len(several) - 1
+
+
+def test_a_missing_set_is_named(tmp_path: Path) -> None:
+    """A data folder without the set is an input error that names the file."""
+    with pytest.raises(InputError, match=r"goemotions\.parquet"):
+        load("goemotions", "train", tmp_path)
+
+
+def test_class_weights_balance_one_source() -> None:
+    """At power 1 every class present weighs the same in all; absent ones weigh nothing; the mean weight is 1."""
+    labels = np.array([0] * 90 + [1] * 10 + [-1] * 5)
+    weight = class_weights(labels)
+    assert weight[0] * 90 == pytest.approx(weight[1] * 10)
+    assert weight[2:].sum() == 0
+    assert (weight[labels[labels >= 0]]).mean() == pytest.approx(1)
+
+
+def test_batches_cover_everything_once_and_follow_the_seed() -> None:
+    """Each row comes once per epoch; the same seed gives the same order; lengths within a batch are near."""
+    ids = [[0] * (1 + n % 40) for n in range(500)]
+    order = list(recipe.batches(ids, 16, seed=3))
+    assert sorted(int(i) for b in order for i in b) == list(range(500))
+    again = list(recipe.batches(ids, 16, seed=3))
+    assert all(np.array_equal(a, b) for a, b in zip(order, again, strict=True))
+    assert max(max(len(ids[i]) for i in b) - min(len(ids[i]) for i in b) for b in order) <= 3
+
+
+def test_training_is_deterministic_and_resumes_to_the_bit(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """Two runs agree exactly, and a run stopped after one epoch ends where an unbroken one does."""
+    two = recipe.Settings(**tiny)  # type: ignore[arg-type]
+    whole = recipe.train(two, data, tmp_path / "a")
+    same = recipe.train(two, data, tmp_path / "b")
+    assert torch.equal(weights(whole), weights(same))
+    torch.manual_seed(99)
+    broken_off(two, data, tmp_path / "c")
+    resumed = recipe.train(two, data, tmp_path / "c", resume=True)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def broken_off(settings: recipe.Settings, data: Path, run: Path) -> None:
+    """Train until the first epoch is saved, then fail as a killed process would."""
+    original = recipe.validate
+
+    def dies(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    recipe.validate = dies
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            recipe.train(settings, data, run)
+    finally:
+        recipe.validate = original
+
+
+def test_nothing_to_resume_is_said(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """--resume without a run is an input error."""
+    with pytest.raises(InputError, match="no run to resume"):
+        recipe.train(recipe.Settings(**tiny), data, tmp_path / "none", resume=True)  # type: ignore[arg-type]
+
+
+def test_two_epochs_learn_the_obvious(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """Train, calibrate, measure and save in one call: the obvious words are learned and the card holds the figures."""
+    config = tiny | {"epochs": 25, "sources": {"dair": 1, "goemotions": 1}}
+    figures = recipe.run(dict(config), TrainOptions(data, tmp_path / "out"))
+    assert figures["goemotions"]["accuracy"] >= 0.9
+    assert str(figures["goemotions"]["macro_f1"]) in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft asks transformers
+def test_lora_trains_adapters_and_merges_them(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """With LoRA the saved network has the plain encoder's tensors and its readings changed."""
+    pytest.importorskip("peft")
+    settings = recipe.Settings(**(tiny | {"method": "lora", "lora_rank": 2, "epochs": 1}))  # type: ignore[arg-type]
+    net = recipe.train(settings, data, tmp_path / "lora")
+    assert not any("lora" in name for name in net.state_dict())
+    assert net.infer(net.encoder.tokenise(["happy"])).logits.shape == (1, 7)
+
+
+def test_unknown_settings_are_refused(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """A misspelt setting is an input error, not silently ignored."""
+    with pytest.raises(InputError, match="epoks"):
+        recipe.run(tiny | {"epoks": 3}, TrainOptions(data, tmp_path / "x"))
+
+
+def test_layers_learn_slower_towards_the_bottom(tiny: dict[str, object]) -> None:
+    """The learning rate falls by layer_decay per layer, and heads have their own."""
+    net = recipe.new_net(str(tiny["encoder"]))
+    rates = sorted(group["peak"] for group in groups(net, recipe.Settings(**tiny)))  # type: ignore[arg-type]
+    assert rates == pytest.approx(sorted([1e-3, 3e-3, 3e-3 * 0.8, 3e-3 * 0.8**2]))
+    assert schedule(0.0, 0.1) < schedule(0.1, 0.1) == pytest.approx(1.0)
+    assert schedule(1.0, 0.1) == pytest.approx(0.02)
+
+
+def test_calibration_recovers_a_known_distortion() -> None:
+    """Logits that are too sharp by 3 and shifted by a bias are brought back."""
+    torch.manual_seed(0)
+    true = torch.randn(6000, 7) * 2
+    labels = torch.distributions.Categorical(logits=true).sample()
+    shift = torch.linspace(-1, 1, 7)
+    scale, bias = fit_scale_and_bias(true * 3 - shift * 3, labels, 1e-6)
+    assert scale == pytest.approx(1 / 3, rel=0.1)
+    torch.testing.assert_close(bias - bias.mean(), shift, atol=0.15, rtol=0)
+
+
+def test_absent_classes_get_no_bias() -> None:
+    """A class that a set lacks is not pushed down for it."""
+    logits = torch.randn(500, 7)
+    _, bias = fit_scale_and_bias(logits, torch.randint(0, 5, (500,)))
+    assert bias[5:].tolist() == [0, 0]
+
+
+def test_style_head_tells_rare_styles() -> None:
+    """A style with few texts is found as well as a common one."""
+    torch.manual_seed(0)
+    features = torch.cat([torch.randn(1000, 8) + 3, torch.randn(20, 8) - 3])
+    styles = torch.tensor([0] * 1000 + [1] * 20)
+    head = torch.nn.Linear(8, 2)
+    fit_style(features, styles, head)
+    assert (head(features).argmax(1) == styles).all()
+
+
+def test_thresholds_beat_one_half() -> None:
+    """For a rare label with low scores the threshold goes down to where F1 is best."""
+    truth = np.zeros((1000, 1))
+    truth[:50] = 1
+    scores = np.where(truth == 1, 0.3, 0.1) + np.random.default_rng(0).normal(0, 0.01, (1000, 1))
+    assert 0.1 < fit_thresholds(scores, truth)[0] < 0.3
+
+
+def test_slang_is_split_without_overlap() -> None:
+    """Labels are known ones, no line stands in two splits, and about a third is held back."""
+    frame = pd.read_csv(SLANG, sep="\t", keep_default_na=False, quoting=3)
+    assert set(frame["label"]) == set(frame["label2"]) == set(EMOTIONS)
+    assert frame["text"].str.lower().is_unique
+    assert 0.3 <= (frame["split"] == "test").mean() <= 0.4
