@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import Any
+
+import numpy as np
 
 from domain.types import Emotions, Explanation, Floats, HypeForecast, Match, Matches, Verdict
 
@@ -32,9 +33,10 @@ def stamp(moment: datetime) -> str:
 
 def numbers(values: Floats) -> list[float]:
     """Four decimals each; a number that is not finite is a defect and raises ValueError."""
-    out = [round(float(v), 4) for v in values]
-    if not all(map(math.isfinite, out)):
+    array = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(array).all():
         raise ValueError("an array of the answer holds a number that is not finite")
+    out: list[float] = np.round(array, 4).tolist()
     return out
 
 

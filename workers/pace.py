@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-FIRST_GUESS = 0.04
-"""Seconds per post before anything was measured."""
+FIRST = 16
+LEAST = (2, 12, 12)
+"""Fewest posts per batch of each priority: below, a batch's fixed costs would be most of it."""
 
+GROWTH = 1.5
 SHARE = 0.3
-"""Weight of the newest batch in the running mean."""
-
-LEAST = 2
+"""Weight of the newest batch in the running mean of the rate."""
 
 
 class Pace:
-    """Seconds per post of each priority (people's posts cost more: they are told why), as running means."""
+    """Bounds per priority: a full batch that was quick lets the next one be larger, a slow one smaller.
+
+    The duration of a batch is fixed costs plus so much per post, so seconds per post would mislead: they are worst for
+    the smallest batches.
+    """
 
     def __init__(self, seconds: float, most: int) -> None:
         self._seconds = seconds
         self._most = most
-        self._per_post: list[float | None] = [None, None, None]
+        self._limits = [min(FIRST, most)] * 3
         self._rate = 0.0
 
     @property
@@ -27,19 +31,20 @@ class Pace:
 
     def limits(self) -> tuple[int, int, int]:
         """Most posts in the next batch of each priority."""
-        people, live, rescore = (self._limit(each) for each in self._per_post)
+        people, live, rescore = self._limits
         return people, live, rescore
 
     def note(self, priority: int, posts: int, seconds: float) -> None:
-        """Learn from a batch; single posts say little about batches and count for less."""
+        """Learn from a batch."""
         if posts == 0:
             return
-        each = seconds / posts
-        weight = SHARE * min(1.0, posts / 8)
-        before = self._per_post[priority]
-        self._per_post[priority] = each if before is None else (1 - weight) * before + weight * each
+        limit = self._limits[priority]
+        wished = posts * self._seconds / max(seconds, 1e-6)
+        if seconds > self._seconds:
+            limit = min(limit, int(max(wished, posts / 2)))
+        elif posts >= limit:
+            limit = int(min(wished, GROWTH * limit + 1))
+        self._limits[priority] = max(min(LEAST[priority], self._most), min(self._most, limit))
         rate = posts / max(seconds, 1e-6)
+        weight = SHARE * min(1.0, posts / 8)
         self._rate = rate if self._rate == 0.0 else (1 - weight) * self._rate + weight * rate
-
-    def _limit(self, each: float | None) -> int:
-        return max(LEAST, min(self._most, int(self._seconds / max(each or FIRST_GUESS, 1e-6))))

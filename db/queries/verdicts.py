@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def upsert_verdicts(connection: Connection, verdicts: Sequence[Verdict]) -> list
 
     Listeners on :data:`CHANNEL` are told when the transaction commits.
     """
-    rows = [(v.post_id, v.revision, json.dumps(_slim(to_answer(v)))) for v in verdicts]
+    rows = [(v.post_id, v.revision, json.dumps(_slim(to_answer(_bare(v))))) for v in verdicts]
     if not rows:
         return []
     stage(connection, "stage_verdicts", (("post_id", "text"), ("revision", "text"), ("answer", "text")), rows)
@@ -78,6 +79,17 @@ def latest(
         {"limit": limit, "before": before, "source": source},
     )
     return [dict(row._mapping) for row in rows]
+
+
+def _bare(verdict: Verdict) -> Verdict:
+    """Without the steps of the matches, which would only be written out to be dropped: most of a verdict's cost."""
+    if verdict.trajectories is None:
+        return verdict
+    matches = tuple(replace(match, change=_NO_STEPS) for match in verdict.trajectories.matches)
+    return replace(verdict, trajectories=replace(verdict.trajectories, matches=matches))
+
+
+_NO_STEPS = np.zeros(0, dtype=np.float32)
 
 
 def _slim(full: Json) -> Json:

@@ -154,13 +154,26 @@ def test_predictions_are_written_only_while_the_outcome_is_open(runner: Runner, 
 
 
 def test_the_pace_follows_what_batches_take() -> None:
-    """Batches grow to the wished duration and shrink where posts are slow; each priority has its own."""
+    """Full quick batches let the next be larger, slow ones smaller; each priority has its own bound."""
     pace = Pace(seconds=0.4, most=256)
-    assert pace.limits() == (10, 10, 10)
-    for _ in range(30):
-        pace.note(2, 64, 0.064)
-        pace.note(0, 8, 0.8)
-    people, live, rescore = pace.limits()
-    assert rescore == 256
-    assert live == 10
-    assert 3 <= people <= 5
+    assert pace.limits() == (16, 16, 16)
+    for _ in range(12):
+        pace.note(2, pace.limits()[2], 0.05)
+        pace.note(0, pace.limits()[0], 0.1 * pace.limits()[0])
+    assert pace.limits() == (4, 16, 256)
+
+
+def test_fixed_costs_do_not_shrink_batches_to_nothing() -> None:
+    """Where most of a batch's time does not depend on its size, small batches would only make it worse."""
+    pace = Pace(seconds=0.4, most=256)
+    for _ in range(20):
+        posts = pace.limits()[1]
+        pace.note(1, posts, 0.7 + 0.001 * posts)
+    assert pace.limits()[1] == 12
+    for _ in range(20):
+        posts = pace.limits()[1]
+        pace.note(1, posts, 0.05 + 0.002 * posts)
+    assert 150 <= pace.limits()[1] <= 180
+    pace.note(1, 1, 0.06)
+    assert pace.limits()[1] >= 150, "a batch that was not full says nothing against larger ones"
+    assert pace.rate > 0
