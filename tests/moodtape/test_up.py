@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -175,6 +174,6 @@ def test_killed_started_and_stopped(stack: Stack) -> None:
     pids = stack.pids()
     stack.process.terminate()
     assert stack.process.wait(timeout=60) == 0
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert not [pid for pid in pids if processes.birth(pid)]
     assert not processes.marked(MARK, stack.state.token)
     assert stack.status()["running"] is False
