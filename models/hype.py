@@ -27,16 +27,15 @@ FOLDER = "hype"
 MIN_WINDOWS = 12
 """Fewest past windows with enough candles for a percentile to mean something (a little over two days)."""
 LAGS = 6
-DAY_AGO = ((5, 160 / 256), (4, 96 / 256))
-TWO_DAYS_AGO = ((11, 64 / 256), (10, 192 / 256))
-"""Past windows (0 is the last) and their shares in the 256 minutes that lie one and two days before the next window."""
+DAYS = np.arange(1, 6)
+"""Past days whose windows at the same time of day make a market's own daily profile."""
 
 Doubles = NDArray[np.float64]
 
 NAMES = (
     *(f"log volume over its median, window -{lag + 1}" for lag in range(LAGS)),
-    "a day before",
-    "two days before",
+    "volume at the next window's time on the past five days",
+    "its change from the last window's time",
     "log last window over the threshold",
     "last window was above the threshold",
     "share of the last eight windows above it",
@@ -101,8 +100,7 @@ def _features(context: MarketContext, threshold: float) -> Doubles:
     return np.array(
         [
             *ratios[:LAGS],
-            sum(share * ratios[lag] for lag, share in DAY_AGO),
-            sum(share * ratios[lag] for lag, share in TWO_DAYS_AGO),
+            *_profile(ratios),
             ratios[0] + middle - np.log(threshold),
             float(volume[-1] > threshold),
             float(above.mean()),
@@ -112,6 +110,13 @@ def _features(context: MarketContext, threshold: float) -> Doubles:
             *_clock(context),
         ]
     )
+
+
+def _profile(ratios: Doubles) -> tuple[float, float]:
+    """Mean log ratio at the next window's time of day on past days, and its change; ``ratios``: newest window first."""
+    ago = DAYS * 1440 / STEPS - 1
+    usual, last = (float(np.interp(at, np.arange(WINDOWS), ratios).mean()) for at in (ago, ago + 1))
+    return usual, usual - last
 
 
 def _lately(context: MarketContext) -> float:

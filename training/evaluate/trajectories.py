@@ -39,7 +39,7 @@ from training.scores import auc, pinball
 from training.volatility import before_posts, find_tape
 
 PER_BIN = 2
-LIMIT = 6000
+LIMIT, HISTORY = 4000, 2000
 """Most posts scored and most of history, to stay within minutes on one core; thinned by lot per bin."""
 LEVELS = np.linspace(0.05, 0.95, 19)
 KNOTS = np.array([1, 2, 4, 8, 16, 32, 64, 128, 192, 255])
@@ -89,7 +89,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     artifacts = options.artifacts or ARTIFACTS
     unique = without_repeats(load_pairs(files))
     start = options.since.timestamp() if options.since else -np.inf
-    history = capped(unique.take(unique.time < start), PER_BIN, options.seed, LIMIT)
+    history = capped(unique.take(unique.time < start), PER_BIN, options.seed, HISTORY)
     scored = capped(unique.take(unique.time >= start), PER_BIN, options.seed, options.limit or LIMIT)
     if not len(scored):
         raise InputError("No pair is left to score; check the file and --since.")
