@@ -67,6 +67,7 @@ def timed(client: httpx.Client, method: str, path: str, **arguments: Any) -> tup
 
 
 def main() -> None:
+    """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--image", type=Path)

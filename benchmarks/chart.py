@@ -62,6 +62,7 @@ def plot(figure: Figure, told: Json) -> bytes:
 
 
 def new_figure(told: Json) -> bytes:
+    """The common way."""
     return plot(Figure(figsize=(9, 6), dpi=100), told)
 
 
@@ -78,6 +79,7 @@ def measure(make: Callable[[Json], bytes], answers: list[Json]) -> tuple[float, 
 
 
 def main() -> None:
+    """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--charts", type=int, default=60)
     parser.add_argument("--json", action="store_true", help="the only form; accepted for uniformity")

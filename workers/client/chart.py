@@ -34,8 +34,10 @@ PANEL = (650, 128, 872, 508)
 LEGEND = 545
 TICKS = (1.0, 2.0, 2.5, 5.0, 10.0)
 SHIFT = 4
-MOST_LINES = 16
+MOST_LINES = 12
 """Matches that are drawn; more would hide the band."""
+SQUEEZE = 4
+"""zlib's level: 6 takes four times as long for 4 % fewer bytes."""
 HOUR = 60
 DASH = 14
 
@@ -48,7 +50,7 @@ def draw(answer: Json) -> bytes:
 
     An answer without trajectories shows the emotions and says why there are none.
     """
-    canvas = np.full((HEIGHT, WIDTH, 3), PAPER, np.uint8)
+    canvas = np.full((HEIGHT, WIDTH, 3), PAPER[0], np.uint8)
     paths = answer["trajectories"]
     scale = _Scale(paths) if paths else None
     if scale is not None:
@@ -256,7 +258,7 @@ def _png(pixels: Canvas) -> bytes:
     picture = Image.fromarray(table[red << 10 | green << 5 | blue])
     picture.putpalette(palette)
     out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=6)
+    picture.save(out, "PNG", compress_level=SQUEEZE)
     return out.getvalue()
 
 
