@@ -178,7 +178,8 @@ On its latest fold it {said} persistence (lower end of the interval), so answers
 |---|---|---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 
-Intervals (95 %, days drawn): last fold {folds[-1].measured["intervals"]}. The shipped weights are those of the last fold.
+Intervals (95 %, days drawn): last fold {folds[-1].measured["intervals"]}. The shipped weights are those of the last fold,
+fitted on what came before it; which features there are was chosen with all folds in view.
 {apart}
 
 Placebo (outcomes dealt anew within each market), last fold: {extra["placebo"]}. Without counts of posts:

@@ -162,7 +162,8 @@ the matched windows did to theirs, the last hour, time of day, weekend); conform
 width. Fitted on {int(folds.fit.sum())} windows, calibrated on the {int(folds.calibrate.sum())} after them.
 
 Measured on {measured["n"]} posts in {measured["independent_windows"]} (symbol, 256-minute) windows,
-{moment(test.min()).date()} to {moment(test.max()).date()}, after everything fitted; 95 % intervals by days:
+{moment(test.min()).date()} to {moment(test.max()).date()}, after everything fitted; which inputs there are was
+chosen with them in view. 95 % intervals by days:
 
 | figure | value | interval | to beat |
 |---|---|---|---|
@@ -172,10 +173,11 @@ Measured on {measured["n"]} posts in {measured["independent_windows"]} (symbol, 
 | big move AUC | {measured["big_move_auc"]} | | 0.5 |
 | R@10 | {recall["model"]} | {spread.get("r_at_10")} | chance {recall["chance"]}, words exchanged {recall["placebo"]} |
 
-What the words add: {says} the same model with the words of the posts exchanged. The skill above comes from volatility and the
-clock. The share of the matches' mean that enters the band's centre was fitted as {parameters.shrink:.3f} of 1: the
-matches' mean says next to nothing about direction and is shown as history, not as a forecast. A ridge from the words to
-volatility (the candidate for a learned projection) removed {measured["words_gain"]} of the held-out error, so none is used.
+What the words add: {says} the same model with the words of the posts exchanged. The skill above comes from
+volatility and the clock. The share of the matches' mean that enters the band's centre was fitted as
+{parameters.shrink:.3f} of 1: the matches' mean says next to nothing about direction and is shown as history, not as a
+forecast. A ridge from the words to volatility (the candidate for a learned projection) removed
+{measured["words_gain"]} of the held-out error, so none is used.
 """
 
 
