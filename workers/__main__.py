@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import structlog
@@ -19,6 +20,8 @@ def main() -> int:
     count = count_processes(settings.processes)
     if count > 1:
         return run_processes(count)
+    # OpenMP's threads would spin while they wait, which starves PostgreSQL and Redis on the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from workers.loader import load
         from workers.service import serve
