@@ -146,3 +146,16 @@ def test_training_is_deterministic(data: Path, artifacts: Path, monkeypatch: pyt
     assert (again / "config.json").read_text() == (artifacts / "trajectories" / "config.json").read_text()
     assert (again / "model.safetensors").read_bytes() == (artifacts / "trajectories" / "model.safetensors").read_bytes()
     assert load_trajectories(None, artifacts).parameters.quantiles.shape[0] == 16
+
+
+def test_a_handful_of_posts_gives_no_figure_it_cannot_have(
+    artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too few past windows for a percentile, too small a pool for a rank: those figures are null, not 1 or 0."""
+    monkeypatch.setattr(evaluation, "shipped_embed", words_to_vectors)
+    few = write_pairs(tmp_path / "few.parquet", 6, "STRANGE", seed=4)
+    found = evaluation.run(EvaluateOptions(pairs=(few,), artifacts=artifacts))
+    assert found["n"] > 0
+    assert found["crps_skill"] is None
+    assert found["big_move_auc"] is None
+    assert found["r_at_10"] == {"model": None, "chance": None, "placebo": None}

