@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import threading
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,6 +20,9 @@ QUALITY = 90
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 """The decoders that strangers' bytes may reach."""
+
+_DECODING = threading.BoundedSemaphore(2)
+"""A picture of 25 megapixels takes 100 MB and more while it is decoded; callers beyond the second wait."""
 
 _ADVICE = "Send a JPEG, PNG, WebP or GIF."
 _ORIENTATION = 0x0112
@@ -50,7 +54,7 @@ def clean_picture(data: bytes) -> tuple[ImageRef, bytes]:
         raise TooLarge(f"The picture has {len(data) / 2**20:.0f} MB; image too large (max 20 MB). Send a smaller one.")
     Image.init()
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        with _DECODING, Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_size(opened.size)
             upright = _upright(opened)
     except _BOMB:
@@ -75,8 +79,10 @@ def _upright(opened: Image.Image) -> Image.Image:
     """Decoded small, in RGB, turned as the camera says."""
     opened.draft("RGB", (MAX_SIDE, MAX_SIDE))
     opened.load()
-    picture = _rgb(opened)
+    picture = _eight_bits(opened)
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     turn = _TURNS.get(_orientation(opened))
     if turn is not None:
         picture = picture.transpose(turn)
@@ -92,15 +98,16 @@ def _orientation(opened: Image.Image) -> int:
         return 1
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """In RGB, or in RGBA where something is see-through."""
+    if picture.mode in ("RGB", "RGBA") and "transparency" not in picture.info:
+        return picture
     if picture.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
         return _stretched(np.asarray(picture, dtype=np.float64)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(ground, layer).convert("RGB")
+    if picture.mode in ("LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        return picture.convert("RGBA")
     return picture.convert("RGB")
 
 
