@@ -1,0 +1,119 @@
+"""A database, a Redis and worker processes of their own, for the benchmarks of the queue."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine import make_engine, transaction
+from db.migrate import upgrade
+from db.queries.posts import insert_posts
+from db.settings import DatabaseSettings
+from domain.errors import MoodtapeError
+from domain.text import clean
+from domain.types import Post
+from moodtape.servers import Postgres, Redis
+
+REAL = ("-m", "workers")
+BY_RULE = ("-m", "tests.workers.fake_worker", "0.005")
+"""Worker commands: the models, or verdicts by rule in 5 ms each (for faults, where the models do not matter)."""
+
+
+class Stack:
+    """Servers and workers of one benchmark; everything ends with it."""
+
+    def __init__(self, folder: Path, worker: Sequence[str]) -> None:
+        self.folder = folder
+        self.postgres = Postgres(folder, tied=True)
+        self.redis = Redis(folder, tied=True)
+        self.environment = {"DATABASE_URL": self.postgres.start(), "REDIS_URL": self.redis.start()}
+        self.environment |= {"MOODTAPE_DATA_DIR": str(folder)}
+        self.worker = worker
+        self.workers: list[subprocess.Popen[bytes]] = []
+        settings = DatabaseSettings.model_validate({"DATABASE_URL": SecretStr(self.environment["DATABASE_URL"])})
+        upgrade(settings)
+        self.engine: Engine = make_engine(settings)
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        """One more worker process, its log in the data directory."""
+        with (self.folder / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *self.worker], env={**os.environ, **self.environment}, stdout=log, stderr=log
+            )
+        self.workers.append(process)
+        return process
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill -9."""
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        self.workers.remove(process)
+
+    def scalar(self, query: str, **values: Any) -> Any:
+        """One value from the database, which may be away for a while."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                with transaction(self.engine) as connection:
+                    return connection.execute(text(query), values).scalar()
+            except (MoodtapeError, SQLAlchemyError):
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+
+    def until(self, true: Callable[[], Any], seconds: float = 120.0) -> float:
+        """Wait for something; returns the seconds it took."""
+        started = time.monotonic()
+        while not true():
+            if time.monotonic() - started > seconds:
+                raise TimeoutError((self.folder / "worker.log").read_text()[-3000:])
+            time.sleep(0.01)
+        return time.monotonic() - started
+
+    def store(self, texts: Sequence[str], prefix: str) -> list[str]:
+        """Posts a second apart, in the past."""
+        start = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=len(texts) + 60)
+        posts = [
+            Post(f"{prefix}:{n}", prefix, clean(words), "en", start + timedelta(seconds=n), ("BTC/USDT",))
+            for n, words in enumerate(texts)
+        ]
+        with transaction(self.engine) as connection:
+            insert_posts(connection, posts)
+        return [post.id for post in posts]
+
+    def close(self) -> None:
+        """End everything."""
+        for process in self.workers:
+            process.terminate()
+        for process in self.workers:
+            process.wait(30)
+        self.engine.dispose()
+        self.redis.stop()
+        self.postgres.remove()
+
+
+@contextmanager
+def stack(worker: Sequence[str]) -> Iterator[Stack]:
+    """A stack in a temporary directory."""
+    folder = Path(tempfile.mkdtemp(prefix="moodtape-bench-"))
+    folder.chmod(0o711)
+    made = Stack(folder, worker)
+    try:
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(folder, ignore_errors=True)
