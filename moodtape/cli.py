@@ -93,7 +93,7 @@ def up(
     console.print("moodtape is starting; Ctrl-C ends it", style="dim")
     stack.run(
         asked,
-        tell=lambda sentence: console.print(sentence, style="yellow", markup=False, highlight=False),
+        tell=lambda sentence: console.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True),
         show=lambda supervisor, _plan: screen.show_stack(
             console, supervisor.describe(), seconds=time.monotonic() - began
         ),
