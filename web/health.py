@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy import Connection, Engine
@@ -24,9 +23,10 @@ BUCKETS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 1.0, 2.0, 4.0, 10.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``checks``: name → None when well, else the sentence that says what is wrong and what to do."""
+    """``checks``: name → None when well, else the sentence that says what is wrong and what to do; ``feed``: what plays."""
 
-    checks: dict[str, str | None] = field(default_factory=dict)
+    checks: dict[str, str | None]
+    feed: Json | None = None
 
     @property
     def ready(self) -> bool:
@@ -34,41 +34,39 @@ class Health:
         return all(reason is None for reason in self.checks.values())
 
     def json(self) -> Json:
-        """``{"ready", "checks": {name: "ok" or the reason}}``."""
-        return {"ready": self.ready, "checks": {name: reason or "ok" for name, reason in self.checks.items()}}
+        """``{"ready", "checks": {name: "ok" or the reason}, "feed"}``."""
+        checks = {name: reason or "ok" for name, reason in self.checks.items()}
+        return {"ready": self.ready, "checks": checks, "feed": self.feed}
 
 
 def look(engine: Engine, settings: WebSettings, clock: Clock) -> Health:
     """Ask the database for everything; takes at most its deadline."""
+    playing = feed(settings.data_dir)
     try:
         with transaction(engine) as connection:
             if not migrated(connection):
-                return Health({"database": "The tables are missing; run `moodtape up`, or the migrations."})
-            return Health({"database": None, "worker": _worker(connection), "feed": _feed(connection, settings, clock)})
+                return Health({"database": "The tables are missing; run `moodtape up`, or the migrations."}, playing)
+            moving = _moving(connection, playing, settings.feed_silence, clock)
+            return Health({"database": None, "worker": _worker(connection), "feed": moving}, playing)
     except MoodtapeError as error:
-        return Health({"database": error.message})
+        return Health({"database": error.message}, playing)
 
 
 def _worker(connection: Connection) -> str | None:
     return None if scorers(connection) else "No worker has reported itself for 15 s; see `moodtape status`."
 
 
-def _feed(connection: Connection, settings: WebSettings, clock: Clock) -> str | None:
-    """A feed is asked for only where one is noted to play; one that has played to its end stands still rightly."""
-    playing = feed(settings.data_dir)
-    if playing is None or playing.get("ended"):
+def _moving(connection: Connection, playing: Json | None, patience: float, clock: Clock) -> str | None:
+    """A feed is asked for only where one is noted to play; a replay comes to its end and then rightly stands still."""
+    if playing is None:
         return None
     moved = feed_moved_at(connection)
     if moved is None:
         return "The feed has delivered nothing yet."
-    silence = _seconds(clock.now(), moved)
-    if silence > settings.feed_silence:
+    silence = (clock.now() - moved).total_seconds()
+    if silence > patience and playing.get("kind") != "replay":
         return f"The feed has stood still for {silence:.0f} s; see `moodtape status`."
     return None
-
-
-def _seconds(now: datetime, then: datetime) -> float:
-    return (now - then).total_seconds()
 
 
 class Figures:

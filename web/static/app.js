@@ -23,7 +23,8 @@ function choose(file) {
 function complain(problem) {
   place("error").hidden = !problem;
   if (!problem) return;
-  place("error").replaceChildren(problem.message, ...(problem.id ? [el("small", {}, `reference ${problem.id}`)] : []));
+  const asks = problem.code === "wrong_key" && !key.get();
+  place("error").replaceChildren(asks ? "This door asks for an API key; enter it above." : problem.message, ...(problem.id ? [el("small", {}, `reference ${problem.id}`)] : []));
   place("error").scrollIntoView({ block: "nearest" });
   if (problem.code === "wrong_key") place("key-row").hidden = false;
 }
@@ -74,6 +75,7 @@ async function health() {
   const state = place("state");
   const answer = await fetch("/ready").then((found) => found.json()).catch(() => null);
   const wrong = answer ? Object.values(answer.checks).find((reason) => reason !== "ok") : "moodtape does not answer; is it still running?";
+  place("banner").hidden = answer?.feed?.kind !== "synthetic";
   state.textContent = wrong ?? "all services well";
   state.classList.toggle("bad", Boolean(wrong));
 }

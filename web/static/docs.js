@@ -39,5 +39,5 @@ try {
 } catch {
   place.replaceChildren(el("p", { class: "error" }, "The description cannot be read now; reload the page in a moment."));
 }
-const feed = await fetch("/v1/latest?limit=1").then((page) => page.json()).catch(() => ({}));
-document.getElementById("banner").hidden = feed.feed?.kind !== "synthetic";
+const health = await fetch("/ready").then((answer) => answer.json()).catch(() => ({}));
+document.getElementById("banner").hidden = health.feed?.kind !== "synthetic";

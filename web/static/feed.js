@@ -14,8 +14,7 @@ export async function start(open) {
 }
 
 async function refresh(open) {
-  const page = await json(`/v1/latest?limit=${MOST}`).catch(() => ({ items: [], feed: null }));
-  place("banner").hidden = page.feed?.kind !== "synthetic";
+  const page = await json(`/v1/latest?limit=${MOST}`).catch(() => ({ items: [] }));
   if (page.items.length) place("live").replaceChildren(...page.items.map((item) => entry(item, open)));
 }
 

@@ -29,8 +29,8 @@ BAND, BLUE, ORANGE, FAINT, STEEL, PURPLE, PANE = (
 )
 """After Okabe and Ito: told apart with any kind of colour vision, and by line style as well."""
 
-PLOT = (70, 128, 604, 508)
-PANEL = (650, 128, 872, 508)
+PLOT = (70, 128, 574, 508)
+PANEL = (664, 128, 872, 508)
 LEGEND = 545
 TICKS = (1.0, 2.0, 2.5, 5.0, 10.0)
 SHIFT = 4
@@ -145,7 +145,7 @@ def _header(pen: ImageDraw.ImageDraw, said: dict[str, Any]) -> None:
     else:
         usual = "" if said["base_rate"] is None else f" (usually {said['base_rate']} %)"
         hype = f"Hype: {said['hype']} % chance of unusual activity within {said['hype_minutes']} minutes{usual}"
-    pen.text((30, 66), _fit(hype, 104), GREY, _font(17))
+    pen.text((30, 66), textwrap.shorten(_plain(hype), 104, placeholder=" ..."), GREY, _font(17))
 
 
 def _axes(pen: ImageDraw.ImageDraw, scale: _Scale, said: dict[str, Any]) -> None:
@@ -158,12 +158,19 @@ def _axes(pen: ImageDraw.ImageDraw, scale: _Scale, said: dict[str, Any]) -> None
     for minute in range(0, scale.minutes, HOUR):
         pen.text((float(scale.x(minute)), bottom + 8), str(minute), GREY, _font(14), anchor="ma")
     pen.text((left - 44, top - 22), "price change, percent", INK, _font(14))
-    pen.text((right, bottom + 28), "minutes after the post", INK, _font(14), anchor="ra")
-    end = _plain(move(said["end"]))
-    y = min(max(float(scale.y(said["end"])), top + 24), bottom - 24)
-    width = pen.textlength(end, _font(17))
-    pen.rectangle((right - width - 14, y - 37, right - 2, y - 13), PAPER)
-    pen.text((right - 8, y - 25), end, BLUE, _font(17), anchor="rm")
+    pen.text((right + 60, bottom + 28), "minutes after the post", INK, _font(14), anchor="ra")
+    _ends(pen, scale, said)
+
+
+def _ends(pen: ImageDraw.ImageDraw, scale: _Scale, said: dict[str, Any]) -> None:
+    """Where mean and band end, beside the plot; a band's number that would touch the mean's is left out."""
+    _, top, right, bottom = PLOT
+    mean = min(max(float(scale.y(said["end"])), top), bottom)
+    pen.text((right + 6, mean), _plain(move(said["end"])), BLUE, _font(15), anchor="lm")
+    for end in (said["low"], said["high"]):
+        y = min(max(float(scale.y(end)), top), bottom)
+        if abs(y - mean) >= 18:
+            pen.text((right + 6, y), _plain(move(end)), GREY, _font(13), anchor="lm")
 
 
 def _legend(pen: ImageDraw.ImageDraw, said: dict[str, Any]) -> None:
@@ -288,7 +295,3 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _plain(text: str) -> str:
     """Without letters that the face lacks."""
     return "".join(c if " " <= c <= "~" else "?" for c in text.translate(_SPELLED))
-
-
-def _fit(text: str, letters: int) -> str:
-    return _plain(text if len(text) <= letters else text[: letters - 3] + "...")
