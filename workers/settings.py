@@ -21,7 +21,7 @@ class WorkerSettings(BaseSettings):
     queue: str = Field(default="score", description="name of the doorbell's queue", validation_alias="MOODTAPE_QUEUE")
     visibility: int = Field(
         default=60,
-        ge=5,
+        ge=1,
         description="seconds after which Redis rings again for a doorbell that was taken and not acknowledged",
         validation_alias="MOODTAPE_VISIBILITY",
     )

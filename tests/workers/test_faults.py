@@ -181,3 +181,16 @@ def test_a_worker_survives_postgres_ending_its_connections(
     assert worker.poll() is None
     assert count(engine, "select count(*) from jobs where state <> 'done'") == 0
     assert count(engine, "select max(attempts) from jobs") <= 1
+
+
+def test_a_batch_longer_than_the_visibility_time_is_scored_once(
+    start: Start, client: ScoringClient, engine: Engine
+) -> None:
+    """Redis rings a second worker for the same doorbell meanwhile; it finds the jobs held and does nothing."""
+    client.submit(posts(engine, *(f"post {n}" for n in range(12))), priority=Priority.LIVE)
+    for _ in range(2):
+        start(0.3, MOODTAPE_VISIBILITY="1", MOODTAPE_RECONCILE_SECONDS="60")
+    until(lambda: count(engine, "select count(*) from jobs where state = 'done'") == 12)
+    assert count(engine, "select count(*) from verdicts") == 12
+    assert count(engine, "select count(distinct scored_at) from verdicts") == 1, "all in one batch, written once"
+    assert count(engine, "select max(attempts) from jobs") == 0
