@@ -35,8 +35,10 @@ def current(state: State) -> dict[str, Any]:
 
 
 def public(seen: dict[str, Any]) -> dict[str, Any]:
-    """The state without the addresses, which hold passwords."""
-    return {name: value for name, value in seen.items() if name != "addresses"}
+    """What `status --json` prints: servers and services in one list, without the addresses, which hold passwords."""
+    rows = [{"kind": "service", **part} for part in seen["services"]]
+    told = {name: value for name, value in seen.items() if name not in ("addresses", "servers")}
+    return {**told, "services": [*seen["servers"], *rows]}
 
 
 def addresses(state: State) -> dict[str, str]:

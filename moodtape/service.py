@@ -57,6 +57,7 @@ class Spec:
     probe: Probe
     optional: bool = False
     address: str | None = None
+    port: int | None = None
     grace: float = 120.0
     silence: float = 20.0
 
@@ -125,6 +126,7 @@ class Service:
             "ready": self.phase is Phase.READY,
             "state": self.phase.value,
             "address": self.spec.address,
+            "port": self.spec.port,
             "restarts": self.restarts,
             "optional": self.spec.optional,
             "reason": self.reason or None,

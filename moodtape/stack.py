@@ -135,6 +135,7 @@ def services(plan: Plan, state: State, addresses: Mapping[str, str]) -> list[Ser
         env={**base, "MOODTAPE_SERVICE": "web"},
         probe=http_probe(plan.page.split("//")[1].rpartition(":")[0].strip("[]"), plan.port),
         address=plan.page,
+        port=plan.port,
     )
     share = {} if plan.workers == 1 or base.get(THREADS) else {THREADS: str(max(1, _cores() // plan.workers))}
     specs = [beating(f"worker-{number}", "workers", extra=share) for number in range(1, plan.workers + 1)]

@@ -104,7 +104,7 @@ def post(page: str, fields: dict[str, str]) -> dict[str, Any]:
 def test_the_stack_is_whole(stack: Stack) -> None:
     """Every server and service runs and is ready, the doctor finds nothing wrong, the feed is named on the page's API."""
     seen = stack.status()
-    assert {part["name"]: part["ready"] for part in (*seen["servers"], *seen["services"])} == {
+    assert {part["name"]: part["ready"] for part in seen["services"]} == {
         "postgres": True,
         "broker": True,
         "redis": True,
@@ -112,6 +112,8 @@ def test_the_stack_is_whole(stack: Stack) -> None:
         "web": True,
         "streaming": True,
     }
+    assert all(isinstance(part["pid"], int) for part in seen["services"])
+    assert {part["name"] for part in seen["services"] if part["port"]} == {"postgres", "broker", "redis", "web"}
     done = stack.run("doctor", "--json")
     assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True), done.stdout
 
