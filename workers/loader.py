@@ -6,9 +6,11 @@ import os
 import time
 from datetime import UTC, datetime
 from functools import partial
+from io import BytesIO
 
 import structlog
 import torch
+from PIL import Image
 from sqlalchemy import Engine
 
 from domain.symbols import DEFAULT_SYMBOL
@@ -50,4 +52,6 @@ def warm_up(scorer: Scorer) -> None:
     """Score a few posts, so that the first person does not pay for lazy initialisation."""
     now = datetime.now(UTC)
     posts = [Post(f"warm-up:{n}", "warm-up", text, "en", now, (DEFAULT_SYMBOL,)) for n, text in enumerate(WARM_UP)]
-    scorer.score([ScoringInput(post, None, None, DEFAULT_SYMBOL, why=True) for post in posts])
+    grey = BytesIO()
+    Image.new("RGB", (320, 240), (128, 128, 128)).save(grey, "PNG")
+    scorer.score([ScoringInput(post, grey.getvalue(), None, DEFAULT_SYMBOL, why=True) for post in posts])

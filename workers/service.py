@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -130,6 +131,8 @@ def answer_the_bell(app: Celery, runner: Runner) -> None:
 
 def _consume(app: Celery) -> int:
     signals.setup_logging.connect(_logging_is_set_up)
+    for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines for each ring
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     worker: Any = app.Worker(
         pool="solo",
         concurrency=1,

@@ -6,6 +6,11 @@ from typing import Any
 
 from domain.answer import Json
 
+TELLING = 0.08
+"""Least share of the attribution that a word needs to be named."""
+
+MOST_WORDS = 3
+
 DISCLAIMER = "Not financial advice."
 
 
@@ -24,6 +29,7 @@ def facts(answer: Json) -> dict[str, Any]:
         "text_label": _leaning(emotions["text"]),
         "image_label": _leaning(emotions["image"]),
         "faces": emotions["faces"],
+        "spoke": [w["word"] for w in emotions["why"].get("words", []) if w["weight"] >= TELLING][:MOST_WORDS],
         "hype": _percent(hype["probability"]),
         "base_rate": _percent(hype["base_rate"]),
         "hype_minutes": hype["horizon_minutes"],
@@ -78,6 +84,8 @@ def _mood(f: dict[str, Any]) -> str:
         parts.append("from the picture alone")
     elif f["text_label"]:
         parts.append("from the words alone")
+    if f["spoke"]:
+        parts.append(f"above all {', '.join(f'“{word}”' for word in f['spoke'])}")
     if f["faces"]:
         parts.append(f"{f['faces']} face{'s' if f['faces'] > 1 else ''} found")
     return f"Mood: {f['label']}, {f['certainty']} % sure" + (f" ({'; '.join(parts)})." if parts else ".")
