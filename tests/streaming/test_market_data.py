@@ -1,0 +1,187 @@
+"""Candles from an exchange: final only when closed, corrected, resumed, and honest about holes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from domain.clock import ManualClock
+from domain.errors import InputError, Unavailable
+from streaming.exchanges import Quirks, quirks
+from streaming.market_data import Backfill, LiveCandles, market_of, open_exchange
+from streaming.messages import CandleBlock, CandleMessage, Message
+from tests.fakes.exchange import FakeExchange
+from tests.streaming.test_replay import Waits
+
+T = 1_772_366_400
+SYMBOL = "BTC/USDT"
+LANE = "binance/spot/BTC/USDT/1m"
+NAMED = ("binance", "bybit", "okx", "kraken", "coinbase", "bitstamp", "kucoin", "bitget")
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[FakeExchange]:
+    async with FakeExchange() as fake:
+        yield fake
+
+
+def clock_at(seconds: int) -> ManualClock:
+    return ManualClock(datetime.fromtimestamp(seconds, UTC))
+
+
+async def collect(
+    source: Any, cursors: dict[str, int], enough: Callable[[list[Message]], bool], seconds: float = 20
+) -> list[Message]:
+    out: list[Message] = []
+    stream = source.read(cursors, Waits(ManualClock(datetime.fromtimestamp(T, UTC))))
+
+    async def work() -> None:
+        async for batch in stream:
+            out.extend(batch)
+            if enough(out):
+                return
+
+    try:
+        await asyncio.wait_for(work(), seconds)
+    finally:
+        await stream.aclose()
+    return out
+
+
+def backfill(exchange: FakeExchange, count: int) -> Backfill:
+    since, until = (datetime.fromtimestamp(T + 60 * n, UTC) for n in (0, count))
+    return Backfill("binance", [SYMBOL], since, until, rest=exchange.url)
+
+
+def minutes(messages: Sequence[Message]) -> list[int]:
+    """Opening times of the candles in blocks."""
+    return [at for m in messages if isinstance(m, CandleBlock) for at in m.at]
+
+
+def finals(messages: Sequence[Message]) -> list[int]:
+    """Minutes that move the lane, counted from T."""
+    return [(m.at - T) // 60 for m in messages if isinstance(m, CandleMessage) and m.lane]
+
+
+async def test_a_minute_is_final_when_a_newer_one_began(exchange: FakeExchange) -> None:
+    """The websocket's word about minute 4 lets minute 3 be fetched by REST; minute 4 itself is not sent."""
+    for n in range(5):
+        exchange.put(SYMBOL, T + 60 * n)
+    clock = clock_at(T + 190)
+    source = LiveCandles("binance", [SYMBOL], clock, exchange.url, exchange.ws)
+    task = asyncio.create_task(collect(source, {LANE: T}, lambda out: 3 in finals(out)))
+    await exchange.listened()
+    assert not task.done()
+    clock.advance(52)
+    await exchange.tick(SYMBOL, T + 240, times=3)
+    out = await task
+    assert finals(out) == [1, 2, 3]
+    assert all(isinstance(m, CandleMessage) and m.market == "spot" for m in out)
+
+
+async def test_a_correction_comes_with_the_next_minute(exchange: FakeExchange) -> None:
+    """The two minutes before are fetched again; a changed one is sent once more, outside the lane."""
+    for n in range(3):
+        exchange.put(SYMBOL, T + 60 * n)
+    clock = clock_at(T + 190)
+    source = LiveCandles("binance", [SYMBOL], clock, exchange.url, exchange.ws)
+    task = asyncio.create_task(collect(source, {LANE: T}, lambda out: 3 in finals(out)))
+    await exchange.listened()
+    exchange.put(SYMBOL, T + 120, close=123.0)
+    exchange.put(SYMBOL, T + 180)
+    clock.advance(60)
+    await exchange.tick(SYMBOL, T + 240)
+    again = [m for m in await task if isinstance(m, CandleMessage) and not m.lane and m.at == T + 120]
+    assert again[-1].close == 123.0
+
+
+async def test_a_silent_websocket_is_noticed_and_the_clock_closes_minutes(exchange: FakeExchange) -> None:
+    """Open but silent: it is opened anew, and meanwhile REST delivers what closed."""
+    exchange.silent = True
+    for n in range(10):
+        exchange.put(SYMBOL, T + 60 * n)
+    source = LiveCandles("binance", [SYMBOL], clock_at(T + 600), exchange.url, exchange.ws, silence=1.0)
+    out = await collect(source, {LANE: T}, lambda out: 9 in finals(out))
+    assert finals(out) == list(range(1, 10))
+    again = asyncio.create_task(collect(source, {LANE: T + 540}, lambda out: False, seconds=30))
+    await exchange.listened(2)
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+    assert exchange.calls["SUBSCRIBE"] >= 2
+
+
+async def test_after_a_hang_up_it_listens_again(exchange: FakeExchange) -> None:
+    """Close 1011 in the middle: a new websocket, and nothing missing."""
+    for n in range(5):
+        exchange.put(SYMBOL, T + 60 * n)
+    clock = clock_at(T + 130)
+    source = LiveCandles("binance", [SYMBOL], clock, exchange.url, exchange.ws)
+    task = asyncio.create_task(collect(source, {LANE: T}, lambda out: 3 in finals(out)))
+    await exchange.listened(1)
+    await exchange.hang_up()
+    await exchange.listened(2)
+    clock.advance(120)
+    await exchange.tick(SYMBOL, T + 240)
+    assert finals(await task) == [1, 2, 3]
+
+
+async def test_a_hole_stays_a_hole(exchange: FakeExchange) -> None:
+    """Sixty minutes that the exchange does not have are not invented; the candle after them follows in the lane."""
+    for n in (0, 1, 62, 63):
+        exchange.put(SYMBOL, T + 60 * n)
+    source = backfill(exchange, 64)
+    out = await collect(source, dict(source.lanes()), lambda out: False)
+    assert [(at - T) // 60 for at in minutes(out)] == [0, 1, 62, 63]
+
+
+async def test_a_backfill_pages_and_resumes(exchange: FakeExchange) -> None:
+    """More than a page is fetched in order; from a cursor only the rest."""
+    for n in range(2500):
+        exchange.put(SYMBOL, T + 60 * n)
+    source = backfill(exchange, 2500)
+    (lane,) = source.lanes()
+    whole = minutes(await collect(source, dict(source.lanes()), lambda out: False))
+    rest = minutes(await collect(source, {lane: T + 2000 * 60}, lambda out: False))
+    assert whole == [T + 60 * n for n in range(2500)]
+    assert rest == whole[2001:]
+    assert source.expected == 2500
+    assert exchange.calls["klines"] == 4
+
+
+async def test_too_many_requests_is_waited_for_not_hammered(exchange: FakeExchange) -> None:
+    """A 429 ends the attempt as “try again”; the feed waits and goes on from the cursor."""
+    exchange.put(SYMBOL, T)
+    exchange.busy = 1
+    source = backfill(exchange, 1)
+    with pytest.raises(Unavailable, match="Too many requests"):
+        await collect(source, dict(source.lanes()), lambda out: False)
+    assert len(await collect(source, dict(source.lanes()), lambda out: False)) == 1
+
+
+def test_unknown_names_are_refused() -> None:
+    """An exchange or timeframe that does not exist gives one sentence."""
+    now = datetime.now(UTC)
+    with pytest.raises(InputError, match="no exchange"):
+        open_exchange("nosuchexchange")
+    with pytest.raises(InputError, match="--timeframe"):
+        Backfill("binance", [SYMBOL], now, now, "2m")
+
+
+@pytest.mark.parametrize("name", NAMED)
+async def test_quirk_files_are_data_that_ccxt_accepts(name: str) -> None:
+    """Each named exchange opens with its quirks, which differ from the usual ones in something."""
+    made = open_exchange(name)
+    await made.close()
+    assert quirks(name) != Quirks()
+    assert made.enableRateLimit
+    assert "1m" in made.timeframes
+
+
+def test_spot_and_swap_are_told_apart() -> None:
+    """BTC/USDT is not BTC/USDT:USDT, and any other ccxt exchange has the usual quirks."""
+    assert (market_of("BTC/USDT"), market_of("BTC/USDT:USDT")) == ("spot", "swap")
+    assert quirks("gate") == Quirks()
