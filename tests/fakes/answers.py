@@ -35,7 +35,8 @@ def verdict(
         dict(zip(EMOTIONS, map(float, random.dirichlet(np.ones(7))), strict=True)) for _ in range(3)
     )
     label = max(joint, key=joint.__getitem__)
-    emotions = Emotions(label, joint, text, picture if image else None, faces=int(image))
+    words = [{"word": "happy", "weight": 0.6}, {"word": "moon", "weight": 0.05}, {"word": "sold", "weight": -0.3}]
+    emotions = Emotions(label, joint, text, picture if image else None, faces=int(image), why={"words": words})
     hype = HypeForecast(0.31, 0.2, STEPS, 1.4, signal=False, reason="Volume has been falling.")
     return Verdict(
         post_id, REVISION, TRAINED, emotions, hype, paths(random, matches, symbol), None, ("A small library.",)

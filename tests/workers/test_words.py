@@ -30,6 +30,7 @@ def test_a_whole_answer_is_told_with_all_its_caveats(answer: Json) -> None:
     """Mood, hype against its base rate, prices with band and windows, warnings, and the disclaimer last."""
     said, words = facts(answer), tell(answer)
     assert f"Mood: {said['label']}, {said['certainty']} % sure" in words
+    assert "above all “happy”;" in words
     assert "Hype: 31 %" in words
     assert "usually 20 %" in words
     assert "Weak" in words

@@ -16,7 +16,7 @@ function parts(answer, words) {
   return [
     el("dl", { class: "facts" }, mood(answer.emotions), hype(answer.hype), price(paths)),
     answer.warnings.length ? el("ul", { class: "notes", "aria-label": "Warnings" }, ...answer.warnings.map((text) => el("li", {}, text))) : null,
-    el("h3", {}, "Emotions"), bars(answer.emotions),
+    el("h3", {}, "Emotions"), bars(answer.emotions), reasons(answer.emotions),
     el("h3", {}, paths ? `What ${paths.symbol} did after similar posts` : "Prices after similar posts"),
     drawn ? drawn.figure : el("p", { class: "empty" }, "No similar past post had an outcome that was known at that time."),
     drawn && matches(paths, drawn.lines),
@@ -72,6 +72,16 @@ function row(name, share, emotions) {
   }
   const numbers = [share, emotions.text?.[name], emotions.image?.[name]].filter((value) => value !== undefined);
   return el("tr", { class: name === emotions.label ? "strong" : "" }, el("th", { scope: "row" }, name), el("td", {}, track), ...numbers.map((value) => el("td", { class: "n" }, percent(value))));
+}
+
+function reasons(emotions) {
+  const told = (emotions.why.words ?? []).filter((word) => Math.abs(word.weight) >= 0.03).slice(0, 8);
+  const apart = emotions.why.disagreement;
+  if (!told.length && !apart?.differs) return null;
+  const chip = ({ word, weight }) => el("li", { class: weight > 0 ? "for" : "against", title: `${weight > 0 ? "for" : "against"}: ${percent(Math.abs(weight))} of the weight` },
+    `${weight > 0 ? "+" : "−"} ${word}`);
+  return el("div", {}, told.length ? el("ul", { class: "chips", "aria-label": `Words for (+) and against (−) ${emotions.label}` }, ...told.map(chip)) : null,
+    apart?.differs ? el("p", { class: "hint" }, `The words say ${apart.text}, the picture ${apart.image}.`) : null);
 }
 
 function matches(paths, lines) {
