@@ -33,7 +33,7 @@ from training.registry import TrainOptions
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 FACES = ("face_emotion/fer2013_48.parquet", "face_emotion/muxspace_128.parquet")
-PARTS = 3000
+PARTS = 1500
 """Most texts and most faces of each set and role; more does not move 22 parameters."""
 
 
