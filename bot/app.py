@@ -118,6 +118,7 @@ async def run(settings: BotSettings, engine: Engine, queue: Queue) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
     async with AsyncExitStack() as stack:
+        await make_bot(settings).session.close()
         await stack.enter_async_context(_alone(engine, stop))
         door = await stack.enter_async_context(opened(settings, engine, queue))
         stack.enter_context(Heartbeat("bot").beating(door.healthy))

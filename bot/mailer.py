@@ -96,13 +96,11 @@ class Mailer:
 
     async def _once(self, unit: Unit, reply: Reply, note: str) -> int:
         if unit.uncertain:
-            await self._free(unit)
-            return await self._deliver(unit, Reply(note))
+            return await self._deliver(unit, Reply(note), reserved=True)
         try:
             return await self._deliver(unit, reply)
         except Uncertain:
-            await self._free(unit)
-            return await self._deliver(unit, Reply(note))
+            return await self._deliver(unit, Reply(note), reserved=True)
 
     async def hold(self, unit: Unit, words: str) -> None:
         """Send a first message that the answer will replace.
@@ -155,23 +153,29 @@ class Mailer:
                 log.error("a sent answer cannot be noted yet", error=error.message)
                 await self._sleep(1.0)
 
-    async def _deliver(self, unit: Unit, reply: Reply) -> int:
+    async def _deliver(self, unit: Unit, reply: Reply, *, reserved: bool = False) -> int:
+        """Send, and return the message's id; with ``reserved`` an earlier reservation stands, whatever comes of this."""
         async with self._limiter.turn(unit.chat_id) as ready:
             pauses = iter(PATIENCE)
             forms = _forms(reply)
             form, parse_mode = next(forms)
             while True:
                 await ready()
-                await self._reserve(unit)
+                if not reserved:
+                    await self._reserve(unit)
                 try:
                     return await self._send(unit, form, parse_mode)
                 except TelegramBadRequest as error:
                     if "not modified" in error.message and unit.reply_id is not None:
                         return unit.reply_id
-                    await self._free(unit)
+                    if not reserved:
+                        await self._free(unit)
                     form, parse_mode = self._other(unit, error, (form, parse_mode), forms)
                 except (TelegramAPIError, ClientDecodeError) as error:
-                    await self._sleep(await self._pause(unit, error, pauses))
+                    pause = self._pause(unit, error, pauses)
+                    if not reserved:
+                        await self._free(unit)
+                    await self._sleep(pause)
 
     async def _reserve(self, unit: Unit) -> None:
         if unit.reply_id is None and not await self._store(inbox.reserve, unit.lead):
@@ -197,13 +201,11 @@ class Mailer:
             raise Undeliverable(error.message)
         return found
 
-    async def _pause(self, unit: Unit, error: AiogramError, pauses: Iterator[float]) -> float:
-        """Seconds to wait before trying again; the reservation is lifted where Telegram has certainly not taken it."""
+    def _pause(self, unit: Unit, error: AiogramError, pauses: Iterator[float]) -> float:
+        """Seconds to wait before trying again, where Telegram has certainly not taken the message."""
         if isinstance(error, TelegramRetryAfter):
-            await self._free(unit)
             return float(error.retry_after)
         if isinstance(error, TelegramMigrateToChat):
-            await self._free(unit)
             unit.chat_id = error.migrate_to_chat_id
             return 0.0
         if isinstance(error, TelegramForbiddenError):
@@ -212,7 +214,6 @@ class Mailer:
             raise Uncertain("no answer from Telegram; it may have arrived")
         if isinstance(error, TelegramAPIError) and not isinstance(error, _PASSING):
             raise Undeliverable(error.message)
-        await self._free(unit)
         pause = next(pauses, None)
         if pause is None:
             raise Undeliverable(f"{type(error).__name__} again and again")
