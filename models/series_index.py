@@ -6,7 +6,7 @@ One shelf per symbol, kept in the order in which its windows ended, so that what
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from domain.library import MICROSECOND, LibraryRows, from_micros, to_micros
 from domain.types import Floats, Match
 from domain.windows import HORIZON
+from models.scan import Scan, floor_of
 
 MICROS_PER_WINDOW = HORIZON // MICROSECOND
 
 NEAR_DUPLICATE = 0.98
 """Cosine from which two posts count as the same words."""
-
-SLACK = 1e-4
-"""More than the rounding error of a float32 dot product of two unit vectors of some hundred dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,11 @@ class Shelf:
     change: NDArray[np.float16]
     before: Floats
     after: Floats
+    scan: Scan = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare the vectors to be scanned."""
+        self.scan = Scan(self.vectors)
 
     def known(self, moment: int) -> int:
         """How many rows, from the first on, had ended at a moment (microseconds)."""
@@ -120,7 +123,7 @@ class SeriesIndex:
             }
             for block in range(0, len(members), 64):
                 part = members[block : block + 64]
-                scores = {s: queries[part] @ shelf.vectors.T for s, shelf in shelves.items()}
+                scores = {s: shelf.scan.products(queries[part]) for s, shelf in shelves.items()}
                 for at, i in enumerate(part):
                     query = _Query(queries[i], to_micros(moments[i]), exclude[i] if exclude else "", k)
                     found[i] = _nearest(shelves, {s: scores[s][at] for s in shelves}, query)
@@ -200,18 +203,19 @@ class _Query:
 def _nearest(shelves: dict[str, Shelf], scores: dict[str, Floats], query: _Query) -> list[Hit]:
     """Greedy choice in exact order, over a candidate set that is widened until ``k`` are chosen or nothing is left.
 
-    Outside the candidates no exact score exceeds ``floor - SLACK``, so everything above it comes in its true order.
+    Outside the candidates no exact score exceeds ``floor - slack``, so everything above it comes in its true order.
     """
+    slack = max((shelf.scan.slack for shelf in shelves.values()), default=0.0)
     known = {s: shelf.known(query.moment) for s, shelf in shelves.items()}
     flat = np.concatenate([scores[s][:n] for s, n in known.items()] or [np.zeros(0, dtype=np.float32)])
     starts = np.cumsum([0, *known.values()])
     depth = 8 * query.k
     while True:
         whole = depth >= len(flat)
-        floor = -np.inf if whole else float(np.partition(flat, len(flat) - depth)[len(flat) - depth])
-        near = np.flatnonzero(flat >= floor - 2 * SLACK)
+        floor = -np.inf if whole else floor_of(flat, depth)
+        near = np.flatnonzero(flat >= floor - 2 * slack)
         rows = {s: near[(near >= a) & (near < b)] - a for s, a, b in zip(known, starts[:-1], starts[1:], strict=True)}
-        chosen = _choose(shelves, rows, query, floor - SLACK)
+        chosen = _choose(shelves, rows, query, floor - slack)
         if whole or len(chosen) == query.k:
             return chosen
         depth *= 4

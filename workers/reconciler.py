@@ -93,8 +93,8 @@ class Reconciler:
             with transaction(self._engine) as connection:
                 if count := jobs.adopt(connection, self._runner.revision, SILENCE):
                     log.info("jobs of retired weights were adopted", jobs=count)
-        if self._due("refresh", 5.0):
-            self._refresh()
+        if self._due("refresh", 5.0) and not self._runner.busy:
+            self._runner.between_batches(self._refresh)
 
     def _work(self) -> None:
         while not self._stopping.is_set():

@@ -87,6 +87,11 @@ class Runner:
             if not done.more:
                 return posts
 
+    def between_batches(self, work: Callable[[], object]) -> None:
+        """Do something to the models while no batch uses them."""
+        with self._lock:
+            work()
+
     def run_once(self) -> Done:
         """Score the next batch, if anything waits.
 

@@ -1,0 +1,37 @@
+"""The scan proposes candidates: its errors stay below what it states, in both precisions, and its floors are floors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models import scan
+from models.scan import Scan, floor_of
+
+
+def unit(count: int, seed: int) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, 64)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_products_are_within_their_slack(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against float64: the stated largest error holds, also for a query that is one of the rows."""
+    if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this processor does not multiply bfloat16")
+    monkeypatch.setattr(scan, "LARGE", 100 if half else 10**9)
+    vectors = unit(500, 1)
+    queries = np.concatenate([unit(20, 2), vectors[:5]])
+    made = Scan(vectors)
+    assert (made.slack == scan.HALF) is half
+    exact = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    assert np.abs(made.products(queries) - exact).max() <= made.slack
+
+
+@pytest.mark.parametrize("count", [81, 500, 1300, 100_000])
+def test_enough_scores_reach_the_floor(count: int) -> None:
+    """At least ``depth`` scores are at or above it, and for many scores not many more."""
+    scores = np.random.default_rng(3).normal(size=count).astype(np.float32)
+    reached = int((scores >= floor_of(scores, 80)).sum())
+    assert 80 <= reached <= 160
