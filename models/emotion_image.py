@@ -26,6 +26,9 @@ NO_FACE = "no face found in the picture"
 BATCH = 128
 """Crops in one forward pass: enough to keep a core busy, small enough for its caches."""
 
+CUT_SIDE = 160
+"""Pixels up to which a nearly square picture is most likely a cut-out face already."""
+
 _GRID = 5
 _WINDOW = 2
 
@@ -96,6 +99,10 @@ class ImageMoodReader:
         order = falls.argsort(descending=True).tolist()
         return _spread([(corners[i], float(falls[i]) / total) for i in order], face, opened.scale)
 
+    def _needed(self, face: Face) -> float:
+        """Chance to be a face from which a picture tried whole is one: lower for the sizes that data sets cut."""
+        return self.whole_threshold if max(face.box[2:]) <= CUT_SIDE else self.box_threshold
+
     def _faces(self, pictures: Sequence[Picture]) -> Any:
         """Iterate over (confirmed faces, their mood logits (faces, 7)) of each picture."""
         tried = [whole(picture.grey) for picture in pictures]
@@ -105,7 +112,7 @@ class ImageMoodReader:
         proposed: list[list[Face]] = []
         for picture, face in zip(pictures, tried, strict=True):
             mood, chance = next(rows) if face is not None else (None, 0.0)
-            taken = face is not None and mood is not None and chance >= self.whole_threshold
+            taken = face is not None and mood is not None and chance >= self._needed(face)
             found.append(([face], mood[None]) if taken else ([], look.moods[:0]))  # type: ignore[index, list-item]
             proposed.append([] if taken else self.finder.find(picture.grey))
         look = self._look([face.crop for faces in proposed for face in faces])

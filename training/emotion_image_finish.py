@@ -52,8 +52,9 @@ def outputs(net: MoodNet, sets: dict[str, Faces], part: str) -> dict[str, Output
 def calibrate(held: dict[str, Outputs]) -> dict[str, float]:
     """Temperature by likelihood, each source weighing the same, and the two thresholds on the chance to be a face.
 
-    ``whole_threshold`` lets 99.5 % of each source's faces pass where a picture is tried as one face;
-    ``box_threshold`` is for boxes that a cascade proposed, and is at least as strict as even odds.
+    ``whole_threshold`` lets 99.5 % of each source's faces pass where a small picture is tried as one face, because data
+    sets hold some that are hardly faces. ``box_threshold`` is for boxes that a cascade proposed, whose faces are plain:
+    98 % of the plainest source's pass, and it is at least as strict as even odds.
     """
     candidates = np.geomspace(0.4, 3.0, 120)
     losses = [
@@ -61,10 +62,11 @@ def calibrate(held: dict[str, Outputs]) -> dict[str, float]:
         for t in candidates
     ]
     passing = min(float(o.faces.sigmoid().quantile(1 - TAKEN)) for o in held.values())
+    plain = max(float(o.faces.sigmoid().quantile(0.02)) for o in held.values())
     return {
         "temperature": round(float(candidates[int(np.argmin(losses))]), 4),
         "whole_threshold": round(min(passing, 0.5), 4),
-        "box_threshold": 0.5,
+        "box_threshold": round(min(max(plain, 0.5), 0.95), 4),
     }
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 from torch.nn import functional as nnf
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
@@ -27,7 +27,6 @@ from training.data import face_views
 from training.data.faces import Crops, Faces, load, scenes
 from training.emotion_image_finish import calibrate, card, figures, outputs, rejected
 from training.metrics import macro_f1
-from training.optim import schedule
 from training.progress import progress
 from training.registry import TrainOptions, settings
 
@@ -42,6 +41,7 @@ class Settings:
 
     sources: dict[str, float]
     encoder: str = DEFAULT
+    pretrained: bool = True
     seed: int = 1
     threads: int = 2
     steps: int = 4500
@@ -50,7 +50,8 @@ class Settings:
     sizes: Sequence[tuple[float, int]] = ((0.0, 64),)
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
-    warmup: float = 0.05
+    warmup: int = 100
+    decay: float = 0.35
     label_smoothing: float = 0.05
     mixup: float = 0.15
     class_power: float = 0.3
@@ -58,11 +59,16 @@ class Settings:
     average_decay: float = 0.998
     check_every: int = 500
     patience: int = 4
+    frozen: Sequence[str] = ()
     backgrounds: Sequence[str] = ()
 
     def size_at(self, step: int) -> int:
         """Input side in pixels at a step."""
         return [size for share, size in self.sizes if step >= share * self.steps][-1]
+
+    def rate_at(self, step: int) -> float:
+        """Factor on the learning rate: up, level, then straight down to 2 %; a run may be lengthened while it is level."""
+        return max(0.02, min((step + 1) / self.warmup, 1.0, (1 - step / self.steps) / self.decay))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +86,12 @@ class Run:
 
     def __init__(self, net: MoodNet, settings: Settings, folder: Path) -> None:
         self.net, self.settings, self.folder = net, settings, folder
-        average = get_ema_multi_avg_fn(settings.average_decay)  # type: ignore[no-untyped-call]  # untyped in torch
-        self.mean = AveragedModel(net, multi_avg_fn=average, use_buffers=True)
-        decayed = [p for p in net.parameters() if p.ndim > 1]
-        plain = [p for p in net.parameters() if p.ndim <= 1]
+        self.mean = AveragedModel(net, avg_fn=_average(settings.average_decay), use_buffers=True)
+        for name, parameter in net.encoder.body.named_parameters():
+            parameter.requires_grad_(not name.startswith(tuple(settings.frozen)))
+        trained = [p for p in net.parameters() if p.requires_grad]
+        decayed = [p for p in trained if p.ndim > 1]
+        plain = [p for p in trained if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
             lr=settings.learning_rate,
@@ -163,7 +171,7 @@ def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path],
     """Train and return the averaged network that did best on validation; calibration is the caller's next step."""
     torch.manual_seed(chosen.seed)
     torch.set_num_threads(chosen.threads)
-    net = MoodNet(ImageEncoder.from_name(chosen.encoder), chosen.sizes[-1][1])
+    net = MoodNet(ImageEncoder.from_name(chosen.encoder, chosen.pretrained), chosen.sizes[-1][1])
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     pool = gather(chosen, sets, scenes(SCENES, chosen.seed, backgrounds))
     state = Run(net, chosen, folder)
@@ -245,7 +253,7 @@ def _step(state: Run, pool: Pool) -> float:
     chosen = state.settings
     state.net.train()
     for group in state.optimiser.param_groups:
-        group["lr"] = chosen.learning_rate * schedule(state.step / chosen.steps, chosen.warmup)
+        group["lr"] = chosen.learning_rate * chosen.rate_at(state.step)
     loss = losses(state.net, draw(pool, chosen, state.step), chosen)
     loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
     nn.utils.clip_grad_norm_(state.net.parameters(), 2.0)
@@ -270,6 +278,16 @@ def _check(state: Run, sets: dict[str, Faces]) -> None:
     state.save()
     with (state.folder / "history.jsonl").open("a") as file:
         file.write(json.dumps({"step": state.step, "size": net.size, "score": score, "validation": found}) + "\n")
+
+
+def _average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential mean that forgets the untrained start faster than ``decay`` alone would."""
+
+    def mean(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        weight = max(1 - decay, 9 / (9 + int(count)))
+        return torch.lerp(averaged, current, weight) if averaged.is_floating_point() else current
+
+    return mean
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
