@@ -14,7 +14,7 @@ from aiogram.dispatcher.event.bases import UNHANDLED
 from aiogram.types import Update
 from pydantic import ValidationError
 
-from bot.mailer import Gone, Mailer, Undeliverable
+from bot.mailer import Gone, Mailer, Uncertain, Undeliverable
 from bot.reply import Reply
 from bot.store import Store
 from bot.texts import Texts
@@ -140,8 +140,12 @@ class Desk:
                 await self._store(inbox.close, [row.update_id for row in rows], error="no chat to answer")
                 return
             await self._think_and_mail(unit)
-        except (Gone, Undeliverable) as why:
-            log.info("no answer is needed", update=rows[0].update_id, why=type(why).__name__)
+        except Gone:
+            log.info("no answer is needed any more", update=rows[0].update_id)
+        except Uncertain:
+            log.warning("a first message may have arrived", update=rows[0].update_id)
+        except Undeliverable as why:
+            await self._store(inbox.close, [row.update_id for row in rows], error=str(why))
         except MoodtapeError as error:
             log.warning("an answer waits for the database", update=rows[0].update_id, error=error.message)
             await asyncio.sleep(1.0)
@@ -168,7 +172,7 @@ class Desk:
         while True:
             try:
                 return await self._dispatch(unit, language)
-            except (Gone, Undeliverable):
+            except (Gone, Uncertain, Undeliverable):
                 raise
             except Unavailable as error:
                 tries = await self._store(inbox.count_attempt, unit.lead)
