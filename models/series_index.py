@@ -209,7 +209,7 @@ def _nearest(shelves: dict[str, Shelf], scores: dict[str, Floats], query: _Query
     known = {s: shelf.known(query.moment) for s, shelf in shelves.items()}
     flat = np.concatenate([scores[s][:n] for s, n in known.items()] or [np.zeros(0, dtype=np.float32)])
     starts = np.cumsum([0, *known.values()])
-    depth = 8 * query.k
+    depth = 2 * query.k
     while True:
         whole = depth >= len(flat)
         floor = -np.inf if whole else floor_of(flat, depth)
