@@ -75,3 +75,6 @@ class StreamingSettings(BaseSettings):
         description="post sources of --live as name or name=argument, separated by commas",
         validation_alias="MOODTAPE_POST_SOURCES",
     )
+    x_token: SecretStr = Field(
+        default=SecretStr(""), description="bearer token of X's API v2", validation_alias="MOODTAPE_X_TOKEN"
+    )
