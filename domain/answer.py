@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from domain.types import Emotions, Explanation, Floats, HypeForecast, Match, Matches, Verdict
+from domain.types import EMOTIONS, Emotions, Explanation, Floats, HypeForecast, Match, Matches, Verdict
 
 Json = dict[str, Any]
 
@@ -24,6 +24,32 @@ def to_answer(verdict: Verdict) -> Json:
         "explanation": _explanation(verdict.explanation) if verdict.explanation else None,
         "warnings": list(verdict.warnings),
     }
+
+
+ORDER: dict[str, tuple[str, ...]] = {
+    "": ("post_id", "revision", "trained_until", "emotions", "hype", "trajectories", "explanation", "warnings"),
+    "emotions": ("label", "probabilities", "text", "image", "faces", "abstained", "why"),
+    "probabilities": EMOTIONS,
+    "text": EMOTIONS,
+    "image": EMOTIONS,
+    "hype": ("probability", "base_rate", "horizon_minutes", "threshold", "signal", "reason"),
+    "trajectories": (
+        "symbol", "mean", "low", "high", "coverage", "baseline_mean", "independent_windows", "matches",
+    ),
+    "explanation": ("text", "round_trip"),
+    "matches": ("post_id", "source", "posted_at", "symbol", "similarity", "change"),
+}  # fmt: skip
+"""The published order of keys, by the key that an object stands under; the database does not keep it."""
+
+
+def in_order(value: Any, key: str = "") -> Any:
+    """An answer read back from the database with its keys in the published order; unknown keys come last."""
+    if isinstance(value, list) and key == "matches":
+        return [in_order(item, key) for item in value]
+    if not isinstance(value, dict):
+        return value
+    wanted = [k for k in ORDER.get(key, ()) if k in value]
+    return {k: in_order(value[k], k) for k in (*wanted, *(k for k in value if k not in wanted))}
 
 
 def stamp(moment: datetime) -> str:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, select, text, tuple_
-from sqlalchemy.engine import Row
 
 from db.copy import stage
 from db.tables import ModelRevision, TrajectoryRow, VerdictRow
-from domain.answer import Json, numbers, to_answer
+from domain.answer import Json, in_order, numbers, to_answer
 from domain.types import Verdict
 
 CHANNEL = "verdicts"
@@ -55,30 +53,7 @@ def answer(connection: Connection, post_id: str, revision: str | None = None) ->
         query = query.where(VerdictRow.revision == revision)
     query = query.order_by((VerdictRow.revision == champion).desc().nulls_last(), VerdictRow.scored_at.desc()).limit(1)
     found = connection.execute(query).scalar()
-    return None if found is None else _hydrated(connection, [found])[0]
-
-
-def latest(
-    connection: Connection, limit: int = 20, before: str | None = None, source: str | None = None
-) -> list[dict[str, Any]]:
-    """Newest verdicts with their posts, slim (matches without steps): id, source, text, posted_at, symbols, answer.
-
-    ``before`` is the ``scored_at`` of the last row of the page before, in ISO form.
-    """
-    rows: Iterable[Row[Any]] = connection.execute(
-        text(
-            """
-            select p.id, p.source, p.text, p.posted_at, p.symbols, p.image_sha256 is not null as has_image,
-                   v.answer, v.scored_at
-            from verdicts v join posts p on p.id = v.post_id
-            where (cast(:before as timestamptz) is null or v.scored_at < cast(:before as timestamptz))
-              and (cast(:source as text) is null or p.source = :source)
-            order by v.scored_at desc limit :limit
-            """
-        ),
-        {"limit": limit, "before": before, "source": source},
-    )
-    return [dict(row._mapping) for row in rows]
+    return None if found is None else in_order(_hydrated(connection, [found])[0])
 
 
 def _bare(verdict: Verdict) -> Verdict:

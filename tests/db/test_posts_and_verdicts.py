@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.queries.posts import forget_author, insert_posts, load_images, load_posts, store_image
-from db.queries.verdicts import answer, latest, upsert_verdicts
+from db.queries.verdicts import answer, upsert_verdicts
 from domain.answer import to_answer
 from domain.types import EMOTIONS, Emotions, HypeForecast, ImageRef, Match, Matches, Post, Verdict
 
@@ -101,9 +101,6 @@ def test_the_champions_verdict_comes_first(engine: Engine) -> None:
         got = answer(connection, "t:1")
         assert got is not None
         assert got["emotions"]["label"] == "joy"
-        rows = latest(connection, 10)
-        assert {r["answer"]["revision"] for r in rows} == {"champion", "shadow"}
-        assert len(latest(connection, 1)) == 1
 
 
 def test_forgetting_an_author_leaves_nothing(engine: Engine) -> None:

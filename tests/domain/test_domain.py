@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import errors
-from domain.answer import numbers, to_answer
+from domain.answer import in_order, numbers, to_answer
 from domain.clock import ManualClock, SystemClock
 from domain.errors import MoodtapeError, TooLarge, UnknownSymbol
 from domain.symbols import mentioned, normalize
@@ -172,6 +172,8 @@ def test_the_answer_has_the_published_shape() -> None:
         "similarity",
         "change",
     }
+    shuffled = json.loads(json.dumps(answer, sort_keys=True))
+    assert json.dumps(in_order(shuffled)) == json.dumps(answer)
     assert answer["trained_until"] == "2024-05-01T12:00:00Z"
     assert len(answer["trajectories"]["mean"]) == 256
     with pytest.raises(ValueError, match="not finite"):

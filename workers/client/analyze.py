@@ -92,8 +92,7 @@ def prepare(engine: Engine, request: Request, *, clock: Clock) -> Post:
     moment = (request.at or now).replace(second=0, microsecond=0)
     if request.at is not None:
         _check_time(request.at, now)
-    symbols = ((normalize(request.symbol),) if request.symbol else ()) + mentioned(words)
-    symbols = tuple(dict.fromkeys(symbols))
+    symbols = (normalize(request.symbol),) if request.symbol else mentioned(words)
     post = Post(
         id=f"{request.source}:{_digest(words, ref, symbols, moment, request.author_hash)}",
         source=request.source,
@@ -108,7 +107,7 @@ def prepare(engine: Engine, request: Request, *, clock: Clock) -> Post:
         if request.symbol:
             _check_symbol(connection, symbols[0])
         if request.at is not None:
-            _check_candles(connection, symbols[:1] if request.symbol else symbols, moment)
+            _check_candles(connection, symbols, moment)
         if ref is not None and picture is not None:
             store_image(connection, ref, picture)
         insert_posts(connection, [post])
