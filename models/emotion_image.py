@@ -17,7 +17,7 @@ from domain.errors import InputError, MoodtapeError, WeightsError
 from domain.types import EMOTIONS
 from models.checkpoint import load, load_state
 from models.encoders.image import CROP, ImageEncoder, MoodNet, prepare
-from models.faces import Face, FaceFinder, Picture, decode, whole
+from models.faces import CUT_SIDE, Face, FaceFinder, Picture, decode, whole
 from models.manifest import ARTIFACTS
 from models.parts import ImageReading
 
@@ -25,9 +25,6 @@ FOLDER = ARTIFACTS / "emotion-image"
 NO_FACE = "no face found in the picture"
 BATCH = 128
 """Crops in one forward pass: enough to keep a core busy, small enough for its caches."""
-
-CUT_SIDE = 160
-"""Pixels up to which a nearly square picture is most likely a cut-out face already."""
 
 _GRID = 5
 _WINDOW = 2
@@ -44,9 +41,10 @@ class _Look:
 class ImageMoodReader:
     """Picture bytes to readings (:class:`models.parts.ImageReader`).
 
-    A small, nearly square picture is first tried as a face crop as it is, since data sets and avatars are cut that way.
-    If the network does not take it for one face, and for all other pictures, :class:`models.faces.FaceFinder` looks for
-    faces and the network confirms each. Several faces are averaged by area. Without a face the reading abstains.
+    A small picture, or a nearly square one of up to 512 pixels, is first tried as a face crop as it is, since data sets
+    and avatars are cut that way. If the network does not take it for one face, and for all other pictures,
+    :class:`models.faces.FaceFinder` looks for faces and the network confirms each. Several faces are averaged by area.
+    Without a face the reading abstains.
     """
 
     def __init__(self, net: MoodNet, config: dict[str, Any], device: str = "cpu") -> None:

@@ -28,6 +28,9 @@ Grey = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
 MAX_PIXELS = 25_000_000
+CUT_SIDE = 160
+"""Pixels up to which a picture is most likely a cut-out face already, as in data sets and avatars."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO", "TIFF")
 _READ_SIDE = 1280
 _SEARCH_SIDE = 640
@@ -98,11 +101,18 @@ def fit(grey: Grey) -> Grey:
 
 
 def whole(grey: Grey) -> Face | None:
-    """The picture itself as a face crop, if its shape allows that it is one: nearly square, 24 to 512 pixels."""
+    """The picture itself as a face crop, if size and shape allow that it is one.
+
+    Up to ``CUT_SIDE`` pixels any face's shape will do (it is stretched to a square, as in training); up to 512 pixels the
+    picture must be nearly square itself.
+    """
     height, width = grey.shape
-    if min(height, width) < 24 or max(height, width) > 512 or not 0.75 <= width / height <= 1.34:
-        return None
-    return Face((0, 0, width, height), fit(grey))
+    slim = max(height, width) / min(height, width)
+    if max(height, width) <= CUT_SIDE:
+        fits = min(height, width) >= 16 and slim <= 3
+    else:
+        fits = max(height, width) <= 512 and slim <= 1.34
+    return Face((0, 0, width, height), fit(grey)) if fits else None
 
 
 class FaceFinder:

@@ -121,8 +121,16 @@ def test_a_box_over_the_edge_goes_on_with_the_edge() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "tried"), [((48, 48), True), ((128, 128), True), ((20, 20), False), ((100, 200), False), ((900, 900), False)]
+    ("shape", "tried"),
+    [
+        ((48, 48), True),
+        ((128, 85), True),
+        ((350, 350), True),
+        ((12, 12), False),
+        ((100, 200), False),
+        ((900, 900), False),
+    ],
 )
-def test_only_small_squarish_pictures_are_tried_whole(shape: tuple[int, int], tried: bool) -> None:
+def test_only_small_or_squarish_pictures_are_tried_whole(shape: tuple[int, int], tried: bool) -> None:
     """A data set's crop may be a face by itself; a wide or a large picture may not."""
     assert (whole(np.zeros(shape, np.uint8)) is not None) is tried
