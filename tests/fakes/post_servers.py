@@ -1,0 +1,93 @@
+"""Loopback servers of posts: a Jetstream that can be read again from a cursor, and an RSS feed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+from aiohttp import web
+from websockets.asyncio.server import ServerConnection, serve
+
+
+@dataclass
+class FakeJetstream:
+    """``events`` in order of ``time_us``; a client gets those after its cursor, and new ones as they come."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    cursors: list[int] = field(default_factory=list)
+    hang_up_after: int | None = None
+    url: str = ""
+
+    def post(self, time_us: int, text: str, *, did: str = "did:plc:a", **commit: Any) -> None:
+        """One more post."""
+        record = {"$type": "app.bsky.feed.post", "text": text, "createdAt": "2026-03-01T12:00:00.000Z"}
+        body = {"operation": "create", "collection": "app.bsky.feed.post", "rkey": str(time_us), "record": record}
+        self.events.append({"did": did, "time_us": time_us, "kind": "commit", "commit": body | commit})
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        assert socket.request is not None
+        query = parse_qs(urlparse(socket.request.path).query)
+        cursor, sent, given = int(query["cursor"][0]), 0, 0
+        self.cursors.append(cursor)
+        while socket.close_code is None:
+            while sent < len(self.events):
+                event = self.events[sent]
+                sent += 1
+                if event["time_us"] < cursor:
+                    continue
+                await socket.send(json.dumps(event))
+                given += 1
+                if self.hang_up_after is not None and given >= self.hang_up_after:
+                    await socket.close(1011)
+                    return
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def jetstream() -> AsyncIterator[FakeJetstream]:
+    """A running one."""
+    fake = FakeJetstream()
+    async with serve(fake._serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()[:2]
+        fake.url = f"ws://{host}:{port}/subscribe"
+        yield fake
+
+
+@dataclass
+class FakeRss:
+    """``items`` as (guid, title, RFC 822 date); ``status`` other than 200 is a fault."""
+
+    items: list[tuple[str, str, str]] = field(default_factory=list)
+    status: int = 200
+    asked: int = 0
+    url: str = ""
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        items = "".join(
+            f"<item><guid>{g}</guid><title>{t}</title><pubDate>{d}</pubDate></item>" for g, t, d in self.items
+        )
+        body = f'<?xml version="1.0"?><rss version="2.0"><channel><title>x</title>{items}</channel></rss>'
+        return web.Response(text=body, status=self.status, content_type="application/rss+xml")
+
+
+@asynccontextmanager
+async def rss() -> AsyncIterator[FakeRss]:
+    """A running one."""
+    fake = FakeRss()
+    app = web.Application()
+    app.router.add_get("/feed.xml", fake._answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    fake.url = f"http://{host}:{port}/feed.xml"
+    try:
+        yield fake
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,194 @@
+"""Post sources: read from a cursor, in order, with what they give out accepted by the sink."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import streaming.posts
+from domain.clock import ManualClock
+from domain.errors import InputError, Unavailable
+from streaming.live import live_sources, post_source
+from streaming.messages import PostMessage
+from streaming.posts import mastodon, telegram
+from streaming.posts.bluesky import Bluesky
+from streaming.posts.rss import Rss
+from streaming.posts.snscrape_bridge import Scraped
+from streaming.posts.x import X
+from streaming.settings import StreamingSettings
+from streaming.validate import to_post
+from tests.fakes.post_servers import jetstream, rss
+from tests.streaming.test_replay import Waits
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+US = int(NOW.timestamp() * 1e6)
+CLOCK = ManualClock(NOW)
+
+
+async def take(source: Any, cursor: int, count: int) -> list[PostMessage]:
+    """The first ``count`` posts after the cursor; they join and the sink would store them."""
+    (lane,) = source.lanes()
+    out: list[PostMessage] = []
+    stream = source.read({lane: cursor}, Waits(CLOCK))
+    try:
+        while len(out) < count:
+            out += await asyncio.wait_for(anext(stream), 10)
+    finally:
+        await stream.aclose()
+    at = cursor
+    for message in out:
+        assert message.after == at
+        at = message.upto
+        assert to_post(message, NOW.timestamp() + 60, lambda text: "en").id == message.id
+    return out
+
+
+async def test_bluesky_gives_posts_that_name_a_market() -> None:
+    """Other posts, deletions and unknown events are left out; the cursor is what the next reading begins after."""
+    async with jetstream() as server:
+        server.post(US + 1, "I love bitcoin")
+        server.post(US + 2, "nice weather")
+        server.post(US + 3, "gone", operation="delete")
+        server.events.append({"did": "x", "time_us": US + 4, "kind": "identity"})
+        server.post(US + 5, "$ETH up", did="did:plc:b")
+        source = Bluesky(CLOCK, "key", server.url)
+        first = await take(source, US, 2)
+        again = await take(source, first[0].upto, 1)
+    assert [m.text for m in first] == ["I love bitcoin", "$ETH up"]
+    assert again == first[1:]
+    assert server.cursors == [US + 1, US + 2]
+    assert first[0].author_hash != first[1].author_hash
+    assert "did:plc" not in str(first[0].author_hash)
+
+
+async def test_a_jetstream_that_breaks_or_falls_silent_is_unavailable() -> None:
+    """Both end the reading in a way that the feed waits for and repeats from its cursor."""
+    async with jetstream() as server:
+        with pytest.raises(Unavailable, match="silent"):
+            await take(Bluesky(CLOCK, "key", server.url, silence=0.05), US, 1)
+        server.hang_up_after = 1
+        server.post(US + 1, "nothing of interest")
+        with pytest.raises(Unavailable, match="does not answer"):
+            await take(Bluesky(CLOCK, "key", server.url), US, 1)
+    with pytest.raises(Unavailable):
+        await take(Bluesky(CLOCK, "key", server.url), US, 1)
+
+
+async def test_rss_gives_entries_once_oldest_first() -> None:
+    """A second look brings only what is new, also when it is dated before the newest one."""
+    async with rss() as server:
+        server.items = [
+            ("b", "Ether &amp; more", "Sun, 01 Mar 2026 11:00:00 GMT"),
+            ("a", "Bitcoin rises", "Sun, 01 Mar 2026 10:00:00 GMT"),
+        ]
+        source = Rss(server.url, CLOCK)
+        stream = source.read({source.name: 0}, Waits(CLOCK))
+        first = await anext(stream)
+        server.items.append(("late", "late one", "Sun, 01 Mar 2026 10:30:00 GMT"))
+        second = await anext(stream)
+        await stream.aclose()
+        server.status = 500
+        with pytest.raises(Unavailable, match="500"):
+            await take(source, 0, 1)
+    assert [m.text for m in first if isinstance(m, PostMessage)] == ["Bitcoin rises", "Ether & more"]
+    assert [m.text for m in second if isinstance(m, PostMessage)] == ["late one"]
+
+
+async def test_scraped_pages_are_turned_round() -> None:
+    """Sites give the newest first and old pinned ones on top; the source gives what is new in order."""
+
+    def item(number: int) -> SimpleNamespace:
+        return SimpleNamespace(url=f"https://t.me/s/chan/{number}", content=f"btc {number}", date=NOW)
+
+    items = [item(3), item(9), item(8), SimpleNamespace(url="https://t.me/s/chan/7", content="", date=NOW), item(6)]
+    found = await take(Scraped("telegram", "chan", lambda: items, telegram.convert, "k"), 5, 3)
+    assert [m.id for m in found] == ["telegram:chan/6", "telegram:chan/8", "telegram:chan/9"]
+
+    def broken() -> list[Any]:
+        raise RuntimeError("the page looks different now")
+
+    with pytest.raises(Unavailable, match="RuntimeError"):
+        await take(Scraped("telegram", "chan", broken, telegram.convert, "k"), 0, 1)
+
+
+def test_a_toot_is_plain_text() -> None:
+    """Tags are dropped, and a boost without words is no post."""
+    toot = SimpleNamespace(id=12, content="<p>btc <b>up</b></p>", date=NOW, user=SimpleNamespace(account="a@b.c"))
+    found = mastodon.convert(toot)
+    assert found is not None
+    assert found.text.split() == ["btc", "up"]
+    assert mastodon.convert(SimpleNamespace(id=13, content=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "words"),
+    [
+        ("nosuch", InputError, "no post source"),
+        ("../x", InputError, "no post source"),
+        ("rss", InputError, "rss=https"),
+        ("telegram=a/b", InputError, "channelname"),
+        ("mastodon=me", InputError, "name@server"),
+    ],
+)
+def test_wrong_settings_give_one_sentence(setting: str, error: type[Exception], words: str) -> None:
+    """What is missing is said with an example."""
+    with pytest.raises(error, match=words):
+        post_source(setting, StreamingSettings(), CLOCK)
+
+
+OPTIONAL = [("x", "tweepy"), ("telegram=chan", "snscrape"), ("mastodon=a@b.social", "snscrape")]
+
+
+@pytest.mark.parametrize(("setting", "package"), OPTIONAL)
+def test_the_optional_sources_say_what_they_need(setting: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its package a source says what to install, and no traceback comes."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match="pip install"):
+        post_source(setting, StreamingSettings(), CLOCK)
+
+
+async def test_x_is_searched_from_the_newest_stored_post() -> None:
+    """Results come newest first and are sent oldest first; the search goes on from the cursor."""
+    asked: list[dict[str, Any]] = []
+
+    class Client:
+        def search_recent_tweets(self, query: str, **named: Any) -> SimpleNamespace:
+            asked.append(named)
+            tweets = [
+                SimpleNamespace(id=n, text=f"btc {n}", created_at=NOW, author_id=5, public_metrics={"like_count": n})
+                for n in (12, 11)
+            ]
+            return SimpleNamespace(data=tweets if not asked[1:] else None)
+
+    class Quiet(X):
+        def _search(self, at: int) -> list[Any]:
+            return list(self._client.search_recent_tweets(self._query, since_id=at or None).data or [])
+
+    found = await take(Quiet(Client(), "btc", "k"), 10, 2)
+    assert [(m.id, m.likes) for m in found] == [("x:11", 11), ("x:12", 12)]
+    assert asked[0]["since_id"] == 10
+
+
+def test_every_file_is_a_source() -> None:
+    """Each file beside the bridge offers ``source(argument, settings, clock)``."""
+    folder = Path(str(streaming.posts.__file__)).parent
+    names = {p.stem for p in folder.glob("*.py")} - {"__init__", "snscrape_bridge"}
+    assert names >= {"bluesky", "rss", "telegram", "mastodon", "x"}
+    for name in names:
+        module = __import__(f"streaming.posts.{name}", fromlist=["source"])
+        assert callable(module.source)
+
+
+def test_the_settings_name_the_live_sources() -> None:
+    """--live makes one source per exchange and one per post source."""
+    named = {"MOODTAPE_EXCHANGES": "binance,kraken", "MOODTAPE_SYMBOLS": "btc,ETH/USDT"}
+    settings = StreamingSettings.model_validate(named)
+    made = live_sources(settings, CLOCK)
+    assert [s.name for s in made] == ["binance", "kraken", "bluesky"]
+    assert set(made[0].lanes()) == {"binance/spot/BTC/USDT/1m", "binance/spot/ETH/USDT/1m"}
