@@ -45,6 +45,11 @@ def blobs(rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(coarse, (48, 48), interpolation=cv2.INTER_CUBIC)
 
 
+@pytest.fixture(autouse=True)
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emotion_image, "SCENES", 40)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """84 made-up pictures, 12 per label; three rows of the training split are twins of held-out ones."""
