@@ -50,7 +50,11 @@ class Done:
 
 
 class Runner:
-    """Runs batches, one at a time; any thread may ask for the next one."""
+    """Runs batches; any thread may ask for the next one.
+
+    The models serve one batch at a time. Everything else of a batch (claim, loading, writing) overlaps with them when a
+    second thread asks too: see :class:`workers.lane.Lane`.
+    """
 
     def __init__(
         self,
@@ -67,16 +71,22 @@ class Runner:
         self._metrics = metrics
         self._ring = ring
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()
+        self._models = threading.Lock()
         self._lost: set[int] = set()
+        self._running: list[None] = []  # appending and popping are atomic, counting up and down is not
         self.pace = Pace(settings.batch_seconds, settings.batch_posts)
-        self.busy = False
+        self.more = threading.Event()
         self.moved_at = self._clock.monotonic()
 
     @property
     def revision(self) -> str:
         """The revision that this process scores with."""
         return self._scorer.revision
+
+    @property
+    def busy(self) -> bool:
+        """Whether any batch is under way."""
+        return bool(self._running)
 
     def drain(self) -> int:
         """Run batches until nothing waits; returns the posts scored."""
@@ -89,7 +99,7 @@ class Runner:
 
     def between_batches(self, work: Callable[[], object]) -> None:
         """Do something to the models while no batch uses them."""
-        with self._lock:
+        with self._models:
             work()
 
     def run_once(self) -> Done:
@@ -98,15 +108,7 @@ class Runner:
         Raises:
             Unavailable: PostgreSQL went away; the jobs are free again and nothing was written.
         """
-        with self._lock:
-            self.busy = True
-            try:
-                return self._run()
-            finally:
-                self.busy = False
-                self.moved_at = self._clock.monotonic()
-
-    def _run(self) -> Done:
+        self._running.append(None)
         batch: int | None = None
         try:
             with transaction(self._engine) as connection:
@@ -114,22 +116,31 @@ class Runner:
                 if not claims:
                     self._metrics.empty_rings.inc()
                     return Done(0)
-                more = jobs.more_waits(connection, self.revision, [claim.id for claim in claims])
-                if more:
-                    self._ring(Priority(claims[0].priority))
-                batch = jobs.hold_batch(connection)
-                with transaction(self._engine) as note:
-                    jobs.note_batch(note, batch, [claim.id for claim in claims])
-                started = self._clock.monotonic()
+                more = self._tell_more(connection, claims)
+                batch = self._open(connection, claims)
                 failed = self._score(connection, claims)
                 jobs.close_batch(connection, batch)
         except (Unavailable, ConfigError):
             if batch is not None:
                 self._lost.add(batch)
             raise
-        self.pace.note(claims[0].priority, len(claims), self._clock.monotonic() - started)
-        self._metrics.rate.set(self.pace.rate)
+        finally:
+            self._running.pop()
+            self.moved_at = self._clock.monotonic()
         return Done(len(claims), failed, more)
+
+    def _tell_more(self, connection: Connection, claims: Sequence[jobs.Claim]) -> bool:
+        more = jobs.more_waits(connection, self.revision, [claim.id for claim in claims])
+        if more:
+            self.more.set()
+            self._ring(Priority(claims[0].priority))
+        return more
+
+    def _open(self, connection: Connection, claims: Sequence[jobs.Claim]) -> int:
+        batch = jobs.hold_batch(connection)
+        with transaction(self._engine) as note:
+            jobs.note_batch(note, batch, [claim.id for claim in claims])
+        return batch
 
     def _claim(self, connection: Connection) -> list[jobs.Claim]:
         with self._timed("claim"):
@@ -144,17 +155,20 @@ class Runner:
 
     def _forget_lost(self, connection: Connection) -> None:
         """Batches that ended because PostgreSQL went away are no deaths of their posts."""
-        for batch in self._lost:
-            jobs.close_batch(connection, batch)
-        self._lost.clear()
+        while self._lost:
+            jobs.close_batch(connection, self._lost.pop())
 
     def _score(self, connection: Connection, claims: Sequence[jobs.Claim]) -> int:
         with self._timed("load"):
             inputs = load_inputs(connection, claims)
-        with self._timed("score") as elapsed:
+        priority = claims[0].priority
+        with self._models, self._timed("score") as elapsed:
             results = self._scorer.score(inputs)
-        self._metrics.model_seconds.inc(elapsed())
-        self._metrics.fill.observe(len(claims) / self.pace.limits()[claims[0].priority])
+            seconds = elapsed()
+        self._metrics.model_seconds.inc(seconds)
+        self._metrics.fill.observe(len(claims) / self.pace.limits()[priority])
+        self.pace.note(priority, len(claims), seconds)
+        self._metrics.rate.set(self.pace.rate)
         with self._timed("write"):
             return self._write(connection, claims, inputs, results)
 

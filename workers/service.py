@@ -22,11 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.engine import make_engine, transaction
 from db.queries import revisions
 from domain.answer import stamp
-from domain.errors import EX_SOFTWARE, ConfigError, MoodtapeError, Unavailable
+from domain.errors import EX_SOFTWARE, ConfigError, Unavailable
 from models.manifest import Manifest
 from workers.app import SCORE, make_app
 from workers.client.heartbeat import Heartbeat
 from workers.client.queue import ScoringClient
+from workers.lane import Lane, run_safely
 from workers.metrics import Metrics
 from workers.reconciler import Reconciler
 from workers.runner import BatchScorer, Runner
@@ -72,12 +73,15 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
         engine, runner, settings, metrics, ring=client.ring, refresh=loaded.refresh, device=loaded.device
     )
     answer_the_bell(app, runner)
+    lane = Lane(runner, on_defect=_end_process)
+    lane.start()
     reconciler.start()
     log.info("ready to score", revision=loaded.scorer.revision, device=loaded.device)
     try:
         with Heartbeat("workers").beating(lambda: reconciler.healthy):
             return _consume(app)
     finally:
+        lane.stop()
         reconciler.stop()
         client.close()
         engine.dispose()
@@ -116,17 +120,13 @@ def answer_the_bell(app: Celery, runner: Runner) -> None:
     """Register the one task: score the next batch. What goes wrong leaves the jobs waiting and the process alive."""
 
     def score() -> None:
-        try:
-            runner.run_once()
-        except MoodtapeError as error:
-            log.warning("a batch could not be scored now", error=error.message)
-        except SQLAlchemyError:
-            log.exception("a batch could not be written")
-        except Exception:
-            log.exception("the models broke; this process ends and is started anew")
-            celery_state.should_stop = EX_SOFTWARE
+        run_safely(runner, on_defect=_end_process)
 
     app.task(name=SCORE, ignore_result=True)(score)
+
+
+def _end_process() -> None:
+    celery_state.should_stop = EX_SOFTWARE
 
 
 def _consume(app: Celery) -> int:

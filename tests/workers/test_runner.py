@@ -15,6 +15,7 @@ from db.queries.verdicts import answer
 from domain.errors import Unavailable
 from tests.fakes.scoring import FakeScorer
 from workers.client.queue import Priority, ScoringClient
+from workers.lane import Lane, run_safely
 from workers.metrics import Metrics
 from workers.pace import Pace
 from workers.runner import Done, Runner
@@ -177,3 +178,56 @@ def test_fixed_costs_do_not_shrink_batches_to_nothing() -> None:
     pace.note(1, 1, 0.06)
     assert pace.limits()[1] >= 150, "a batch that was not full says nothing against larger ones"
     assert pace.rate > 0
+
+
+def test_a_second_lane_claims_and_writes_while_the_models_work(
+    engine: Engine, metrics: Metrics, queue: Any, settings: WorkerSettings
+) -> None:
+    """Two batches are under way at once, the models see one at a time, and every post has one verdict."""
+    inside: list[int] = []
+    overlapped = threading.Event()
+
+    class Watched(FakeScorer):
+        def score(self, inputs: Any) -> Any:
+            inside.append(1)
+            assert len(inside) == 1, "the models serve one batch at a time"
+            if len(self.batches) == 0:
+                assert overlapped.wait(10), "nobody claimed the next batch meanwhile"
+            result = super().score(inputs)
+            inside.pop()
+            return result
+
+    queue(*(f"post {n}" for n in range(20)))
+    runner = Runner(engine, Watched("fake"), WorkerSettings(batch_posts=4), metrics)
+    lane = Lane(runner, on_defect=lambda: None)
+    lane.start()
+
+    def watch() -> None:
+        while value(engine, "select count(*) from batches") < 2:
+            pass
+        overlapped.set()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    runner.drain()
+    lane.stop()
+    watcher.join(10)
+    assert value(engine, "select count(*) from verdicts") == 20
+    assert value(engine, "select count(*) from jobs where state <> 'done'") == 0
+
+
+def test_a_defect_of_the_models_ends_the_process(
+    engine: Engine, settings: WorkerSettings, metrics: Metrics, queue: Any
+) -> None:
+    """Not a post's fault but the models': the process is told to end, and the death counts for the batch."""
+
+    class Broken(FakeScorer):
+        def score(self, inputs: Any) -> Any:
+            raise RuntimeError("the device is gone")
+
+    queue("a")
+    ended: list[bool] = []
+    assert run_safely(Runner(engine, Broken("fake"), settings, metrics), lambda: ended.append(True)) == Done(0)
+    assert ended == [True]
+    with transaction(engine) as connection:
+        assert jobs.bury(connection, "error: died") == (1, 0)
