@@ -70,7 +70,7 @@ class EmotionTextReader:
 
     def _reading(self, text: str, probabilities: Any, vector: Any) -> TextReading:
         code = language(text)
-        if not wording(text):
+        if not any(letter.isalnum() for letter in wording(text)):
             return TextReading(probabilities, vector, "the text has no words or emoji to read")
         if code not in ("en", "und"):
             name = NAMES.get(code, code)

@@ -20,6 +20,9 @@ UNSURE_SHARE = 0.08
 """Share of validation texts for which the two best emotions are called too close to claim one."""
 
 STYLE_TEXTS = 2000
+PENALTY = 5.0
+"""Strength of the pull to “no change”, in texts; it matters for small validation sets only."""
+
 MELD = "text_emotion/meld.parquet"
 
 
@@ -30,22 +33,23 @@ def infer(net: EmotionNet, texts: Sequence[str]) -> Reading:
 
 def calibrate(net: EmotionNet, sources: Sequence[str] | dict[str, int], data: Path) -> dict[str, Any]:
     """Fit the style head, temperature, bias, thresholds and margin on validation data; returns what config.json holds."""
-    held = {source: load(source, "val", data) for source in sources}
     _style_head(net, {source: load(source, "train", data) for source in sources})
-    singles = {source: texts.single() for source, texts in held.items()}
-    with torch.no_grad():
-        for i, texts in enumerate(singles.values()):
-            logits = infer(net, texts.texts).logits.clone()
-            penalty = 5.0 / len(texts)
-            scale, bias = fit_scale_and_bias(logits, torch.from_numpy(texts.labels), penalty)
+    held = [load(source, "val", data) for source in sources]
+    readings = [infer(net, texts.texts) for texts in held]
+    for i, (texts, reading) in enumerate(zip(held, readings, strict=True)):
+        single = torch.from_numpy(texts.labels) >= 0
+        labels = torch.from_numpy(texts.labels)[single]
+        scale, bias = fit_scale_and_bias(reading.logits.clone()[single], labels, PENALTY / len(labels))
+        with torch.no_grad():
             net.calibration["inverse_temperature"][i] = scale
             net.calibration["bias"][i] = bias
-    close = [margins(net.probabilities(infer(net, texts.texts)).numpy()) for texts in singles.values()]
-    extra: dict[str, Any] = {"unsure_margin": round(float(np.quantile(np.concatenate(close), UNSURE_SHARE)), 4)}
-    several = held.get("goemotions", next(iter(held.values())))
-    scores = torch.sigmoid(infer(net, several.texts).multi).numpy()
-    extra["thresholds"] = [round(float(t), 5) for t in fit_thresholds(scores, several.multi)]
-    return extra
+    close = [margins(net.probabilities(reading).numpy()) for reading in readings]
+    several = list(sources).index("goemotions") if "goemotions" in sources else 0
+    scores = torch.sigmoid(readings[several].multi).numpy()
+    return {
+        "unsure_margin": round(float(np.quantile(np.concatenate(close), UNSURE_SHARE)), 4),
+        "thresholds": [round(float(t), 5) for t in fit_thresholds(scores, held[several].multi)],
+    }
 
 
 def _style_head(net: EmotionNet, sets: dict[str, Texts]) -> None:
@@ -119,15 +123,17 @@ probabilities are over-confident there: see its ECE.
 Limits: English only; sarcasm is caught where it resembles that of the slang set; dair_emotion has no neutral and no disgust, so
 sentences beginning "i feel" are seldom called neutral. Not a statement about a person's state of mind.
 
-Settings: `{settings}`
+{history}Settings of the last run: `{settings}`
 """
 
 
-def card(figures: dict[str, Any], config: dict[str, Any]) -> str:
-    """The checkpoint's README with measured figures."""
+def card(figures: dict[str, Any], config: dict[str, Any], history: str = "") -> str:
+    """The checkpoint's README with measured figures; ``history`` tells of earlier runs that it goes on from."""
     rows = ["| test | n | accuracy | macro-F1 | ECE |", "|---|---|---|---|---|"]
     for name, f in figures.items():
         cells = [str(f.get(key, "–")) for key in ("n", "accuracy", "macro_f1", "ece")]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     shown = ", ".join(f"{key} = {value}" for key, value in config.items())
-    return CARD.format(labels=", ".join(EMOTIONS), table="\n".join(rows), settings=shown)
+    return CARD.format(
+        labels=", ".join(EMOTIONS), table="\n".join(rows), settings=shown, history=history and f"{history}\n\n"
+    )

@@ -114,6 +114,7 @@ def test_readings_are_calibrated_vectors(reader: EmotionTextReader) -> None:
     [
         ("", "no words"),
         ("https://t.co/abc", "no words"),
+        ("...", "no words"),
         ("Ich habe heute alle meine Coins verkauft und bin traurig", "German"),
         ("это конец, все пропало", "Russian"),
     ],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,8 +59,8 @@ class Settings:
     average_from: float = 0.7
     epochs: int = 2
     patience: int = 1
-    max_steps: int | None = None
-    limit: int | None = None
+    max_steps: int = 0
+    limits: dict[str, int] = field(default_factory=dict)
     start: str = ""
 
 
@@ -237,8 +237,10 @@ def _lora(model: nn.Module, rank: int) -> Any:
 
 
 def _cut(texts: Texts, settings: Settings) -> Texts:
-    rows = np.random.default_rng(settings.seed).permutation(len(texts))[: settings.limit]
-    return texts if settings.limit is None else texts.take(rows)
+    limit = settings.limits.get(texts.source)
+    if limit is None:
+        return texts
+    return texts.take(np.random.default_rng(settings.seed).permutation(len(texts))[:limit])
 
 
 def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
