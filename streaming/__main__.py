@@ -17,6 +17,7 @@ from db.engine import make_engine
 from domain.clock import Clock, SystemClock
 from domain.errors import EX_SOFTWARE, InputError, MoodtapeError
 from streaming.feed import Source
+from streaming.health import serving
 from streaming.kafka_broker import KafkaBroker
 from streaming.replay import Replay
 from streaming.service import Service
@@ -86,7 +87,8 @@ async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
     try:
-        with Heartbeat("streaming").beating(lambda: service.healthy):
+        beating = Heartbeat("streaming").beating(lambda: service.healthy)
+        with beating, serving(settings.metrics_port, lambda: service.healthy):
             await service.run()
     finally:
         broker.close()
