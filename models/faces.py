@@ -33,7 +33,7 @@ CUT_SIDE = 160
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO", "TIFF")
 _READ_SIDE = 1280
-_SEARCH_SIDE = 640
+_SEARCH_SIDE = 480
 _MOST = 12
 _STEEPEST = math.radians(30)
 

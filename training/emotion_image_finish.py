@@ -105,8 +105,8 @@ pipeline_tag: image-classification
 ---
 # moodtape emotion-image
 
-Reads {labels} from faces. {encoder}, ImageNet weights, every layer fine-tuned on grey face crops of {size} × {size}
-pixels; a second head tells whether a crop is one upright face. Weights float16.
+Reads {labels} from faces. {encoder}, ImageNet weights, fine-tuned on grey face crops of {size} × {size} pixels
+(all layers but {frozen}); a second head tells whether a crop is one upright face. Weights float16.
 
 Trained on (rows of the seven labels, after twins of held-back pictures were dropped):
 
@@ -117,15 +117,15 @@ Trained on (rows of the seven labels, after twins of held-back pictures were dro
 
 The hold-outs are the rows that the sets themselves do not call "train"; validation (temperature, thresholds, the choice of
 the checkpoint) is cut from their training rows by digest. Training rows that correlate ≥ {twin} with a held-back picture,
-mirrored or not, are left out ({dropped}), so the figures are a little lower than with them.
+mirrored or not, are left out ({dropped}).
 
 {table}
 
-ECE: 15 bins, top label. Accuracy is that of the network on whole crops; the path through the face finder is in
-docs/results.md. Spoilt hold-out pictures turned down by the face head: {rejected}.
+ECE: 15 bins, top label. The figures are the network's on whole crops; `python -m benchmarks.faces` measures the path through
+the reader, where an abstention counts as wrong. Spoilt hold-out pictures turned down by the face head: {rejected}.
 
-Limits: posed and press pictures; {scarce} are scarce, so their figures are rough. Labels are what others saw in a face, and
-agree with each other in about two thirds of cases in FER2013. Not a statement about a person's state of mind, and not for
+Limits: posed and press pictures; {scarce} are scarce, so their figures are rough. Labels are what others
+saw in a face; people agree with those of FER2013 in about 65 % of cases (Goodfellow et al., 2013). Not a statement about a person's state of mind, and not for
 decisions about people. Fairness over age, skin and sex has not been measured.
 
 Settings: `{settings}`
@@ -155,6 +155,7 @@ def card(
         labels=", ".join(EMOTIONS),
         encoder=settings.encoder,
         size=settings.sizes[-1][1],
+        frozen=", ".join(settings.frozen) or "none",
         data="\n".join(data),
         photos=f", and squares cut from {', '.join(photos)}" if photos else "",
         twin=TWIN,
