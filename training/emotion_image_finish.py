@@ -125,8 +125,8 @@ ECE: 15 bins, top label. The figures are the network's on whole crops; `python -
 the reader, where an abstention counts as wrong. Spoilt hold-out pictures turned down by the face head: {rejected}.
 
 Limits: posed and press pictures; {scarce} are scarce, so their figures are rough. Labels are what others
-saw in a face; people agree with those of FER2013 in about 65 % of cases (Goodfellow et al., 2013). Not a statement about a person's state of mind, and not for
-decisions about people. Fairness over age, skin and sex has not been measured.
+saw in a face; people agree with those of FER2013 in about 65 % of cases (Goodfellow et al., 2013). Not a statement about a
+person's state of mind, and not for decisions about people. Fairness over age, skin and sex has not been measured.
 
 Settings: `{settings}`
 """
