@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -175,6 +177,7 @@ class _letters:  # noqa: N801 - reads as a word where it is used
 
 def _run(source: Source, total: int, as_json: bool, *, score: bool) -> None:
     """Run one finite source through the broker into the database, with a bar on standard error."""
+    _log_to_stderr()
     settings, engine = StreamingSettings(), make_engine()
     broker = KafkaBroker(settings.bootstrap)
     scoring = ScoringClient(engine) if score else None
@@ -189,6 +192,15 @@ def _run(source: Source, total: int, as_json: bool, *, score: bool) -> None:
         broker.close()
         engine.dispose()
     _show(service.summary(), as_json)
+
+
+def _log_to_stderr() -> None:
+    """Standard output belongs to the answer; of the streams' events only warnings are told."""
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
 
 
 async def _follow(service: Service, tick: Callable[[], None]) -> None:

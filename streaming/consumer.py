@@ -37,6 +37,7 @@ class EpochWatch:
         self._broker = broker
         self._topics = topics
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
         self.epochs: dict[str, str] = {}
         self.up = False
 
@@ -60,11 +61,14 @@ class EpochWatch:
 
     def start(self) -> None:
         """Look every second on a thread of its own."""
-        threading.Thread(target=self._run, name="epochs", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="epochs", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread; nothing is asked of the broker afterwards."""
         self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():

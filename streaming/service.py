@@ -198,7 +198,7 @@ class Service:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self._sink:
                 await asyncio.to_thread(self._sink.stop)
-            self._watch.stop()
+            await asyncio.to_thread(self._watch.stop)
         if self._sink and self._sink.error:
             raise self._sink.error
 

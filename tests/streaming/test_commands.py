@@ -1,0 +1,120 @@
+"""The commands: import, backfill and dlq on the embedded servers; a second run changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from click.testing import Result
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from db.queries import dead_letters
+from db.queries.dead_letters import Letter
+from domain.errors import InputError
+from streaming.cli import app
+from streaming.messages import POSTS
+from streaming.times import cut_of, moment
+from tests.fakes.exchange import FakeExchange
+from tests.streaming.kit import count
+
+T = 1_609_459_200
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, database_url: str, kafka_bootstrap: str) -> Iterator[CliRunner]:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", kafka_bootstrap)
+    monkeypatch.setenv("MOODTAPE_STREAM_GROUP", f"test-{time.monotonic_ns()}")
+    yield CliRunner()
+    structlog.reset_defaults()
+
+
+def ask(shell: CliRunner, *arguments: str) -> Result:
+    result = shell.invoke(app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.mark.stack
+def test_an_import_is_idempotent(shell: CliRunner, engine: Engine, tmp_path: Path) -> None:
+    """Dry run, first run, second run of one file: counted, stored, nothing changed; history is not queued."""
+    lines = [f"{T + 60 * n}000,1,2,0.5,1.5,3" for n in range(500)]
+    (tmp_path / "BTCUSDT-1m.csv").write_text("open_time,open,high,low,close,volume\n" + "\n".join(lines))
+    (tmp_path / "posts.jsonl").write_text(json.dumps({"t": T, "text": "bitcoin", "user": "u"}))
+    dry = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--dry-run", "--json").stdout)
+    assert (dry["candles"], dry["posts"], count(engine, "select count(*) from candles")) == (500, 1, 0)
+    first = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
+    assert (first["rows_sent"], first["candles_stored"], first["posts_stored"]) == (501, 500, 1)
+    second = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
+    assert (second["rows_sent"], second["candles_stored"], second["posts_stored"]) == (0, 0, 0)
+    assert count(engine, "select count(*) from jobs") == 0
+    assert count(engine, "select count(*) from candles") == 500
+
+
+@pytest.fixture
+def exchange_url() -> Iterator[str]:
+    """The loopback exchange with 700 minutes, on a loop of its own: the command brings its own loop."""
+    fake, loop = FakeExchange(), asyncio.new_event_loop()
+    for n in range(700):
+        fake.put("BTC/USDT", T + 60 * n)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(fake.__aenter__(), loop).result(10)
+    yield fake.url
+    asyncio.run_coroutine_threadsafe(fake.__aexit__(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.mark.stack
+def test_a_backfill_is_idempotent(shell: CliRunner, engine: Engine, exchange_url: str) -> None:
+    """Fetched once and stored; the same command again fetches and changes nothing."""
+    span = ("--since", "2021-01-01", "--until", "2021-01-01T11:40", "--url", exchange_url, "--json")
+    dry = json.loads(ask(shell, "backfill", "binance", *span, "--dry-run").stdout)
+    assert dry["candles"] == 700
+    first = json.loads(ask(shell, "backfill", "binance", *span).stdout)
+    assert (first["rows_sent"], first["candles_stored"]) == (700, 700)
+    second = json.loads(ask(shell, "backfill", "binance", *span).stdout)
+    assert (second["rows_sent"], second["candles_stored"], second["corrected"]) == (0, 0, 0)
+    assert count(engine, "select count(*) from candles") == 700
+
+
+@pytest.mark.stack
+def test_dead_letters_are_listed_shown_and_replayed(shell: CliRunner, engine: Engine) -> None:
+    """The reason and the original bytes come back; a replayed letter leaves the list."""
+    with engine.begin() as connection:
+        dead_letters.keep(connection, [Letter(POSTS, 0, 7, "e", b"k", b'{"broken', "Input data was truncated")])
+    listed = json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"]
+    assert [(x["topic"], x["offset"], x["bytes"]) for x in listed] == [(POSTS, 7, 8)]
+    shown = json.loads(ask(shell, "dlq", "show", str(listed[0]["id"]), "--json").stdout)
+    assert (shown["text"], shown["reason"]) == ('{"broken', "Input data was truncated")
+    assert "truncated" in ask(shell, "dlq", "list").stdout
+    assert json.loads(ask(shell, "dlq", "replay", "--all", "--json").stdout) == {"replayed": 1}
+    assert json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"] == []
+    with pytest.raises(InputError, match="no dead letter 999"):
+        ask(shell, "dlq", "show", "999")
+    with pytest.raises(InputError, match="--all"):
+        ask(shell, "dlq", "replay")
+
+
+def test_times_and_cuts_are_read_or_refused() -> None:
+    """ISO times are UTC unless they say otherwise; nonsense gives one sentence."""
+    found = moment("2021-01-14T13:00")
+    assert found is not None
+    assert found.isoformat() == "2021-01-14T13:00:00+00:00"
+    assert moment("2021-01-14T13:00+02:00") == moment("2021-01-14T11:00")
+    assert moment(None) is None
+    assert cut_of("2021-01-01", None, "btc, ETHUSDT").symbols == {"BTC/USDT", "ETH/USDT"}
+    with pytest.raises(InputError, match="not a time"):
+        moment("yesterday")
+    with pytest.raises(InputError, match="not a market name"):
+        cut_of(None, None, "?")

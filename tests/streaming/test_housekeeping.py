@@ -1,0 +1,76 @@
+"""Holes are recorded and noted as filled; predictions get their score when their window has closed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+
+from db.queries.candles import upsert_candles
+from db.queries.gaps import note_gaps
+from db.queries.outcomes import settle
+from db.queries.posts import insert_posts
+from db.queries.predictions import Said, insert_predictions
+from domain.types import Candle, Post
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def candles(*minutes: int, close: float = 100.0) -> list[Candle]:
+    return [
+        Candle("x", "spot", "BTC/USDT", START + n * MINUTE, 100.0, 110.0, 90.0, close if n == 255 else 100.0, 2.0)
+        for n in minutes
+    ]
+
+
+def test_a_hole_is_recorded_once_and_noted_when_filled(engine: Engine) -> None:
+    """Sixty missing minutes become one row, never a candle; when they arrive the row says so."""
+    with engine.begin() as connection:
+        upsert_candles(connection, candles(0, 1, 62))
+        assert note_gaps(connection, START) == (1, 0)
+        assert note_gaps(connection, START) == (0, 0)
+        gap = connection.execute(text("select start_at, end_at, filled_at from candle_gaps")).one()
+        assert (gap.start_at, gap.end_at, gap.filled_at) == (START + 2 * MINUTE, START + 62 * MINUTE, None)
+        assert connection.execute(text("select count(*) from candles")).scalar() == 3
+        upsert_candles(connection, candles(*range(2, 62)))
+        assert note_gaps(connection, START) == (0, 1)
+
+
+def predict(engine: Engine, *, low: float, high: float, probability: float, threshold: float) -> None:
+    due = START + 256 * MINUTE
+    with engine.begin() as connection:
+        insert_posts(connection, [Post("t:1", "t", "btc", "en", START, ("BTC/USDT",))])
+        insert_predictions(connection, [Said("t:1", "r", "BTC/USDT", due, probability, threshold, 0.0, low, high)])
+
+
+@pytest.mark.parametrize(("threshold", "hype", "brier"), [(500.0, True, 0.09), (513.0, False, 0.49)])
+def test_a_prediction_is_scored_when_all_its_candles_are_there(
+    engine: Engine, threshold: float, hype: bool, brier: float
+) -> None:
+    """End change of the mid price, inside the band or not, hype against its threshold, Brier score; and only once."""
+    predict(engine, low=-1.0, high=6.0, probability=0.7, threshold=threshold)
+    now = START + 257 * MINUTE
+    with engine.begin() as connection:
+        upsert_candles(connection, candles(*range(255)))
+        assert settle(connection, now) == 0
+        upsert_candles(connection, candles(255, close=110.0))
+        assert settle(connection, START + 255 * MINUTE) == 0
+        assert settle(connection, now) == 1
+        assert settle(connection, now) == 0
+        row = connection.execute(text("select end_change, inside_band, hype, brier from prediction_scores")).one()
+    assert row.end_change == pytest.approx(5.0)
+    assert (row.inside_band, row.hype) == (True, hype)
+    assert row.brier == pytest.approx(brier)
+
+
+def test_a_window_with_a_hole_gets_no_figures(engine: Engine) -> None:
+    """Two days after a window that never became whole, the case is closed without a figure."""
+    predict(engine, low=-1.0, high=1.0, probability=0.7, threshold=1.0)
+    with engine.begin() as connection:
+        upsert_candles(connection, candles(0, 1, 2))
+        assert settle(connection, START + timedelta(days=1)) == 0
+        assert settle(connection, START + timedelta(days=3)) == 1
+        row = connection.execute(text("select end_change, inside_band, hype, brier from prediction_scores")).one()
+    assert tuple(row) == (None, None, None, None)
