@@ -1,5 +1,7 @@
 """Tables of the scoring queue: scorers, batches, rescore runs, changes of the champion."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -10,7 +12,7 @@ branch_labels = None
 depends_on = None
 
 
-def _moment(name: str, now: bool = True) -> sa.Column:
+def _moment(name: str, now: bool = True) -> sa.Column[Any]:
     default = sa.text("now()") if now else None
     return sa.Column(name, sa.DateTime(timezone=True), server_default=default, nullable=not now)
 
