@@ -113,7 +113,7 @@ embeddings are unchanged and stay in the package they came in, whose sha256 `con
 
 Trained on: dair_emotion train (16,000; "educational and research purposes"), GoEmotions train (Apache-2.0), and slang.tsv
 (written for moodtape, training/data). `love` of dair_emotion counts as joy in training and is left out of its test. MELD
-(GPL-3) is used as a test only. Calibrated on the validation splits; test splits were not used for any choice.
+(GPL-3) is used as a test only. Calibrated on the validation splits.
 
 {table}
 
