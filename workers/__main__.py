@@ -12,7 +12,6 @@ from workers.client.logs import configure
 from workers.processes import count_processes, run_processes
 from workers.settings import WorkerSettings
 
-
 LIBRARIES = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
