@@ -28,6 +28,12 @@ STUCK_SECONDS = 60.0
 REJOIN_SECONDS = 20.0
 """After so long without moving, the consumer is made anew first."""
 LOOK_SECONDS = 1.0
+JOIN_SECONDS, LONGEST_JOIN = 9.0, 300.0
+"""How long a group may take to give us partitions before we ask anew; doubled each time, for there may be none left for us."""
+
+
+class Rejoin(Exception):
+    """The consumer is to be made anew."""
 
 
 class EpochWatch:
@@ -107,6 +113,8 @@ class Runtime:
         self._moved_at = clock.monotonic()
         self._checked_at = clock.monotonic()
         self._rejoined = False
+        self._joined_at = clock.monotonic()
+        self._patience = JOIN_SECONDS
         self._tell = sink.stored
         sink.stored = self._stored
         self.lag: int | None = None
@@ -139,6 +147,8 @@ class Runtime:
         except Fenced:
             log.warning("another consumer moved the offsets; reading again from the stored ones")
             self._restart()
+        except Rejoin:
+            self._leave()
         except BrokerDown as error:
             log.warning("reading failed", error=str(error))
             self._leave()
@@ -162,11 +172,13 @@ class Runtime:
         if self._consumer is None:
             self._clock.sleep(self._poll_seconds)
             return
-        chunks = self._consumer.poll(self._poll_seconds, POLL_RECORDS)
-        self._settle_changes(self._consumer)
+        consumer = self._consumer
+        chunks = consumer.poll(self._poll_seconds, POLL_RECORDS)
+        self._settle_changes(consumer)
+        self._watch_joining()
         self._waiting.extend(c for c in chunks if c.partition in self._at)
-        self._offer(self._consumer)
-        self._watch_position(self._consumer)
+        self._offer(consumer)
+        self._watch_position(consumer)
 
     def _begin(self) -> None:
         """The broker is new to us, or has lost its log: start over with a new consumer."""
@@ -175,7 +187,17 @@ class Runtime:
         self._leave()
         self._epochs = dict(self._watch.epochs)
         self._consumer = self._broker.consumer(self._group, READ)
-        self._moved_at = self._clock.monotonic()
+        self._moved_at = self._joined_at = self._clock.monotonic()
+
+    def _watch_joining(self) -> None:
+        """A join can hang for ever when the broker was restarted in the middle of it: leave, and begin again."""
+        if self._at or self._unsought:
+            self._patience = JOIN_SECONDS
+            self._joined_at = self._clock.monotonic()
+        elif self._clock.monotonic() - self._joined_at > self._patience:
+            log.warning("the group gave us nothing; joining it anew", seconds=self._patience)
+            self._patience = min(2 * self._patience, LONGEST_JOIN)
+            raise Rejoin
 
     def _settle_changes(self, consumer: Consumer) -> None:
         given, taken = consumer.changes()
@@ -266,4 +288,4 @@ class Runtime:
         elif now - self._moved_at > REJOIN_SECONDS and not self._rejoined:
             log.warning("the stream stands still; joining the group again", lag=self.lag)
             self._rejoined = True
-            self._leave()
+            raise Rejoin

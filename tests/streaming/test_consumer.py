@@ -10,7 +10,7 @@ from db.queries import offsets
 from domain.errors import Unavailable
 from streaming.broker import Partition
 from streaming.decode import Limits, TooManyRefused
-from streaming.memory import MemoryBroker
+from streaming.memory import MemoryBroker, MemoryConsumer
 from streaming.messages import BLOCKS, CANDLES, POSTS, TOPICS, CandleBlock
 from streaming.sink import Stored
 from streaming.steps import Batch
@@ -227,3 +227,24 @@ def test_a_stream_that_stands_still_ends(engine: Engine, broker: MemoryBroker) -
     with pytest.raises(Unavailable, match="stood still"):
         rig.turn(8)
     assert rig.counts.candles == 5
+
+
+def test_a_join_that_hangs_is_begun_again(engine: Engine, broker: MemoryBroker) -> None:
+    """A consumer that gets no partitions asks anew, ever more rarely, and then reads everything."""
+    send(broker, *(candle(n) for n in range(5)))
+    rig = Rig(engine, broker)
+    made = broker.consumer
+    joins = []
+
+    def hangs(group: str, topics: tuple[str, ...]) -> MemoryConsumer:
+        consumer = made(group, topics)
+        joins.append(rig.clock.monotonic())
+        if len(joins) < 3:
+            consumer.changes = lambda: (set(), set())  # type: ignore[method-assign]
+        return consumer
+
+    broker.consumer = hangs  # type: ignore[method-assign, assignment]
+    rig.turn(400)
+    assert len(joins) == 3
+    assert joins[2] - joins[1] == pytest.approx(2 * (joins[1] - joins[0]), abs=2)
+    assert count(engine, "select count(*) from candles") == 5
