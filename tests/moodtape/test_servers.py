@@ -17,6 +17,7 @@ from redis.retry import Retry
 from domain.errors import Unavailable
 from moodtape.servers import Broker, Postgres, Redis, Server, files, processes
 from moodtape.servers.common import LOOPBACK, answers, free_port
+from moodtape.servers.postgres import wheel
 
 
 @pytest.fixture
@@ -74,6 +75,19 @@ def test_postgres_works_in_a_directory_nobody_else_can_enter(place: Path) -> Non
         assert not server.cluster.is_relative_to(place)
     server.remove()
     assert not server.cluster.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+def test_postgres_runs_from_a_copy_where_the_environment_is_closed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root's clone under a directory that nobody else can enter: the program is copied whole, libraries included."""
+    reachable = files.reachable
+    monkeypatch.setattr(files, "reachable", lambda path: reachable(path) and not path.is_relative_to(wheel()))
+    server = Postgres(place, tied=True, durable=False)
+    with psycopg.connect(server.start()) as connection:
+        assert connection.execute("select '[1]'::vector::text").fetchone() == ("[1]",)
+    assert not Path(f"/proc/{server.pid}/exe").resolve().is_relative_to(wheel())
 
 
 def test_only_the_loopback_with_a_password(redis_url: str, postgres_url: str) -> None:
