@@ -1,0 +1,108 @@
+"""A rescore of stored posts by the real models: posts per second, a kill -9 in the middle, nothing missing or doubled.
+
+``ours`` is the rate of the whole worker path (claim, market, models, verdicts in PostgreSQL) between the first and the
+last verdict, the kill and the new start left out; ``peer`` is the rate that the transformers pipeline (batch 32) reaches
+on the same texts for the text model alone, one process after the other on the same cores.
+
+    python -m benchmarks.rescore [--data posts.parquet] [--posts 20000] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from benchmarks.encode import made_up, pipeline, real
+from benchmarks.queue_stack import REAL, Stack, stack
+from benchmarks.report import report
+from db.engine import transaction
+from db.queries import rescore, revisions
+from models.emotion import EmotionTextReader
+from models.manifest import ARTIFACTS
+
+PEER_POSTS = 320
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="parquet file with a text column; made-up posts without it")
+    parser.add_argument("--posts", type=int, default=20_000)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    texts = real(given.data, given.posts) if given.data else made_up(given.posts)
+    with stack(REAL) as run:
+        stored = len(run.store(texts, "old"))
+        worker = run.start_worker()
+        run.until(lambda: run.scalar("select count(*) from scorers"))
+        with transaction(run.engine) as connection:
+            number = rescore.begin(connection, revisions.champion(connection) or "", rescore.Filters(), "benchmark")
+        before, first = measure(run, stored // 3)
+        run.kill(worker)
+        killed = time.monotonic()
+        worker = run.start_worker()
+        at_kill = done(run)
+        run.until(lambda: done(run) > at_kill)
+        recovered = time.monotonic() - killed
+        memory: list[tuple[float, float]] = []
+        after, second = measure(run, stored, psutil.Process(worker.pid), memory)
+        run.until(lambda: run.scalar("select state from rescore_runs where id = :id", id=number) == "done")
+        verdicts = int(run.scalar("select count(*) from verdicts"))
+        doubled = verdicts - int(run.scalar("select count(distinct post_id) from verdicts"))
+        failed = int(run.scalar("select count(*) from jobs where state <> 'done'"))
+    report(
+        ours=(before + after) / (first + second),
+        peer=peer(texts[:PEER_POSTS]),
+        unit="posts/s of the whole worker path",
+        posts=stored,
+        verdicts=verdicts,
+        missing=stored - verdicts,
+        doubled=doubled,
+        not_done=failed,
+        seconds_to_recover=recovered,
+        worker_mb=memory[-1][1],
+        worker_mb_per_10k_posts=slope(memory),
+        packages=("torch", "transformers", "psycopg", "celery"),
+    )
+
+
+def done(run: Stack) -> int:
+    """Verdicts so far."""
+    return int(run.scalar("select count(*) from verdicts"))
+
+
+def measure(
+    run: Stack, until: int, process: psutil.Process | None = None, memory: list[tuple[float, float]] | None = None
+) -> tuple[int, float]:
+    """Wait for so many verdicts in all; (verdicts, seconds) from the first that came, memory noted on the way."""
+    start = done(run)
+    run.until(lambda: done(run) > start)
+    start, begun = done(run), time.monotonic()
+    while (now := done(run)) < until:
+        if process is not None and memory is not None:
+            memory.append((now, process.memory_info().rss / 2**20))
+        time.sleep(0.5)
+    return now - start, time.monotonic() - begun
+
+
+def slope(memory: list[tuple[float, float]]) -> float:
+    """MB per 10,000 posts, over the second half of the run, when caches are warm."""
+    late = np.array(memory[len(memory) // 2 :])
+    return float(10_000 * np.polyfit(late[:, 0], late[:, 1], 1)[0]) if len(late) > 2 else float("nan")
+
+
+def peer(texts: list[str]) -> float:
+    """Posts per second of the pipeline, after one warm-up."""
+    run = pipeline(EmotionTextReader.from_pretrained(ARTIFACTS / "emotion-text"))
+    run(texts[:32])
+    started = time.monotonic()
+    run(texts)
+    return len(texts) / (time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    main()
