@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,10 +27,9 @@ T = 1_609_459_200
 
 
 @pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, database_url: str, kafka_bootstrap: str) -> Iterator[CliRunner]:
+def shell(monkeypatch: pytest.MonkeyPatch, database_url: str, fresh_kafka: str) -> Iterator[CliRunner]:
     monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("KAFKA_BOOTSTRAP", kafka_bootstrap)
-    monkeypatch.setenv("MOODTAPE_STREAM_GROUP", f"test-{time.monotonic_ns()}")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", fresh_kafka)
     yield CliRunner()
     structlog.reset_defaults()
 
