@@ -51,7 +51,7 @@ def settings(**flags: Any) -> Any:
     from moodtape.settings import StackSettings
 
     names = {name: str(field.validation_alias) for name, field in StackSettings.model_fields.items()}
-    given = {names[name]: value for name, value in flags.items() if value not in (None, False)}
+    given = {names[name]: value for name, value in flags.items() if value is not None and value is not False}
     try:
         return StackSettings(**given)
     except ValidationError as error:
@@ -67,7 +67,9 @@ def up(
     no_bot: Annotated[bool, typer.Option("--no-bot", help="No Telegram bot even with a token.")] = False,
     workers: Annotated[int | None, typer.Option(help="Worker processes (1).")] = None,
     replay: Annotated[Path | None, typer.Option(help="Play candles and posts of this directory as if live.")] = None,
-    speed: Annotated[float | None, typer.Option(help="How many times faster than it happened.")] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="How many times faster than it happened; 0: as fast as it goes.")
+    ] = None,
     live: Annotated[bool, typer.Option("--live", help="Take real exchanges and post sources.")] = False,
     host: Annotated[str | None, typer.Option(help="Address of the page; an open one demands MOODTAPE_API_KEY.")] = None,
 ) -> None:

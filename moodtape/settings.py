@@ -55,7 +55,10 @@ class StackSettings(BaseSettings):
         validation_alias="MOODTAPE_REPLAY",
     )
     speed: float | None = Field(
-        default=None, gt=0, description="how many times faster than it happened", validation_alias="MOODTAPE_SPEED"
+        default=None,
+        ge=0,
+        description="how many times faster than it happened; 0 is as fast as it goes",
+        validation_alias="MOODTAPE_SPEED",
     )
     live: bool = Field(
         default=False, description="take real exchanges and post sources", validation_alias="MOODTAPE_LIVE"

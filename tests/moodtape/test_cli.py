@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from domain.errors import ConfigError
+from moodtape.cli import settings
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -157,3 +160,11 @@ main()
         "rescore",
     ):
         assert f"\n  {command} " in done.stdout
+
+
+def test_speed_nought_is_a_speed() -> None:
+    """`--speed 0` means as fast as it goes; it is not the same as no `--speed`, and a negative one is refused."""
+    assert settings(speed=0.0).speed == 0.0
+    assert settings().speed is None
+    with pytest.raises(ConfigError, match="MOODTAPE_SPEED"):
+        settings(speed=-1.0)
