@@ -70,14 +70,14 @@ class KafkaBroker:
         return found
 
     def producer(self) -> KafkaSender:
-        return KafkaSender(self._bootstrap)
+        return KafkaSender(self._bootstrap, idempotent=not self._packaged())
 
     def consumer(self, group: str, topics: Sequence[str]) -> KafkaReader:
         """A member of the group; with the packaged broker the group's name carries the identity of the log.
 
         That broker hangs a group for ever when a member from before its restart speaks to it.
         """
-        if "tansu" not in str(self._ask("describe_cluster")["cluster_id"]):
+        if not self._packaged():
             return KafkaReader(self._bootstrap, group, topics, SESSION_MS)
         log = self.epochs(topics).get(topics[0], "")
         return KafkaReader(self._bootstrap, f"{group}-{log[-12:]}", topics, QUICK_MS)
@@ -85,6 +85,10 @@ class KafkaBroker:
     def close(self) -> None:
         with self._lock:
             self._forget_admin()
+
+    def _packaged(self) -> bool:
+        """Whether this is the broker from the wheel, which forgets producers and groups when it restarts."""
+        return "tansu" in str(self._ask("describe_cluster")["cluster_id"])
 
     def _ask(self, question: str, *args: Any) -> Any:
         with self._lock:
@@ -107,9 +111,13 @@ class KafkaBroker:
 
 
 class KafkaSender:
-    """An idempotent producer, acks=all, lz4; the first message that fails spoils it, so that no hole is sent past."""
+    """acks=all, lz4, in order; the first message that fails spoils it, so that no hole is sent past.
 
-    def __init__(self, bootstrap: str) -> None:
+    Idempotent where the broker remembers its producers. The packaged one gives the same producer id again after a restart
+    and then refuses the sequence numbers; there one request at a time keeps the order, and the database refuses doubles.
+    """
+
+    def __init__(self, bootstrap: str, *, idempotent: bool) -> None:
         self._error: BaseException | None = None
         self._counts: dict[str, int] = {}
         knock(bootstrap)
@@ -117,7 +125,8 @@ class KafkaSender:
             self._producer = KafkaProducer(
                 bootstrap_servers=bootstrap,
                 acks="all",
-                enable_idempotence=True,
+                enable_idempotence=idempotent,
+                max_in_flight_requests_per_connection=5 if idempotent else 1,
                 compression_type="lz4",
                 linger_ms=5,
                 batch_size=256 * 1024,

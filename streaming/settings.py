@@ -51,8 +51,13 @@ class StreamingSettings(BaseSettings):
     metrics_port: int = Field(
         default=0,
         ge=0,
-        description="port of the streams' /metrics, /live and /ready on the loopback; 0 for none",
+        description="port of the streams' /metrics, /live and /ready; 0 for none",
         validation_alias="MOODTAPE_STREAM_METRICS_PORT",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="address that metrics are served on; another than the loopback only inside a container's network",
+        validation_alias="MOODTAPE_METRICS_HOST",
     )
     author_key: SecretStr = Field(
         default=SecretStr("moodtape"),
