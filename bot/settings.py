@@ -7,11 +7,13 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db.settings import secrets_dir
+
 
 class BotSettings(BaseSettings):
     """Read from the environment: the token, where the Bot API is, and how patient the bot is."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
     token: SecretStr = Field(
         default=SecretStr(""), description="the bot's token from @BotFather", validation_alias="TELEGRAM_TOKEN"

@@ -88,7 +88,7 @@ async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], 
         loop.add_signal_handler(number, service.stop)
     try:
         beating = Heartbeat("streaming").beating(lambda: service.healthy)
-        with beating, serving(settings.metrics_port, lambda: service.healthy):
+        with beating, serving(settings.metrics_port, lambda: service.healthy, settings.metrics_host):
             await service.run()
     finally:
         broker.close()

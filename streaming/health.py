@@ -44,7 +44,7 @@ def application(ready: Callable[[], bool]) -> Callable[[dict[str, Any], Callable
 
 
 @contextmanager
-def serving(port: int, ready: Callable[[], bool]) -> Iterator[WSGIServer | None]:
+def serving(port: int, ready: Callable[[], bool], host: str = HOST) -> Iterator[WSGIServer | None]:
     """Serve from a thread while the block runs; port 0 in the settings means not at all.
 
     Raises:
@@ -54,7 +54,7 @@ def serving(port: int, ready: Callable[[], bool]) -> Iterator[WSGIServer | None]
         yield None
         return
     try:
-        server = make_server(HOST, port, application(ready), handler_class=_Quiet)
+        server = make_server(host, port, application(ready), handler_class=_Quiet)
     except OSError:
         raise ConfigError(f"Port {port} of MOODTAPE_STREAM_METRICS_PORT is taken; choose another.") from None
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)

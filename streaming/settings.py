@@ -5,11 +5,13 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db.settings import secrets_dir
+
 
 class StreamingSettings(BaseSettings):
     """Read from the environment; the sources' own keys stand with the sources that need them."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
     bootstrap: str = Field(
         default="127.0.0.1:9092", description="host:port of a Kafka-protocol broker", validation_alias="KAFKA_BOOTSTRAP"

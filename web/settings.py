@@ -8,13 +8,14 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db.settings import secrets_dir
 from domain.errors import ConfigError
 
 
 class WebSettings(BaseSettings):
     """Where the door listens, who may come in, and how long anybody waits."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
     host: str = Field(
         default="127.0.0.1",

@@ -36,8 +36,6 @@ class Metrics:
         )
         self.empty_rings = Counter("moodtape_empty_rings", "doorbells that found nothing", registry=registry)
         self.deaths = Counter("moodtape_batch_deaths", "jobs in batches that died", registry=registry)
-        self.padding = Gauge("moodtape_padding_waste", "share of text tokens that are padding", registry=registry)
-        self.gpu = Gauge("moodtape_gpu_memory_bytes", "GPU memory held by the models", registry=registry)
 
     def queue(self, backlog: Iterable[Waiting], now: datetime) -> None:
         """Note what waits."""

@@ -65,7 +65,7 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
     register(engine, loaded.manifest, shadow=settings.artifacts is not None)
     metrics = Metrics(REGISTRY)
     if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr="127.0.0.1")
+        start_http_server(settings.metrics_port, addr=settings.metrics_host)
     app = make_app(settings)
     client = ScoringClient(engine, settings, app=app)
     runner = Runner(engine, loaded.scorer, settings, metrics, ring=client.ring)

@@ -7,11 +7,13 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db.settings import secrets_dir
+
 
 class WorkerSettings(BaseSettings):
     """Read from the environment: ``REDIS_URL`` and how the queue behaves."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
     redis_url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
@@ -82,6 +84,11 @@ class WorkerSettings(BaseSettings):
         default=0,
         ge=0,
         le=65535,
-        description="loopback port of the worker's Prometheus metrics; 0 means none",
+        description="port of the worker's Prometheus metrics; 0 means none",
         validation_alias="MOODTAPE_WORKER_METRICS_PORT",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="address that metrics are served on; another than the loopback only inside a container's network",
+        validation_alias="MOODTAPE_METRICS_HOST",
     )
