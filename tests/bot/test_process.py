@@ -25,6 +25,8 @@ from tests.fakes.scoring import FakeScorer
 from tests.fakes.telegram import TOKEN, Refused, Telegram
 
 FLIGHT = 50
+AT_ONCE = 32
+"""What the desk works on at a time, so what can have been leaving at the moment of a kill."""
 
 
 @asynccontextmanager
@@ -60,7 +62,7 @@ async def test_kill_9_with_fifty_updates_in_flight(
 ) -> None:
     """Every one of fifty chats is answered, none twice; then SIGTERM ends the second process in order, exit status 0.
 
-    A message that was leaving at the moment of the kill may be replaced by the note that it may have arrived.
+    Only for a message that was leaving at the moment of the kill may the note that it may have arrived stand instead.
     """
     for chat in range(1, FLIGHT + 1):
         telegram.show(picture, f"post {chat}", chat)
@@ -83,7 +85,7 @@ async def test_kill_9_with_fifty_updates_in_flight(
     assert not doubled
     notes = sum(m.text.startswith("I was interrupted") for m in telegram.messages.values())
     assert sum(charts.values()) + notes >= FLIGHT
-    assert notes <= 2
+    assert notes <= AT_ONCE
     assert not (tmp_path / "run" / "bot.ready").exists()
     assert (tmp_path / "telegram-hash.key").stat().st_mode & 0o777 == 0o600
 
