@@ -55,7 +55,9 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        raise WeightsError(f"The weights file {path.name} is missing; install moodtape again.") from None
+        raise WeightsError(
+            f"The weights file {path.parent.name}/{path.name} is missing; install moodtape again."
+        ) from None
 
 
 def verify(folder: Path = ARTIFACTS) -> Manifest:
@@ -90,9 +92,9 @@ def package_file(name: str) -> Path:
 def _check(path: Path, expected: str) -> None:
     found = sha256(path)
     if found != expected:
-        raise WeightsError(
-            f"The weights file {path.name} is altered (sha256 {found[:12]}…, expected {expected[:12]}…); it is not loaded."
-        )
+        name = f"{path.parent.name}/{path.name}"
+        seen = f"sha256 {found[:12]}…, expected {expected[:12]}…"
+        raise WeightsError(f"The weights file {name} is altered ({seen}); it is not loaded. Install moodtape again.")
 
 
 def build(folder: Path, packages: list[str], trained_until: datetime) -> Manifest:
