@@ -13,6 +13,8 @@ import jsonschema
 import pytest
 import yaml
 
+from workers.client import heartbeat
+
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 OURS = ("migrate", "streaming", "worker", "worker-gpu", "web", "bot")
@@ -82,6 +84,26 @@ def test_build_targets_exist_and_modules_run() -> None:
         assert service["build"]["target"] in stages
         if service["command"][:2] == ["python", "-m"]:
             assert (ROOT / service["command"][2].replace(".", "/")).exists()
+
+
+@pytest.mark.parametrize("name", ["streaming", "worker", "worker-gpu", "bot"])
+def test_health_checks_can_fail_and_ask_for_the_right_service(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check names the heartbeat that its service writes: sick before the first beat, well after it, sick when it is old."""
+    service = COMPOSE["services"][name]
+    monkeypatch.setenv("MOODTAPE_DATA_DIR", str(tmp_path))
+    if own := service["environment"].get("MOODTAPE_SERVICE"):
+        monkeypatch.setenv("MOODTAPE_SERVICE", own)
+    assert service["healthcheck"]["test"][:4] == ["CMD", "python", "-m", "workers.client.heartbeat"]
+    asked = service["healthcheck"]["test"][4:]
+    assert heartbeat.main(asked) == 1
+    beat = heartbeat.Heartbeat(service["command"][2])
+    beat.beat()
+    assert heartbeat.main(asked) == 0
+    assert beat.path is not None
+    beat.path.write_text(json.dumps({"moved_at": "2026-01-01T00:00:00+00:00"}))
+    assert heartbeat.main(asked) == 1
 
 
 def test_docker_agrees() -> None:

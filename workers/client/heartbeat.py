@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 EVERY = 2.0
+
+ALIVE = timedelta(seconds=15)
+"""A service that has not beaten for this long is not well."""
 
 
 class Heartbeat:
@@ -75,3 +79,15 @@ def last_beat(path: Path) -> datetime | None:
         return datetime.fromisoformat(json.loads(path.read_text())["moved_at"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def main(services: list[str]) -> int:
+    """Exit status 0 when every named service has beaten lately, else 1: a container's health check."""
+    folder = Path(os.environ.get("MOODTAPE_DATA_DIR", ".")) / "run"
+    beats = [last_beat(folder / f"{service}.ready") for service in services]
+    now = datetime.now(UTC)
+    return 0 if services and all(beat is not None and now - beat < ALIVE for beat in beats) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
