@@ -19,6 +19,7 @@ from db.engine import transaction
 from db.partitions import maintain
 from db.queries.gaps import note_gaps
 from db.queries.outcomes import settle
+from db.queries.windows import correct, give_up
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError, Unavailable
 from streaming import metrics
@@ -37,7 +38,7 @@ log = structlog.get_logger()
 BROKER_PATIENCE = 30.0
 HOUSEKEEPING_SECONDS = 60.0
 GAP_MEMORY = timedelta(hours=6)
-"""How far back holes are looked for and noticed to be filled."""
+"""How far back holes are looked for and noticed to be filled, and corrected candles change joined windows."""
 
 
 @dataclass
@@ -238,13 +239,17 @@ class Service:
             with transaction(self._engine) as connection:
                 new, filled = note_gaps(connection, now - GAP_MEMORY)
                 scored = settle(connection, now)
+            with transaction(self._engine) as connection:
+                corrected, given_up = correct(connection, now - GAP_MEMORY), give_up(connection, now)
         except Unavailable as error:
             log.warning("housekeeping waits for the database", error=error.message)
             return
         metrics.GAPS.inc(new)
         metrics.OUTCOMES.inc(scored)
-        if new or filled or scored:
-            log.info("housekeeping", gaps=new, gaps_filled=filled, predictions_scored=scored)
+        found = {"gaps": new, "gaps_filled": filled, "predictions_scored": scored}
+        found |= {"windows_corrected": corrected, "windows_given_up": given_up}
+        if any(found.values()):
+            log.info("housekeeping", **found)
 
     def _say_feed(self) -> None:
         """Tell the status pages which feed plays; a directory that cannot be written is not fatal."""
