@@ -25,14 +25,13 @@ from domain.errors import ConfigError, InputError, Unavailable
 from streaming import metrics
 from streaming.exchanges import Quirks, quirks
 from streaming.feed import Waiter
-from streaming.messages import Message, bar_block, bar_message
+from streaming.messages import BLOCK, Message, bar_blocks, bar_message
 
 log = structlog.get_logger()
 
 OVERLAP = 2
 SILENCE = 60.0
 """Seconds without a word after which a websocket counts as dead."""
-BLOCK = 256
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400}
 Rows = NDArray[np.float64]
 """float64[n, 6]: opening time in epoch seconds, then OHLCV."""
@@ -146,13 +145,8 @@ class Backfill:
 
 
 def _blocks(key: Key, rows: Rows, lane: str, after: int) -> list[Message]:
-    out: list[Message] = []
-    for first in range(0, len(rows), BLOCK):
-        part = rows[first : first + BLOCK]
-        upto = int(part[-1, 0])
-        out.append(bar_block(key, part[:, 0].astype(np.int64), part[:, 1:], lane, after, upto))
-        after = upto
-    return out
+    at = rows[:, 0].astype(np.int64)
+    return bar_blocks(key, at, rows[:, 1:], lane, after, at)
 
 
 class LiveCandles:
