@@ -60,7 +60,7 @@ def upgrade(database: DatabaseSettings | str | None = None, tries: int = TRIES) 
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
             _require_vector(guard)
-            guard.execute(text("select pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+            _wait_for_turn(guard)
             try:
                 _upgrade(engine, tries)
             finally:
@@ -70,6 +70,12 @@ def upgrade(database: DatabaseSettings | str | None = None, tries: int = TRIES) 
     finally:
         engine.dispose()
     return head()
+
+
+def _wait_for_turn(guard: Connection) -> None:
+    """Ask for the lock again and again: a statement that waits for it would hold up an index made concurrently."""
+    while not guard.execute(text("select pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}).scalar():
+        time.sleep(0.1)
 
 
 def _upgrade(engine: Engine, tries: int) -> None:

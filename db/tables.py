@@ -200,6 +200,7 @@ class TrajectoryRow(Base):
     __table_args__ = (
         UniqueConstraint("post_id", "symbol", "revision"),
         Index("ix_trajectories_revision_id", "revision", "id"),
+        Index("ix_trajectories_symbol", "symbol", "starts_at"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -214,6 +215,21 @@ class TrajectoryRow(Base):
     volatility: Mapped[float] = mapped_column(
         comment="std of 1-minute percent changes in the 256 minutes before; NaN-free"
     )
+    shelved: Mapped[bool] = mapped_column(
+        Boolean, server_default=text("true"), comment="whether searches see it; of live windows one per pair and hour"
+    )
+
+
+class OpenWindow(Base):
+    """A live post whose 256 candles are waited for; see :mod:`db.queries.windows`."""
+
+    __tablename__ = "open_windows"
+    __table_args__ = (Index("ix_open_windows_starts_at", "starts_at"),)
+
+    post_id: Mapped[str] = mapped_column(ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True)
+    symbol: Mapped[str] = mapped_column(primary_key=True)
+    starts_at: Mapped[datetime] = mapped_column(comment="of the first of its 256 candles")
+    opened_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class StreamOffset(Base):
@@ -255,6 +271,7 @@ class DeadLetter(Base):
     reason: Mapped[str]
     refused_at: Mapped[datetime] = mapped_column(server_default=func.now())
     replayed_at: Mapped[datetime | None]
+    produced_at: Mapped[datetime | None] = mapped_column(comment="when it was sent to the topic of dead letters")
 
 
 class Prediction(Base):

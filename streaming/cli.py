@@ -25,11 +25,12 @@ from db.queries import dead_letters
 from db.queries.dead_letters import Letter
 from domain import symbols as names
 from domain.clock import SystemClock
-from domain.errors import InputError
+from domain.errors import InputError, Unavailable
+from streaming.broker import BrokerDown
 from streaming.feed import Source
 from streaming.imports import SUFFIXES, Reader
 from streaming.kafka_broker import KafkaBroker
-from streaming.messages import TOPICS
+from streaming.letters import replay as send_again
 from streaming.replay import Replay
 from streaming.service import Counts, Service
 from streaming.settings import StreamingSettings
@@ -145,23 +146,19 @@ def replay(
     every: Annotated[bool, typer.Option("--all", help="All that were not replayed yet.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send dead letters to their topics once more, as they were."""
+    """Send dead letters to their topics once more, as they were; those that were sent again before are passed over."""
     if not letters and not every:
         raise InputError("Name the ids of the dead letters, or --all.")
+    _log_to_stderr()
     with _letters() as (engine, settings):
         broker = KafkaBroker(settings.bootstrap)
-        with transaction(engine) as connection:
-            found = dead_letters.find(connection, letters or None, limit=100_000)
-        broker.ensure(TOPICS)
-        producer = broker.producer()
-        for x in reversed(found):
-            producer.send(x.topic, x.key or b"", x.payload, [("replayed", str(x.id).encode())])
-        producer.flush(30)
-        producer.close()
-        broker.close()
-        with transaction(engine) as connection:
-            sent = dead_letters.mark_replayed(connection, [x.id for x in found])
-    _show({"replayed": sent}, as_json)
+        try:
+            sent = send_again(engine, broker, letters or None)
+        except BrokerDown as error:
+            raise Unavailable(f"The broker does not take them: {error}; what was sent is marked, try again.") from None
+        finally:
+            broker.close()
+    _show({"replayed": sent} | ({"passed_over": len(set(letters)) - sent} if letters else {}), as_json)
 
 
 class _letters:  # noqa: N801 - reads as a word where it is used

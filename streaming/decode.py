@@ -14,7 +14,7 @@ from domain.clock import Clock
 from domain.errors import MoodtapeError
 from streaming import metrics
 from streaming.broker import Chunk, Partition, Record
-from streaming.messages import CandleBlock, CandleMessage, PostMessage, decode
+from streaming.messages import CandleBlock, CandleMessage, PostMessage, decode, span_of
 from streaming.steps import Decoded, Step
 from streaming.validate import candle_reasons, market_key, same_length, summary, to_post
 
@@ -94,6 +94,8 @@ class Decode:
                 self._one(partition.topic, record, out)
             except ValueError as error:
                 refused[number] = str(error)
+                if (span := span_of(record.value or b"")) is not None:
+                    out.spans.append(span)
             owners.extend([number] * (len(out.at) - len(owners)))
         refused |= self._check_candles(out, owners)
         self._count(out, records, refused)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import numpy as np
 import pyarrow as pa
 
 from domain.errors import InputError
@@ -81,7 +80,8 @@ class Reader:
         for raw in rows:
             row = {_OTHER_NAMES.get(k.lower(), k.lower()): v for k, v in raw.items() if k}
             out["t"].append(self._moment(row))
-            out["text"].append(str(row.get("tweet") or row.get("text") or ""))
+            words = str(row.get("tweet") or row.get("text") or "")
+            out["text"].append(words.encode(errors="surrogatepass"))  # Arrow's strings hold no half surrogate pairs
             out["author_hash"].append(author_hash(row.get("author"), self.author_key))
             for name in ("likes", "retweets", "replies"):
                 out[name].append(_whole(row.get(name)))
@@ -128,6 +128,14 @@ def author_hash(name: object, key: str) -> str | None:
     if not name:
         return None
     return hmac.new(key.encode(), str(name).lower().encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _number(text: str) -> float:
+    """The number of a field; what is none becomes NaN, and its row a dead letter."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _whole(value: object) -> int | None:
@@ -187,12 +195,10 @@ def _columns(rows: Sequence[Sequence[str]], places: Mapping[str, int], symbol: s
             datetime.fromisoformat(row[places["date"]]).replace(tzinfo=ZoneInfo("UTC")).timestamp() for row in rows
         ]
     else:
-        moments = [float(row[places[time]]) for row in rows]
-    # since 2025 one archive may change from milliseconds to microseconds: every value by itself
-    t = np.array([m / 1e6 if m > 1e14 else m / 1e3 if m > 1e11 else m for m in moments])
-    out = {"t": pa.chunked_array([pa.array(t)])}
+        moments = [_number(row[places[time]]) for row in rows]
+    out = {"t": pa.chunked_array([pa.array(moments)])}
     for name in ("open", "high", "low", "close", "volume"):
-        out[name] = pa.chunked_array([pa.array([float(row[places[name]]) for row in rows])])
+        out[name] = pa.chunked_array([pa.array([_number(row[places[name]]) for row in rows])])
     if symbol:
         market = symbol.split("-", maxsplit=1)[0]
         out["symbol"] = pa.chunked_array([pa.array([market] * len(rows))])

@@ -24,6 +24,9 @@ _PATIENCE = {
 _DELIVERY_MS = 15_000
 """A message not acknowledged by then counts as lost; its source reads again from its stored cursor."""
 
+MOST_BYTES = 8 << 20
+"""Longest message that travels: far more than is ever stored, so that what is too long is refused with its bytes."""
+
 SESSION_MS = 6_000
 """Silence after which a member's partitions go to others; Apache Kafka takes nothing shorter by default."""
 
@@ -59,7 +62,8 @@ class KafkaBroker:
         for name, partitions in topics.items():
             if name not in present:
                 with suppress(TopicAlreadyExistsError):
-                    self._ask("create_topics", [NewTopic(name, partitions, 1)])
+                    size = {"max.message.bytes": str(MOST_BYTES)}
+                    self._ask("create_topics", [NewTopic(name, partitions, 1, topic_configs=size)])
 
     def epochs(self, topics: Iterable[str]) -> dict[str, str]:
         described = self._ask("describe_topics", list(topics))
@@ -130,6 +134,7 @@ class KafkaSender:
                 compression_type="lz4",
                 linger_ms=5,
                 batch_size=256 * 1024,
+                max_request_size=MOST_BYTES,
                 max_block_ms=_DELIVERY_MS,
                 delivery_timeout_ms=_DELIVERY_MS,
                 allow_auto_create_topics=False,

@@ -1,16 +1,270 @@
-"""The sources of ``--live``: exchanges and posts, as the settings name them."""
+"""Live candles, and the sources that the settings name for ``--live``.
+
+ccxt's ``watch_ohlcv`` drops the flag "closed". A minute is taken as final when a newer one has begun – seen on the
+websocket, or told by the clock when the websocket is silent – and REST gives it; the two minutes before are fetched again
+with it, so that late corrections come through.
+
+Two watchdogs: a websocket that says nothing at all for a minute is opened anew; so is one that is silent about a market
+while REST says that the market moved. What was missed comes by REST, from the last final candle on.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
-from domain import symbols
+import structlog
+
+from domain import symbols as names
 from domain.clock import Clock
-from domain.errors import InputError
-from streaming.feed import Source
-from streaming.market_data import LiveCandles
+from domain.errors import InputError, Unavailable
+from streaming import metrics
+from streaming.exchanges import quirks
+from streaming.feed import Source, Waiter
+from streaming.market_data import Rows, ask, blocks, market_of, open_exchange, pages
+from streaming.messages import BLOCK, CandleBlock, Message, bar_message
 from streaming.settings import StreamingSettings
+
+log = structlog.get_logger()
+
+OVERLAP = 2
+"""Minutes that are fetched again with each new one."""
+BACK = 9 * 3600
+"""Seconds of history at the first start: the models look back 256 minutes, and forecasts are matched over as many more."""
+SILENCE = 60.0
+"""Seconds without a word after which a websocket, or a market that moves, counts as stalled."""
+LONGEST_SILENCE = 3600.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
+"""Seconds before a websocket is opened anew; doubled while it breaks again and again."""
+CHECKS = 5
+"""Silent markets that are asked for at a time."""
+
+
+@dataclass(slots=True)
+class _Market:
+    """What the websocket has told of one market. ``begun``: opening time of the newest minute, epoch seconds."""
+
+    begun: int = 0
+    volume: float = 0.0
+    heard_at: float = 0.0
+    patience: float = SILENCE
+    empty: int = 0
+    """How often REST had nothing new in a row."""
+    again_at: float = 0.0
+
+    def moved(self, minute: int, volume: float) -> bool:
+        """Whether a candle of REST tells of trades that the websocket did not."""
+        return volume > 0 and (minute > self.begun or (minute == self.begun and volume > self.volume))
+
+
+class LiveCandles:
+    """One-minute candles of some markets of one exchange, for ever."""
+
+    live = True
+
+    def __init__(
+        self,
+        exchange: str,
+        symbols: Sequence[str],
+        clock: Clock,
+        rest: str | None = None,
+        ws: str | None = None,
+        silence: float = SILENCE,
+    ) -> None:
+        self.name = exchange
+        self._exchange = exchange
+        self._symbols = {f"{exchange}/{market_of(s)}/{s}/1m": s for s in symbols}
+        self._clock = clock
+        self._rest, self._ws = rest, ws
+        self._silence = silence
+        self._quirks = quirks(exchange)
+        self._markets = {s: _Market(patience=silence) for s in symbols}
+        self._lives: dict[str, asyncio.Task[None]] = {}
+        """The websocket that tells of each market now."""
+        self._news = asyncio.Event()
+
+    def lanes(self) -> Mapping[str, int]:
+        return dict.fromkeys(self._symbols, int(self._clock.now().timestamp()) // 60 * 60 - BACK)
+
+    async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
+        exchange = self._open()
+        at = dict(cursors)
+        listeners: list[asyncio.Task[None]] = []
+        try:
+            await self._leave_out_unknown(exchange)
+            if self._quirks.stream and exchange.has.get("watchOHLCV"):
+                symbols, size = list(self._symbols.values()), self._quirks.symbols_per_socket
+                parts = [symbols[i : i + size] for i in range(0, len(symbols), size)]
+                listeners = [asyncio.create_task(self._listen(part)) for part in parts]
+            while True:
+                for lane in self._due(at):
+                    async for messages in self._closed(exchange, lane, at):
+                        yield messages
+                        if any(isinstance(m, CandleBlock) for m in messages):  # they travel on another topic
+                            await wait.stored({lane: at[lane]})
+                if listeners:
+                    await self._check_silent(exchange)
+                await self._tick()
+        finally:
+            for task in listeners:
+                task.cancel()
+            await asyncio.gather(*listeners, return_exceptions=True)
+            await exchange.close()
+
+    def _open(self) -> Any:
+        return open_exchange(self._exchange, self._symbols.values(), self._rest, self._ws)
+
+    async def _leave_out_unknown(self, exchange: Any) -> None:
+        """Go on without the markets that this exchange does not have.
+
+        Raises:
+            InputError: it has none of them.
+        """
+        await ask(exchange, "load_markets")
+        unknown = {lane: s for lane, s in self._symbols.items() if s not in exchange.markets}
+        if len(unknown) == len(self._symbols):
+            raise InputError(f"{self.name} has none of the markets {', '.join(unknown.values())[:200]}.")
+        if unknown:
+            log.warning("the exchange does not have some markets", exchange=self.name, markets=sorted(unknown.values()))
+            self._symbols = {lane: s for lane, s in self._symbols.items() if lane not in unknown}
+
+    def _due(self, at: Mapping[str, int]) -> list[str]:
+        """Lanes with a minute that has closed: by the websocket's word, or by the clock and some grace."""
+        now, later = self._clock.now().timestamp(), self._clock.monotonic()
+        grace = self._quirks.grace + (20 if self._lives else 0)
+        by_clock = int(now - grace) // 60 * 60 - 60
+        due = []
+        for lane, symbol in self._symbols.items():
+            market = self._markets[symbol]
+            if max(by_clock, market.begun - 60) > at[lane] and later >= market.again_at:
+                due.append(lane)
+        return due
+
+    async def _closed(self, exchange: Any, lane: str, at: dict[str, int]) -> AsyncIterator[list[Message]]:
+        """Final candles after the lane's cursor, and once more the two before it."""
+        symbol, before = self._symbols[lane], at[lane]
+        key = (self._exchange, market_of(symbol), symbol, "1m")
+        until = max(int(self._clock.now().timestamp()) // 60 * 60, self._markets[symbol].begun)
+        start = at[lane] - (OVERLAP - 1) * 60
+        async for rows in pages(exchange, symbol, "1m", start, until, self._quirks.page):
+            again, new = rows[rows[:, 0] <= before], rows[rows[:, 0] > at[lane]]
+            messages: list[Message] = [bar_message(key, int(r[0]), r[1:].tolist()) for r in again]
+            if len(new) > BLOCK:
+                messages += blocks(key, new, lane, at[lane])
+            else:
+                messages += self._singles(new, lane, at[lane])
+            if len(new):
+                at[lane] = int(new[-1, 0])
+            yield messages
+        self._wait_longer(self._markets[symbol], nothing=at[lane] == before)
+
+    def _singles(self, rows: Rows, lane: str, after: int) -> list[Message]:
+        symbol = self._symbols[lane]
+        key = (self._exchange, market_of(symbol), symbol, "1m")
+        out: list[Message] = []
+        for row in rows:
+            minute = int(row[0])
+            out.append(bar_message(key, minute, row[1:].tolist(), lane, after, minute))
+            after = minute
+        return out
+
+    def _wait_longer(self, market: _Market, *, nothing: bool) -> None:
+        """Ask less and less often for a minute that does not come: many a market has minutes without a trade."""
+        market.empty = market.empty + 1 if nothing else 0
+        market.again_at = self._clock.monotonic() + (min(30.0, 2.0**market.empty) if nothing else 0.0)
+
+    async def _tick(self) -> None:
+        self._news.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), 1.0)
+
+    async def _check_silent(self, exchange: Any) -> None:
+        """Ask REST about markets of which the websocket has not spoken for long; open it anew where they moved."""
+        now = self._clock.monotonic()
+        silent = [s for s, m in self._markets.items() if s in self._lives and now - m.heard_at > m.patience]
+        for symbol in silent[:CHECKS]:
+            market = self._markets[symbol]
+            since = (int(self._clock.now().timestamp()) // 60 - 1) * 60_000
+            rows = await ask(exchange, "fetch_ohlcv", symbol, "1m", since, 2)
+            market.heard_at = now
+            if rows and market.moved(int(rows[-1][0]) // 1000, float(rows[-1][5] or 0)):
+                metrics.STALLS.labels(self.name).inc()
+                log.warning("the websocket is silent about a market that moves", exchange=self.name, market=symbol)
+                market.patience = min(2 * market.patience, LONGEST_SILENCE)
+                self._lives[symbol].cancel()
+
+    async def _listen(self, symbols: Sequence[str]) -> None:
+        """Follow one websocket; after an error or a silence open it anew. Never ends by itself."""
+        wait = FIRST_PAUSE
+        while True:
+            life = asyncio.create_task(self._follow(symbols))
+            self._lives.update(dict.fromkeys(symbols, life))
+            began = self._clock.monotonic()
+            try:
+                await asyncio.wait({life})
+            finally:
+                life.cancel()
+                await asyncio.gather(life, return_exceptions=True)
+            error = None if life.cancelled() else life.exception()
+            if error is not None and not isinstance(error, Unavailable | InputError | TimeoutError):
+                log.error("the websocket broke in a way nobody foresaw", exchange=self.name, exc_info=error)
+            metrics.RECONNECTS.labels(self.name).inc()
+            log.warning("the websocket is opened anew", exchange=self.name, error=str(error or "it was silent"))
+            wait = FIRST_PAUSE if self._clock.monotonic() - began > self._silence else min(2 * wait, LONGEST_PAUSE)
+            await asyncio.sleep(wait)
+
+    async def _follow(self, symbols: Sequence[str]) -> None:
+        """Hear what one connection says, until it breaks or says nothing about any market for too long.
+
+        Raises:
+            TimeoutError: it was silent.
+        """
+        exchange, loop = self._open(), asyncio.get_running_loop()
+        for symbol in symbols:
+            self._markets[symbol].heard_at = self._clock.monotonic()
+        spoke = [loop.time()]
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await ask(exchange, "load_markets")
+            together = [[[s, "1m"] for s in symbols]] if exchange.has.get("watchOHLCVForSymbols") else None
+            tasks = [asyncio.create_task(self._hear(exchange, spoke, one)) for one in together or symbols]
+            while loop.time() - spoke[0] <= self._silence:
+                done, _ = await asyncio.wait(tasks, timeout=self._silence / 6, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            raise TimeoutError("it was silent")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await exchange.close()
+
+    async def _hear(self, exchange: Any, spoke: list[float], asked: Any) -> None:
+        """Every word about one market, or about a list of them where the exchange tells of many at once."""
+        while True:
+            if isinstance(asked, str):
+                found = {asked: await ask(exchange, "watch_ohlcv", asked, "1m")}
+            else:
+                told = await ask(exchange, "watch_ohlcv_for_symbols", asked)
+                found = {symbol: candles["1m"] for symbol, candles in told.items()}
+            spoke[0] = asyncio.get_running_loop().time()
+            for symbol, candles in found.items():
+                self._heard(symbol, candles)
+
+    def _heard(self, symbol: str, candles: Sequence[Any]) -> None:
+        market, newest = self._markets[symbol], max(candles, key=lambda c: c[0], default=None)
+        if newest is None:
+            return
+        market.heard_at, market.patience = self._clock.monotonic(), self._silence
+        minute, market.volume = int(newest[0]) // 1000, float(newest[5] or 0)
+        if minute > market.begun:
+            market.begun, market.again_at = minute, 0.0
+            self._news.set()
 
 
 def post_source(text: str, settings: StreamingSettings, clock: Clock) -> Source:
@@ -28,7 +282,7 @@ def post_source(text: str, settings: StreamingSettings, clock: Clock) -> Source:
 
 def live_sources(settings: StreamingSettings, clock: Clock) -> list[Source]:
     """Every exchange with every market of the settings, and every post source."""
-    markets = [symbols.normalize(s) for s in settings.symbols.split(",") if s.strip()]
+    markets = [names.normalize(s) for s in settings.symbols.split(",") if s.strip()]
     sources: list[Source] = [LiveCandles(e.strip(), markets, clock) for e in settings.exchanges.split(",") if e.strip()]
     sources += [post_source(text, settings, clock) for text in settings.post_sources.split(",") if text.strip()]
     return sources

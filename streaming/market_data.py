@@ -1,17 +1,12 @@
-"""Candles from exchanges over ccxt: pages of the past, and live minutes that are final when REST agrees.
-
-ccxt's ``watch_ohlcv`` drops the flag "closed". A minute is taken as final when a newer one has begun – seen on the
-websocket, or told by the clock when the websocket is silent – and REST gives it; the two minutes before are fetched again
-with it, so that late corrections come through. A websocket that says nothing for a minute is closed and opened anew.
-"""
+"""Exchanges over ccxt: opened with their quirks, asked within their limits, and their past read page by page."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import ccxt
 import ccxt.pro
@@ -20,26 +15,25 @@ import structlog
 from numpy.typing import NDArray
 
 from db.queries.candles import Key
-from domain.clock import Clock
 from domain.errors import ConfigError, InputError, Unavailable
 from streaming import metrics
-from streaming.exchanges import Quirks, quirks
+from streaming.exchanges import quirks
 from streaming.feed import Waiter
-from streaming.messages import Message, bar_block, bar_message
+from streaming.messages import Message, bar_blocks
 
 log = structlog.get_logger()
 
-OVERLAP = 2
-SILENCE = 60.0
-"""Seconds without a word after which a websocket counts as dead."""
-BLOCK = 256
+BUSY_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Seconds between attempts at an exchange that says it is asked too often."""
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400}
 Rows = NDArray[np.float64]
 """float64[n, 6]: opening time in epoch seconds, then OHLCV."""
 
 
-def open_exchange(name: str, peculiar: Quirks | None = None, rest: str | None = None, ws: str | None = None) -> Any:
-    """A ccxt exchange that honours rate limits; ``rest`` and ``ws`` point it at another server.
+def open_exchange(name: str, symbols: Iterable[str] = (), rest: str | None = None, ws: str | None = None) -> Any:
+    """A ccxt exchange that honours rate limits; with swaps among ``symbols`` it also knows those markets.
+
+    ``rest`` and ``ws`` point it at another server, its paths stay.
 
     Raises:
         InputError: ccxt knows no such exchange.
@@ -47,7 +41,9 @@ def open_exchange(name: str, peculiar: Quirks | None = None, rest: str | None = 
     if name not in ccxt.pro.exchanges and name not in ccxt.async_support.exchanges:
         raise InputError(f"ccxt knows no exchange “{name[:40]}”; its ids are written like binance or kraken.")
     module = ccxt.pro if name in ccxt.pro.exchanges else ccxt.async_support
-    exchange = getattr(module, name)({"enableRateLimit": True, "options": dict((peculiar or quirks(name)).options)})
+    peculiar = quirks(name)
+    swaps = peculiar.swaps if any(market_of(s) == "swap" for s in symbols) else {}
+    exchange = getattr(module, name)({"enableRateLimit": True, "options": {**peculiar.options, **swaps}})
     if rest:
         exchange.urls["api"] = _everywhere(exchange.urls["api"], rest, ws or rest)
     return exchange
@@ -57,25 +53,47 @@ def _everywhere(urls: Any, rest: str, ws: str) -> Any:
     """The same tree of addresses with every host replaced."""
     if isinstance(urls, dict):
         return {k: _everywhere(v, ws if k == "ws" else rest, ws) for k, v in urls.items()}
-    return rest
+    return rest + urlsplit(urls).path if isinstance(urls, str) else urls
+
+
+def market_of(symbol: str) -> str:
+    """``swap`` for a pair that settles in something, else ``spot``."""
+    return "swap" if ":" in symbol else "spot"
 
 
 async def ask(exchange: Any, method: str, *arguments: Any, **named: Any) -> Any:
-    """Call ccxt.
+    """Call ccxt; an exchange that says “too many requests” is waited for, as long as it says or ever longer.
 
     Raises:
-        Unavailable: the exchange is away, slow or busy (429 is honoured by waiting); try again.
+        Unavailable: the exchange is away or slow, or stays busy for a minute; try again.
         InputError: it knows no such market or timeframe.
         ConfigError: it refuses this place or this key.
     """
+    for wait in (*BUSY_WAITS, None):
+        try:
+            return await getattr(exchange, method)(*arguments, **named)
+        except (ccxt.AuthenticationError, ccxt.PermissionDenied) as error:
+            raise ConfigError(f"{exchange.id} refuses to answer: {str(error)[:160]}") from None
+        except ccxt.BadSymbol as error:
+            raise InputError(f"{exchange.id} has no such market: {str(error)[:120]}") from None
+        except (ccxt.DDoSProtection, ccxt.RateLimitExceeded) as error:
+            metrics.BUSY.labels(exchange.id).inc()
+            if wait is None:
+                raise Unavailable(f"{exchange.id} stays busy: {str(error)[:160]}") from None
+            await asyncio.sleep(_retry_after(exchange, wait))
+        except (ccxt.NetworkError, ccxt.ExchangeError) as error:
+            raise Unavailable(f"{exchange.id} does not answer ({type(error).__name__}): {str(error)[:160]}") from None
+    raise AssertionError("unreachable")
+
+
+def _retry_after(exchange: Any, default: float) -> float:
+    """Seconds that the answer asks us to wait, at most two minutes."""
+    headers = getattr(exchange, "last_response_headers", None) or {}
+    told = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
     try:
-        return await getattr(exchange, method)(*arguments, **named)
-    except (ccxt.AuthenticationError, ccxt.PermissionDenied) as error:
-        raise ConfigError(f"{exchange.id} refuses to answer: {str(error)[:160]}") from None
-    except ccxt.BadSymbol as error:
-        raise InputError(f"{exchange.id} has no such market: {str(error)[:120]}") from None
-    except (ccxt.NetworkError, ccxt.ExchangeError) as error:
-        raise Unavailable(f"{exchange.id} does not answer ({type(error).__name__}): {str(error)[:160]}") from None
+        return min(120.0, float(told)) if told is not None else default
+    except ValueError:
+        return default
 
 
 async def pages(exchange: Any, symbol: str, timeframe: str, since: int, until: int, page: int) -> AsyncIterator[Rows]:
@@ -85,17 +103,14 @@ async def pages(exchange: Any, symbol: str, timeframe: str, since: int, until: i
     while at < until:
         limit = min(page, (until - at) // step + 1)
         raw = await ask(exchange, "fetch_ohlcv", symbol, timeframe, at * 1000, limit)
-        rows = np.array([r[:6] for r in raw if None not in r[:6]], dtype=np.float64).reshape(-1, 6)
+        rows = np.array([r[:6] for r in raw], dtype=np.float64).reshape(-1, 6)  # None becomes NaN, to be refused
         rows[:, 0] //= 1000
         rows = rows[(rows[:, 0] >= at) & (rows[:, 0] < until)]
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        rows = rows[np.append(np.diff(rows[:, 0]) > 0, np.ones(min(len(rows), 1), bool))]  # of equal times the last
         if len(rows):
-            yield rows[np.argsort(rows[:, 0], kind="stable")]
+            yield rows
         at = int(rows[:, 0].max()) + step if len(rows) else at + page * step
-
-
-def market_of(symbol: str) -> str:
-    """``swap`` for a pair that settles in something, else ``spot``."""
-    return "swap" if ":" in symbol else "spot"
 
 
 class Backfill:
@@ -119,8 +134,7 @@ class Backfill:
         self._rest = rest
         self._timeframe = timeframe
         self._since, self._until = int(since.timestamp()), int(until.timestamp())
-        span = f"{self._since}-{self._until}"
-        self._symbols = {f"backfill/{exchange}/{s}/{timeframe}/{span}": s for s in symbols}
+        self._symbols = {f"backfill/{exchange}/{s}/{timeframe}/{self._since}": s for s in symbols}
 
     @property
     def expected(self) -> int:
@@ -131,144 +145,21 @@ class Backfill:
         return dict.fromkeys(self._symbols, self._since - SECONDS[self._timeframe])
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
-        peculiar = quirks(self._exchange)
-        exchange = open_exchange(self._exchange, peculiar, self._rest)
+        page = quirks(self._exchange).page
+        exchange = open_exchange(self._exchange, self._symbols.values(), self._rest)
         step = SECONDS[self._timeframe]
         try:
             for lane, symbol in self._symbols.items():
                 key = (self._exchange, market_of(symbol), symbol, self._timeframe)
                 at = cursors[lane]
-                async for rows in pages(exchange, symbol, self._timeframe, at + step, self._until, peculiar.page):
-                    yield _blocks(key, rows, lane, at)
+                async for rows in pages(exchange, symbol, self._timeframe, at + step, self._until, page):
+                    yield blocks(key, rows, lane, at)
                     at = int(rows[-1, 0])
         finally:
             await exchange.close()
 
 
-def _blocks(key: Key, rows: Rows, lane: str, after: int) -> list[Message]:
-    out: list[Message] = []
-    for first in range(0, len(rows), BLOCK):
-        part = rows[first : first + BLOCK]
-        upto = int(part[-1, 0])
-        out.append(bar_block(key, part[:, 0].astype(np.int64), part[:, 1:], lane, after, upto))
-        after = upto
-    return out
-
-
-class LiveCandles:
-    """One-minute candles of some markets of one exchange, for ever."""
-
-    live = True
-
-    def __init__(
-        self,
-        exchange: str,
-        symbols: Sequence[str],
-        clock: Clock,
-        rest: str | None = None,
-        ws: str | None = None,
-        silence: float = SILENCE,
-    ) -> None:
-        self.name = exchange
-        self._exchange = exchange
-        self._symbols = {f"{exchange}/{market_of(s)}/{s}/1m": s for s in symbols}
-        self._clock = clock
-        self._rest, self._ws = rest, ws
-        self._silence = silence
-        self._quirks = quirks(exchange)
-        self._begun: dict[str, int] = {}
-        """Newest minute seen on the websocket, per symbol."""
-        self._news = asyncio.Event()
-
-    def lanes(self) -> Mapping[str, int]:
-        return dict.fromkeys(self._symbols, int(self._clock.now().timestamp()) // 60 * 60 - 600)
-
-    async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
-        exchange = open_exchange(self._exchange, self._quirks, self._rest, self._ws)
-        at = dict(cursors)
-        listeners: list[asyncio.Task[None]] = []
-        try:
-            await ask(exchange, "load_markets")
-            if self._quirks.stream and exchange.has.get("watchOHLCV"):
-                symbols, size = list(self._symbols.values()), self._quirks.symbols_per_socket
-                parts = [symbols[i : i + size] for i in range(0, len(symbols), size)]
-                listeners = [asyncio.create_task(self._listen(part)) for part in parts]
-            while True:
-                for lane in self._due(at):
-                    async for messages in self._closed(exchange, lane, at):
-                        yield messages
-                await self._tick()
-        finally:
-            for task in listeners:
-                task.cancel()
-            await asyncio.gather(*listeners, return_exceptions=True)
-            await exchange.close()
-
-    def _due(self, at: Mapping[str, int]) -> list[str]:
-        """Lanes with a minute that has closed: by the websocket's word, or by the clock and some grace."""
-        now = self._clock.now().timestamp()
-        by_clock = int(now - self._quirks.grace - (20 if self._begun else 0)) // 60 * 60 - 60
-        return [lane for lane, s in self._symbols.items() if max(by_clock, self._begun.get(s, 0) - 60) > at[lane]]
-
-    async def _closed(self, exchange: Any, lane: str, at: dict[str, int]) -> AsyncIterator[list[Message]]:
-        """Final candles after the lane's cursor, and once more the two before it."""
-        symbol = self._symbols[lane]
-        key = (self._exchange, market_of(symbol), symbol, "1m")
-        until = max(int(self._clock.now().timestamp()) // 60 * 60, self._begun.get(symbol, 0))
-        start = at[lane] - (OVERLAP - 1) * 60
-        async for rows in pages(exchange, symbol, "1m", start, until, self._quirks.page):
-            again, new = rows[rows[:, 0] <= at[lane]], rows[rows[:, 0] > at[lane]]
-            messages: list[Message] = [bar_message(key, int(r[0]), r[1:].tolist()) for r in again]
-            if len(new) > 2 * BLOCK:
-                messages += _blocks(key, new, lane, at[lane])
-            else:
-                for row in new:
-                    after = int(at[lane])
-                    at[lane] = int(row[0])
-                    messages.append(bar_message(key, at[lane], row[1:].tolist(), lane, after, at[lane]))
-            if len(new):
-                at[lane] = int(new[-1, 0])
-            yield messages
-
-    async def _tick(self) -> None:
-        self._news.clear()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), 1.0)
-
-    async def _listen(self, symbols: Sequence[str]) -> None:
-        """Follow one websocket; after an error or a silence open it anew. Never ends by itself."""
-        wait = 1.0
-        while True:
-            exchange = open_exchange(self._exchange, self._quirks, self._rest, self._ws)
-            try:
-                await ask(exchange, "load_markets")
-                while True:
-                    self._heard(await self._next(exchange, symbols))
-                    wait = 1.0
-            except (Unavailable, InputError, TimeoutError) as error:
-                metrics.RECONNECTS.labels(self.name).inc()
-                log.warning("the websocket is opened anew", exchange=self.name, error=str(error) or "it was silent")
-            finally:
-                await exchange.close()
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, 30.0)
-
-    async def _next(self, exchange: Any, symbols: Sequence[str]) -> dict[str, list[Any]]:
-        if exchange.has.get("watchOHLCVForSymbols"):
-            call = ask(exchange, "watch_ohlcv_for_symbols", [[s, "1m"] for s in symbols])
-            found: dict[str, dict[str, list[Any]]] = await asyncio.wait_for(call, self._silence)
-            return {symbol: candles["1m"] for symbol, candles in found.items()}
-        calls = [asyncio.create_task(ask(exchange, "watch_ohlcv", s, "1m")) for s in symbols]
-        done, left = await asyncio.wait(calls, timeout=self._silence, return_when=asyncio.FIRST_COMPLETED)
-        for task in left:
-            task.cancel()
-        if not done:
-            raise TimeoutError
-        return {s: task.result() for s, task in zip(symbols, calls, strict=True) if task in done}
-
-    def _heard(self, found: Mapping[str, Iterable[Any]]) -> None:
-        for symbol, candles in found.items():
-            newest = max((int(c[0]) // 1000 for c in candles), default=0)
-            if newest > self._begun.get(symbol, 0):
-                self._begun[symbol] = newest
-                self._news.set()
+def blocks(key: Key, rows: Rows, lane: str, after: int) -> list[Message]:
+    """Rows of a market as blocks on its lane, whose cursor is the opening time."""
+    at = rows[:, 0].astype(np.int64)
+    return bar_blocks(key, at, rows[:, 1:], lane, after, at)

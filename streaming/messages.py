@@ -7,8 +7,11 @@ A message of a source names its *lane* (one market, one list of posts) and the s
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -27,6 +30,9 @@ TOPICS: dict[str, int] = {CANDLES: 4, BLOCKS: 4, POSTS: 4, DEAD_LETTERS: 1}
 
 READ: tuple[str, ...] = (CANDLES, BLOCKS, POSTS)
 """Topics that the sink reads."""
+
+BLOCK = 256
+"""Candles that sources put into one block."""
 
 MAX_BYTES = 512 * 1024
 """Longest message that is decoded."""
@@ -91,6 +97,7 @@ class PostMessage(msgspec.Struct, frozen=True, gc=False):
 Message = CandleMessage | CandleBlock | PostMessage
 
 _ENCODER = msgspec.json.Encoder()
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _DECODERS: dict[str, msgspec.json.Decoder[Message]] = {
     CANDLES: msgspec.json.Decoder(CandleMessage),
     BLOCKS: msgspec.json.Decoder(CandleBlock),
@@ -121,25 +128,38 @@ def decode(topic: str, payload: bytes) -> Message:
     try:
         return _DECODERS[topic].decode(payload)
     except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from None
+        half = " (or it holds half a surrogate pair)" if "truncated" in str(error) and _HALF.search(payload) else ""
+        raise ValueError(f"{error}{half}") from None
     except RecursionError:
         raise ValueError("the message is nested too deeply") from None
 
 
+def span_of(payload: bytes) -> tuple[str, int, int] | None:
+    """Lane, after and upto of a message that was refused, so that its lane goes on; None where even they cannot be read."""
+    try:
+        found = json.loads(payload)  # more lenient than msgspec: what is wrong elsewhere does not matter here
+        return (str(found["lane"]), int(found["after"]), int(found["upto"])) if found["lane"] else None
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
 def encode(message: Message) -> bytes:
-    """The bytes of a message."""
-    return _ENCODER.encode(message)
+    """The bytes of a message; half a surrogate pair travels as JSON writes it, to be refused by the sink with its bytes."""
+    try:
+        return _ENCODER.encode(message)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(message)).encode()
 
 
 def outgoing(message: Message) -> Outgoing:
     """The message addressed to its topic; the key keeps a market, or a source, in one partition and so in order."""
     if isinstance(message, PostMessage):
         key = message.lane or message.source
-        return Outgoing(POSTS, key.encode(), _ENCODER.encode(message), message.lane, message.upto)
+        return Outgoing(POSTS, key.encode(), encode(message), message.lane, message.upto)
     key = message.lane or f"{message.exchange}/{message.symbol}"
     if isinstance(message, CandleBlock):
-        return Outgoing(BLOCKS, key.encode(), _ENCODER.encode(message), message.lane, message.upto, len(message.at))
-    return Outgoing(CANDLES, key.encode(), _ENCODER.encode(message), message.lane, message.upto)
+        return Outgoing(BLOCKS, key.encode(), encode(message), message.lane, message.upto, len(message.at))
+    return Outgoing(CANDLES, key.encode(), encode(message), message.lane, message.upto)
 
 
 def bar_message(
@@ -162,6 +182,24 @@ def bar_block(
     return CandleBlock(
         exchange, symbol, at.tolist(), opened, high, low, close, volume, market, timeframe, lane, after, upto
     )
+
+
+def bar_blocks(
+    key: Key, at: NDArray[np.int64], bars: NDArray[np.float64], lane: str, after: int, marks: NDArray[np.int64]
+) -> list[Message]:
+    """Final candles of one market, oldest first, as blocks; ``marks`` int64[n] is the lane's cursor after each.
+
+    A candle with a value that is no number gets a block of its own: JSON has no such numbers, and so it is refused alone.
+    """
+    cuts = {0, len(at), *range(0, len(at), BLOCK)}
+    for row in np.flatnonzero(~np.isfinite(bars).all(axis=1)).tolist():
+        cuts |= {row, row + 1}
+    out: list[Message] = []
+    for start, stop in pairwise(sorted(cuts)):
+        upto = int(marks[stop - 1])
+        out.append(bar_block(key, at[start:stop], bars[start:stop], lane, after, upto))
+        after = upto
+    return out
 
 
 def post_message(post: Post, *, score: bool = True, lane: str = "", after: int = 0, upto: int = 0) -> PostMessage:

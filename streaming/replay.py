@@ -14,12 +14,13 @@ from domain import symbols
 from domain.clock import Clock
 from domain.errors import InputError
 from streaming.feed import Waiter
-from streaming.messages import Message, PostMessage, bar_block, bar_message
+from streaming.messages import BLOCK, Message, PostMessage, bar_blocks, bar_message
 from streaming.tables import CandleTable, Cut, PostTable, candle_tables, files_of, kind_of, post_tables, read_columns
 
-BLOCK = 256
 TICK = 0.05
 """Seconds of real time that one batch of a paced replay covers."""
+MOST_LETTERS = 1_000_000
+"""Letters of a post that are sent on: a message of more does not fit the topic, and the sink refuses far shorter ones."""
 SHARE = 2_000
 """Messages given at a time when there is no pace."""
 
@@ -117,11 +118,8 @@ class Replay:
         return bar_message(table.key, int(table.at[row]), table.bars[row].tolist(), lane, row, row + 1)
 
     def _blocks(self, lane: str, table: CandleTable, start: int) -> list[Message]:
-        ends = [*range(start + BLOCK, len(table.at), BLOCK), len(table.at)] if start < len(table.at) else []
-        return [
-            bar_block(table.key, table.at[first:last], table.bars[first:last], lane, first, last)
-            for first, last in zip([start, *ends], ends, strict=False)
-        ]
+        marks = np.arange(start + 1, len(table.at) + 1)
+        return bar_blocks(table.key, table.at[start:], table.bars[start:], lane, start, marks)
 
     def _post(self, lane: str, table: PostTable, row: int) -> PostMessage:
         columns = {name: values[row] for name, values in table.columns.items()}
@@ -129,7 +127,7 @@ class Replay:
         return PostMessage(
             id=table.ids[row],
             source=table.source,
-            text=table.text[row],
+            text=table.text[row][:MOST_LETTERS],
             at=float(table.at[row]),
             language=_language(columns.get("lang") or columns.get("language")),
             symbols=tuple(symbols.normalize(s) for s in named),

@@ -19,14 +19,16 @@ from db.engine import transaction
 from db.partitions import maintain
 from db.queries.gaps import note_gaps
 from db.queries.outcomes import settle
+from db.queries.windows import correct, give_up
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError, Unavailable
 from streaming import metrics
-from streaming.broker import Broker
+from streaming.broker import Broker, BrokerDown
 from streaming.clusters import Clusters
 from streaming.consumer import EpochWatch, Runtime
 from streaming.decode import Decode, Limits
 from streaming.feed import Feed, Source
+from streaming.letters import produce_due
 from streaming.settings import StreamingSettings
 from streaming.sink import Scoring, Sink, Stored, Writer
 from streaming.steps import Batch, Gather
@@ -37,7 +39,7 @@ log = structlog.get_logger()
 BROKER_PATIENCE = 30.0
 HOUSEKEEPING_SECONDS = 60.0
 GAP_MEMORY = timedelta(hours=6)
-"""How far back holes are looked for and noticed to be filled."""
+"""How far back holes are looked for and noticed to be filled, and corrected candles change joined windows."""
 
 
 @dataclass
@@ -137,6 +139,7 @@ class Service:
     ) -> None:
         self._clock = clock or SystemClock()
         self._engine = engine
+        self._broker = broker
         self._settings = settings
         self._kind = kind
         self._once = once
@@ -198,6 +201,7 @@ class Service:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self._sink:
                 await asyncio.to_thread(self._sink.stop)
+                await asyncio.to_thread(self._send_letters)
             await asyncio.to_thread(self._watch.stop)
         if self._sink and self._sink.error:
             raise self._sink.error
@@ -215,6 +219,7 @@ class Service:
 
     async def _oversee(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         maintained = self._clock.monotonic()
+        told = 0
         while not self._stopping.is_set():
             for task in tasks:
                 if task.done() and not task.cancelled() and task.exception():
@@ -224,10 +229,21 @@ class Service:
             if self._once and all(task.done() for task in tasks):
                 return
             self.counts.show_ages(self._clock.now().timestamp())
+            if self.counts.refused > told:
+                told = self.counts.refused
+                await asyncio.to_thread(self._send_letters)
             if self._sink and self._clock.monotonic() - maintained > HOUSEKEEPING_SECONDS:
                 await asyncio.to_thread(self._keep_house)
+                await asyncio.to_thread(self._send_letters)
                 maintained = self._clock.monotonic()
             await asyncio.sleep(0.2)
+
+    def _send_letters(self) -> None:
+        """Put new dead letters on their topic; what cannot be sent now is due again with the next housekeeping."""
+        try:
+            produce_due(self._engine, self._broker)
+        except (BrokerDown, Unavailable) as error:
+            log.warning("dead letters wait for their topic", error=str(error))
 
     def _keep_house(self) -> None:
         """Make next month's partitions, record holes, score predictions whose time has come."""
@@ -238,13 +254,17 @@ class Service:
             with transaction(self._engine) as connection:
                 new, filled = note_gaps(connection, now - GAP_MEMORY)
                 scored = settle(connection, now)
+            with transaction(self._engine) as connection:
+                corrected, given_up = correct(connection, now - GAP_MEMORY), give_up(connection, now)
         except Unavailable as error:
             log.warning("housekeeping waits for the database", error=error.message)
             return
         metrics.GAPS.inc(new)
         metrics.OUTCOMES.inc(scored)
-        if new or filled or scored:
-            log.info("housekeeping", gaps=new, gaps_filled=filled, predictions_scored=scored)
+        found = {"gaps": new, "gaps_filled": filled, "predictions_scored": scored}
+        found |= {"windows_corrected": corrected, "windows_given_up": given_up}
+        if any(found.values()):
+            log.info("housekeeping", **found)
 
     def _say_feed(self) -> None:
         """Tell the status pages which feed plays; a directory that cannot be written is not fatal."""

@@ -16,6 +16,7 @@ from db.queries.candle_columns import upsert_columns
 from db.queries.candles import Upserted
 from db.queries.dead_letters import Letter
 from db.queries.posts import insert_posts
+from db.queries.windows import open_windows
 from domain.clock import Clock
 from domain.errors import Unavailable
 from domain.types import Post
@@ -89,6 +90,7 @@ class Writer:
             wanted = [post_id for post_id in new if post_id in batch.scored]
             if self._scoring and wanted:
                 self._scoring.enqueue(connection, wanted, priority=Priority.LIVE)
+                open_windows(connection, wanted)
             dead_letters.keep(connection, batch.letters)
             offsets.move_lanes(connection, batch.spans)
         if self._scoring and wanted:

@@ -19,13 +19,12 @@ from db.queries.candles import Key
 from domain.clock import Clock
 from domain.types import Post
 from streaming.feed import Waiter
-from streaming.messages import Message, PostMessage, bar_block, bar_message, post_message
+from streaming.messages import Message, PostMessage, bar_blocks, bar_message, post_message
 from streaming.templates import COINS, TEMPLATES
 
 NAME = "synthetic"
 BACK = timedelta(days=6, hours=6)
 """Length of the history at the first start; the hype model looks back 32 windows of 256 minutes (5.7 days)."""
-BLOCK = 256
 POST_EVERY = 6
 """Seconds between posts, on average."""
 LIVE_SECONDS = 120
@@ -162,13 +161,8 @@ class Synthetic:
         market = self._markets[lane]
         minutes = np.arange(at[lane] + 60, last + 1, 60)
         bars = candles(market, self._seed, minutes)
-        blocks: list[Message] = []
-        for start in range(0, len(minutes), BLOCK):
-            part = slice(start, start + BLOCK)
-            upto = int(minutes[part][-1])
-            blocks.append(bar_block(_key(market), minutes[part], bars[part], lane, at[lane], upto))
-            at[lane] = upto
-        return blocks
+        after, at[lane] = at[lane], int(minutes[-1]) if len(minutes) else at[lane]
+        return bar_blocks(_key(market), minutes, bars, lane, after, minutes)
 
     def _singles(self, at: dict[str, int], last: int) -> list[Message]:
         out: list[Message] = []

@@ -125,8 +125,7 @@ def epoch_seconds(column: Any) -> NDArray[np.float64]:
         column = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
         return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64) / 1e6
     values = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-    size = float(np.nanmax(np.abs(values))) if len(values) and not np.isnan(values).all() else 0.0
-    return values / (1e6 if size > 1e14 else 1e3 if size > 1e11 else 1.0)
+    return values / np.select([np.abs(values) > 1e14, np.abs(values) > 1e11], [1e6, 1e3], 1.0)
 
 
 def candle_tables(columns: dict[str, Any], cut: Cut, exchange: str, symbol: str | None = None) -> list[CandleTable]:
@@ -202,7 +201,7 @@ def post_tables(columns: dict[str, Any], cut: Cut, source: str) -> list[PostTabl
     moments, tables = at[keep], []
     for name, rows in rows_of.items():
         own = {column: [values[r] for r in rows] for column, values in taken.items() if column != "source"}
-        text = [t or "" for t in own.pop("text")]
+        text = [t.decode(errors="surrogatepass") if isinstance(t, bytes) else t or "" for t in own.pop("text")]
         ids = _ids(name, moments[rows], own.get("author_hash", []), text)
         tables.append(PostTable(name, moments[rows], ids, text, own))
     return tables

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
-from functools import partial
 from io import BytesIO
 
 import structlog
@@ -44,7 +43,12 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     warm_up(scorer)
     log.info("models loaded", seconds=round(time.monotonic() - started, 2), threads=torch.get_num_threads())
     model = scorer.parts.trajectories
-    refresh = partial(library.refresh, model) if isinstance(model, Growing) else lambda: 0
+
+    def refresh() -> None:
+        library.complete(scorer.parts.text, scorer.revision)
+        if isinstance(model, Growing):
+            library.refresh(model)
+
     return Loaded(scorer, manifest, device, refresh)
 
 

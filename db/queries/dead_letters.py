@@ -61,9 +61,24 @@ def find(
     return [Letter(*row) for row in rows]
 
 
-def mark_replayed(connection: Connection, ids: Sequence[int]) -> int:
-    """Note that the letters were sent once more; returns how many."""
-    done = connection.execute(
-        text("update dead_letters set replayed_at = now() where id = any(:ids)"), {"ids": list(ids)}
+def take(connection: Connection, step: str, ids: Sequence[int] | None, limit: int) -> list[Letter]:
+    """Letters whose ``step`` (``produced_at`` or ``replayed_at``) is still to come, oldest first; it is noted as done now.
+
+    The rows are held until the transaction ends: whoever takes them does the step before that, or rolls back. Rows held
+    by another process are passed over.
+    """
+    assert step in ("produced_at", "replayed_at")
+    rows = connection.execute(
+        text(
+            f"""
+            with due as (
+                select id from dead_letters
+                where {step} is null and (cast(:ids as bigint[]) is null or id = any(:ids))
+                order by id limit :limit for update skip locked)
+            update dead_letters d set {step} = now() from due where d.id = due.id
+            returning topic, partition, "offset", epoch, key, payload, reason, d.id, refused_at, replayed_at
+            """
+        ),
+        {"ids": list(ids) if ids is not None else None, "limit": limit},
     )
-    return done.rowcount
+    return sorted((Letter(*row) for row in rows), key=lambda letter: letter.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ _COLUMNS = (
     ("embedding", "halfvec"),
     ("change", "halfvec"),
     ("volatility", "float8"),
+    ("shelved", "bool"),
 )
 
 LOCK = 0x6C696272
@@ -71,8 +72,13 @@ def seed(connection: Connection, library: StarterModule, artifacts: Path | None 
     return insert_library(connection, library.load_library(**where).rows, revision)
 
 
-def insert_library(connection: Connection, rows: LibraryRows, revision: str) -> int:
-    """Store rows whose embeddings were made by the encoder ``revision``; those already there stay. Returns the new ones."""
+def insert_library(
+    connection: Connection, rows: LibraryRows, revision: str, shelved: Sequence[bool] | None = None
+) -> int:
+    """Store rows whose embeddings were made by the encoder ``revision``; those already there stay. Returns the new ones.
+
+    ``shelved``: for each row whether searches are to see it; by default all.
+    """
     register_vector(raw(connection))
     values = (
         (
@@ -85,6 +91,7 @@ def insert_library(connection: Connection, rows: LibraryRows, revision: str) -> 
             HalfVector(rows.embedding[n]),
             HalfVector(rows.change[n]),
             float(rows.volatility[n]),
+            shelved is None or shelved[n],
         )
         for n in range(len(rows))
     )
@@ -97,7 +104,7 @@ def insert_library(connection: Connection, rows: LibraryRows, revision: str) -> 
 def load_library_rows(
     connection: Connection, revision: str, after: int = 0, without: Collection[int] = ()
 ) -> tuple[LibraryRows, list[int]]:
-    """Rows of an encoder with ids above ``after`` but ``without`` some, oldest id first, and their ids."""
+    """Shelved rows of an encoder with ids above ``after`` but ``without`` some, oldest id first, and their ids."""
     wire = raw(connection)
     register_vector(wire)
     with wire.cursor(binary=True) as cursor:
@@ -105,7 +112,7 @@ def load_library_rows(
             """
             select id, post_id, source, symbol, (extract(epoch from posted_at) * 1000000)::int8,
                    (extract(epoch from starts_at) * 1000000)::int8, embedding, change, volatility
-            from trajectories where revision = %s and id > %s and id <> all(%s) order by id
+            from trajectories where revision = %s and id > %s and id <> all(%s) and shelved order by id
             """,
             (revision, after, list(without)),
         )

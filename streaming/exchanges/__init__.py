@@ -13,7 +13,8 @@ class Quirks:
     """Peculiarities of an exchange.
 
     ``page``: candles it gives at a time. ``stream``: whether its websocket candles are of use. ``grace``: seconds after
-    the end of a minute until its REST candle is settled. ``options``: ccxt's options.
+    the end of a minute until its REST candle is settled. ``options``: ccxt's options; ``swaps``: more of them where
+    perpetual swaps are wanted too.
     """
 
     page: int = 300
@@ -21,6 +22,7 @@ class Quirks:
     grace: float = 5.0
     symbols_per_socket: int = 50
     options: dict[str, Any] = field(default_factory=lambda: {"defaultType": "spot"})
+    swaps: dict[str, Any] = field(default_factory=dict)
 
 
 def quirks(exchange: str) -> Quirks:

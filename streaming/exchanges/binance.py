@@ -8,4 +8,5 @@ QUIRKS = Quirks(
     page=1000,
     symbols_per_socket=200,
     options={"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False},
+    swaps={"fetchMarkets": {"types": ["spot", "linear"]}},
 )

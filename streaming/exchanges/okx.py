@@ -4,4 +4,8 @@ from __future__ import annotations
 
 from streaming.exchanges import Quirks
 
-QUIRKS = Quirks(page=100, options={"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}})
+QUIRKS = Quirks(
+    page=100,
+    options={"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}},
+    swaps={"fetchMarkets": {"types": ["spot", "swap"]}},
+)

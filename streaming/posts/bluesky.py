@@ -13,6 +13,7 @@ from websockets.exceptions import WebSocketException
 
 from domain.clock import Clock
 from domain.errors import Unavailable
+from streaming import metrics
 from streaming.feed import Waiter
 from streaming.imports import author_hash
 from streaming.messages import Message
@@ -78,7 +79,8 @@ class Bluesky:
         try:
             event = _DECODER.decode(raw)
         except msgspec.DecodeError:
-            return None  # not an event of ours; Jetstream also sends kinds that nobody asked for
+            metrics.UNREADABLE.labels(self.name).inc()  # there is no telling what it was, nor whose
+            return None
         commit = event.commit
         if commit is None or commit.operation != "create" or commit.record is None or event.time_us <= after:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +18,18 @@ Bar = tuple[float, float, float, float, float]
 class FakeExchange:
     """``bars[symbol][minute]`` is what REST tells; :meth:`tick` is what the websocket tells.
 
-    Faults: ``busy`` REST calls are answered 429; ``silent`` keeps the websocket open and says nothing; :meth:`hang_up`
-    closes it with 1011; a minute left out of ``bars`` is a hole; a changed bar is a correction.
+    Pairs like ``BTC/USDT:USDT`` are perpetual swaps, told apart by their path. Faults: ``busy`` REST calls are answered
+    429 with ``retry_after``; ``silent`` keeps the websocket open and says nothing, ``mute`` says nothing of some pairs;
+    :meth:`hang_up` closes it with 1011; a minute left out of ``bars`` is a hole, or late when it is put there afterwards; a
+    changed bar is a correction; ``doubled`` sends every row of REST twice.
     """
 
     bars: dict[str, dict[int, Bar]] = field(default_factory=dict)
     busy: int = 0
+    retry_after: str = "0"
     silent: bool = False
+    mute: set[str] = field(default_factory=set)
+    doubled: bool = False
     calls: Counter[str] = field(default_factory=Counter)
     _sockets: list[web.WebSocketResponse] = field(default_factory=list)
     _runner: web.AppRunner | None = None
@@ -55,6 +61,8 @@ class FakeExchange:
 
     async def tick(self, symbol: str, minute: int, *, times: int = 1) -> None:
         """Say on every websocket that this minute has an (unfinished) candle."""
+        if self.silent or symbol in self.mute:
+            return
         code = symbol.replace("/", "")
         o, h, low, c, v = self.bars.get(symbol, {}).get(minute, (100.0, 101.0, 99.0, 100.0, 1.0))
         kline = {"t": minute * 1000, "T": minute * 1000 + 59_999, "s": code, "i": "1m", "o": str(o), "c": str(c)}
@@ -62,7 +70,7 @@ class FakeExchange:
         data = {"e": "kline", "E": minute * 1000, "s": code, "k": kline}
         event = json.dumps({"stream": f"{code.lower()}@kline_1m", "data": data})
         for socket in list(self._sockets) * times:
-            if not self.silent and not socket.closed:
+            if not socket.closed:
                 await socket.send_str(event)
 
     async def hang_up(self) -> None:
@@ -88,14 +96,16 @@ class FakeExchange:
         if self.busy > 0 and name == "klines":
             self.busy -= 1
             return web.json_response(
-                {"code": -1003, "msg": "Too many requests."}, status=429, headers={"Retry-After": "1"}
+                {"code": -1003, "msg": "Too many requests."}, status=429, headers={"Retry-After": self.retry_after}
             )
+        swaps = "/fapi/" in request.path
+        own = [s for s in self.bars if (":" in s) == swaps]
         if name == "klines":
-            return web.json_response(self._klines(request.query))
-        return web.json_response({"symbols": [self._market(s) for s in self.bars]} if name == "exchangeInfo" else {})
+            return web.json_response(self._klines(own, request.query))
+        return web.json_response({"symbols": [self._market(s) for s in own]} if name == "exchangeInfo" else {})
 
-    def _klines(self, query: Any) -> list[list[Any]]:
-        symbol = next(s for s in self.bars if s.replace("/", "") == query["symbol"])
+    def _klines(self, own: Sequence[str], query: Any) -> list[list[Any]]:
+        symbol = next(s for s in own if s.split(":")[0].replace("/", "") == query["symbol"])
         start = int(query.get("startTime", 0)) // 1000
         minutes = sorted(m for m in self.bars[symbol] if m >= start)[: int(query.get("limit", 500))]
         rows = []
@@ -103,10 +113,10 @@ class FakeExchange:
             o, h, low, c, v = self.bars[symbol][minute]
             prices = [str(x) for x in (o, h, low, c, v)]
             rows.append([minute * 1000, *prices, minute * 1000 + 59_999, "0", 1, "0", "0", "0"])
-        return rows
+        return [row for row in rows for _ in range(1 + self.doubled)]
 
     def _market(self, symbol: str) -> dict[str, Any]:
-        base, quote = symbol.split("/")
+        base, quote = symbol.split(":", maxsplit=1)[0].split("/")
         filters = [
             {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000", "tickSize": "0.01"},
             {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000", "stepSize": "0.00001"},
@@ -115,7 +125,7 @@ class FakeExchange:
             "symbol": base + quote, "status": "TRADING", "baseAsset": base, "quoteAsset": quote, "baseAssetPrecision": 8,
             "quotePrecision": 8, "quoteAssetPrecision": 8, "isSpotTradingAllowed": True, "isMarginTradingAllowed": False,
             "permissions": ["SPOT"], "orderTypes": ["LIMIT"], "filters": filters,
-        }  # fmt: skip
+        } | ({"contractType": "PERPETUAL", "marginAsset": quote} if ":" in symbol else {})  # fmt: skip
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

@@ -57,6 +57,28 @@ def test_an_import_is_idempotent(shell: CliRunner, engine: Engine, tmp_path: Pat
     assert count(engine, "select count(*) from candles") == 500
 
 
+@pytest.mark.stack
+def test_bad_rows_of_a_file_are_dead_letters(shell: CliRunner, engine: Engine, tmp_path: Path) -> None:
+    """NaN, a negative price, a future minute, NUL, half a surrogate pair, 1 MB: refused one by one, all other rows stored."""
+    lines = [f"{T + 60 * n}000,1,2,0.5,1.5,3" for n in range(400)]
+    lines[5], lines[6] = f"{T + 300}000,1,2,0.5,nan,3", f"{T + 360}000,1,2,-0.5,1.5,3"
+    lines.append(f"{4 * T}000,1,2,0.5,1.5,3")
+    (tmp_path / "BTCUSDT-1m.csv").write_text("open_time,open,high,low,close,volume\n" + "\n".join(lines))
+    texts = ["btc", "b\0tc", "btc \ud83d", "btc " * 262_144, "eth", "up"]
+    posts = [json.dumps({"t": T + n, "text": words, "user": "u"}) for n, words in enumerate(texts)]
+    (tmp_path / "posts.jsonl").write_text("\n".join(posts))
+    told = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
+    assert (told["candles_stored"], told["posts_stored"], told["refused"]) == (398, 3, 6)
+    found = json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"]
+    reasons = " | ".join(x["reason"] for x in found)
+    for words in ("null", "zero or negative", "in the future", "NUL", "surrogate", "at most 524,288"):
+        assert words in reasons, words
+    assert max(x["bytes"] for x in found) > 1_000_000
+    assert count(engine, "select count(*) from dead_letters where produced_at is null") == 0
+    again = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
+    assert (again["rows_sent"], again["refused"]) == (0, 0)
+
+
 @pytest.fixture
 def exchange_url() -> Iterator[str]:
     """The loopback exchange with 700 minutes, on a loop of its own: the command brings its own loop."""
@@ -97,6 +119,8 @@ def test_dead_letters_are_listed_shown_and_replayed(shell: CliRunner, engine: En
     assert (shown["text"], shown["reason"]) == ('{"broken', "Input data was truncated")
     assert "truncated" in ask(shell, "dlq", "list").stdout
     assert json.loads(ask(shell, "dlq", "replay", "--all", "--json").stdout) == {"replayed": 1}
+    again = json.loads(ask(shell, "dlq", "replay", str(listed[0]["id"]), "--json").stdout)
+    assert again == {"replayed": 0, "passed_over": 1}
     assert json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"] == []
     with pytest.raises(InputError, match="no dead letter 999"):
         ask(shell, "dlq", "show", "999")

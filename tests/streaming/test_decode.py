@@ -103,9 +103,21 @@ def test_bad_input_is_refused_and_the_next_row_stored(topic: str, payload: bytes
     assert (out.expected, out.next) == (0, 2)
 
 
-def test_a_refused_message_still_moves_its_lane() -> None:
-    """A lane goes on past a candle that was refused, else its source would send it for ever."""
-    out = run(CANDLES, with_(CANDLE, close=-1, lane="m", after=0, upto=1))
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        (CANDLES, with_(CANDLE, close=-1, lane="m", after=0, upto=1)),
+        (CANDLES, with_(CANDLE, close=None, lane="m", after=0, upto=1)),
+        (BLOCKS, with_(BLOCK, close=[], lane="m", after=0, upto=1)),
+        (POSTS, with_(POST, text="a\0b", lane="m", after=0, upto=1)),
+        (POSTS, with_(POST, text="a \ud83d", lane="m", after=0, upto=1)),
+        (POSTS, with_(POST, text="x" * 1_000_000, lane="m", after=0, upto=1)),
+    ],
+)
+def test_a_refused_message_still_moves_its_lane(topic: str, payload: bytes) -> None:
+    """A lane goes on past what was refused, for whatever reason, else its source would send it for ever."""
+    out = run(topic, payload)
+    assert len(out.letters) == 1
     assert out.spans == [("m", 0, 1)]
 
 

@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from domain.clock import ManualClock
 from domain.errors import InputError, Unavailable
+from streaming import live, market_data
 from streaming.exchanges import Quirks, quirks
-from streaming.market_data import Backfill, LiveCandles, market_of, open_exchange
+from streaming.live import LiveCandles, _Market
+from streaming.market_data import Backfill, market_of, open_exchange
 from streaming.messages import CandleBlock, CandleMessage, Message
 from tests.fakes.exchange import FakeExchange
 from tests.streaming.test_replay import Waits
@@ -50,6 +53,10 @@ async def collect(
     finally:
         await stream.aclose()
     return out
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def backfill(exchange: FakeExchange, count: int) -> Backfill:
@@ -152,14 +159,118 @@ async def test_a_backfill_pages_and_resumes(exchange: FakeExchange) -> None:
     assert exchange.calls["klines"] == 4
 
 
-async def test_too_many_requests_is_waited_for_not_hammered(exchange: FakeExchange) -> None:
-    """A 429 ends the attempt as “try again”; the feed waits and goes on from the cursor."""
+async def test_too_many_requests_is_waited_for(exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 429 is waited for as long as the exchange says; one that stays busy ends as “try again”."""
     exchange.put(SYMBOL, T)
-    exchange.busy = 1
+    exchange.busy = 3
     source = backfill(exchange, 1)
-    with pytest.raises(Unavailable, match="Too many requests"):
+    assert minutes(await collect(source, dict(source.lanes()), lambda out: False)) == [T]
+    assert exchange.calls["klines"] == 4
+    monkeypatch.setattr(market_data, "BUSY_WAITS", (0.0,))
+    exchange.busy = 5
+    with pytest.raises(Unavailable, match="stays busy"):
         await collect(source, dict(source.lanes()), lambda out: False)
-    assert len(await collect(source, dict(source.lanes()), lambda out: False)) == 1
+    assert exchange.busy == 3
+
+
+async def test_a_market_that_falls_silent_alone_is_noticed(exchange: FakeExchange) -> None:
+    """The connection talks about another market while REST says that this one moved: it is opened anew, within a minute."""
+    for n in range(5):
+        exchange.put(SYMBOL, T + 60 * n)
+        exchange.put("ETH/USDT", T + 60 * n)
+    clock = clock_at(T + 190)
+    source = LiveCandles("binance", [SYMBOL, "ETH/USDT"], clock, exchange.url, exchange.ws)
+    cursors = dict.fromkeys(source.lanes(), T)
+    before = value("moodtape_feed_stalls_total", source="binance")
+    task = asyncio.create_task(collect(source, cursors, lambda out: False, seconds=60))
+    await exchange.listened()
+    exchange.mute = {"ETH/USDT"}
+    for _ in range(100):
+        clock.advance(2)
+        await exchange.tick(SYMBOL, T + 240)
+        if exchange.calls["SUBSCRIBE"] > 1:
+            break
+        await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert exchange.calls["SUBSCRIBE"] == 2
+    assert value("moodtape_feed_stalls_total", source="binance") == before + 1
+
+
+async def test_a_market_without_trades_is_not_stalled(exchange: FakeExchange) -> None:
+    """When REST has nothing newer either, silence is no reason to open the websocket anew."""
+    market = _Market(begun=T, volume=5.0)
+    assert not market.moved(T, 5.0)
+    assert not market.moved(T + 60, 0.0)
+    assert market.moved(T, 6.0)
+    assert market.moved(T + 60, 0.1)
+
+
+async def test_markets_that_an_exchange_lacks_are_left_out(exchange: FakeExchange) -> None:
+    """The others go on; an exchange that has none of them is an error of the settings."""
+    exchange.put(SYMBOL, T + 60)
+    source = LiveCandles("binance", [SYMBOL, "NO/USDT"], clock_at(T + 190), exchange.url, exchange.ws)
+    out = await collect(source, dict.fromkeys(source.lanes(), T), lambda out: 1 in finals(out))
+    assert {m.symbol for m in out if isinstance(m, CandleMessage)} == {SYMBOL}
+    none = LiveCandles("binance", ["NO/USDT"], clock_at(T + 190), exchange.url, exchange.ws)
+    with pytest.raises(InputError, match="none of the markets NO/USDT"):
+        await collect(none, dict.fromkeys(none.lanes(), T), lambda out: False)
+
+
+async def test_swaps_are_fetched_and_kept_apart(exchange: FakeExchange) -> None:
+    """BTC/USDT and BTC/USDT:USDT of one exchange come from their own markets and stay different series."""
+    exchange.put(SYMBOL, T, close=100.0)
+    exchange.put(SYMBOL + ":USDT", T, close=100.7)
+    since, until = (datetime.fromtimestamp(T + n, UTC) for n in (0, 60))
+    source = Backfill("binance", [SYMBOL, SYMBOL + ":USDT"], since, until, rest=exchange.url)
+    out = [m for m in await collect(source, dict(source.lanes()), lambda out: False) if isinstance(m, CandleBlock)]
+    assert [(m.market, m.symbol, m.close) for m in out] == [
+        ("spot", SYMBOL, [100.0]),
+        ("swap", SYMBOL + ":USDT", [100.7]),
+    ]
+
+
+async def test_an_exchange_that_tells_of_one_market_at_a_time(
+    exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a joint stream each market is followed by itself, over one connection."""
+    for n in range(5):
+        exchange.put(SYMBOL, T + 60 * n)
+        exchange.put("ETH/USDT", T + 60 * n)
+
+    def apart(*arguments: Any) -> Any:
+        made = open_exchange(*arguments)
+        made.has["watchOHLCVForSymbols"] = False
+        return made
+
+    monkeypatch.setattr(live, "open_exchange", apart)
+    clock = clock_at(T + 190)
+    source = LiveCandles("binance", [SYMBOL, "ETH/USDT"], clock, exchange.url, exchange.ws)
+    cursors = dict.fromkeys(source.lanes(), T)
+    task = asyncio.create_task(collect(source, cursors, lambda out: finals(out).count(3) == 2))
+    await exchange.listened(2)
+    clock.advance(52)
+    for symbol in (SYMBOL, "ETH/USDT"):
+        await exchange.tick(symbol, T + 240)
+    assert sorted(finals(await task)) == [1, 1, 2, 2, 3, 3]
+    assert len(exchange._sockets) == 1
+
+
+async def test_a_late_minute_is_waited_for_and_doubles_are_sent_once(exchange: FakeExchange) -> None:
+    """A minute that REST does not have yet is asked for again, ever more rarely; rows that come twice leave one candle."""
+    exchange.doubled = True
+    exchange.put(SYMBOL, T + 60)
+    clock = clock_at(T + 190)
+    source = LiveCandles("binance", [SYMBOL], clock, exchange.url, exchange.ws)
+    task = asyncio.create_task(collect(source, {LANE: T}, lambda out: 2 in finals(out)))
+    for _ in range(200):
+        await asyncio.sleep(0.02)
+        clock.advance(0.5)
+        if exchange.calls["klines"] == 4:
+            exchange.put(SYMBOL, T + 120)
+    out = await task
+    assert finals(out) == [1, 2]
+    assert 5 <= exchange.calls["klines"] <= 7
 
 
 def test_unknown_names_are_refused() -> None:
