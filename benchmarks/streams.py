@@ -115,20 +115,23 @@ def candle_bars(count: int, seed: int = 1) -> np.ndarray[Any, np.dtype[np.float6
 
 def singles(symbols: int, minutes: int) -> Iterator[Outgoing]:
     """One candle a message, minute by minute over the symbols, each market a lane that counts epoch seconds."""
-    bars = candle_bars(minutes).tolist()
-    for minute in range(minutes):
-        at = START + STEP * minute
-        for number in range(symbols):
-            key = ("bench", "spot", f"C{number}/USDT", "1m")
-            yield outgoing(bar_message(key, at, bars[minute], f"bench/{number}", at - STEP, at))
+    bars = [candle_bars(minutes, seed).tolist() for seed in range(symbols)]
+    return (_single(number, bars[number][minute], minute) for minute in range(minutes) for number in range(symbols))
+
+
+def _single(number: int, bar: list[float], minute: int) -> Outgoing:
+    at = START + STEP * minute
+    return outgoing(bar_message(("bench", "spot", f"C{number}/USDT", "1m"), at, bar, f"bench/{number}", at - STEP, at))
 
 
 def blocks(symbols: int, minutes: int, size: int) -> Iterator[Outgoing]:
     """``size`` candles a message."""
-    bars = candle_bars(minutes)
-    at = START + STEP * np.arange(minutes)
-    for first in range(0, minutes, size):
-        for number in range(symbols):
-            key, part = ("bench", "spot", f"C{number}/USDT", "1m"), slice(first, first + size)
-            after, upto = int(at[part][0]) - STEP, int(at[part][-1])
-            yield outgoing(bar_block(key, at[part], bars[part], f"bench/{number}", after, upto))
+    bars = [candle_bars(minutes, seed) for seed in range(symbols)]
+    parts = [slice(first, first + size) for first in range(0, minutes, size)]
+    return (_block(number, bars[number][part], part.start) for part in parts for number in range(symbols))
+
+
+def _block(number: int, bars: np.ndarray[Any, np.dtype[np.float64]], first: int) -> Outgoing:
+    at = START + STEP * np.arange(first, first + len(bars))
+    key = ("bench", "spot", f"C{number}/USDT", "1m")
+    return outgoing(bar_block(key, at, bars, f"bench/{number}", int(at[0]) - STEP, int(at[-1])))

@@ -21,7 +21,7 @@ from domain.errors import Unavailable
 from domain.types import Post
 from streaming import metrics
 from streaming.broker import Partition
-from streaming.steps import Batch, Full
+from streaming.steps import Batch, Decoded, Full, merge
 from workers.client.queue import Priority
 
 log = structlog.get_logger()
@@ -132,11 +132,11 @@ class Sink:
         hangs = self._future is not None and self.clock.monotonic() - self._started > LONGEST_WRITE
         return self.away_since is None and not hangs
 
-    def submit(self, item: Batch) -> None:
+    def submit(self, item: Sequence[Decoded]) -> None:
         self.poll()
         if self._batch is not None:
             raise Full
-        self._batch = item
+        self._batch = merge(item)
         self._start()
 
     def poll(self) -> None:
