@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,12 +48,18 @@ class Servers:
             "MOODTAPE_DATA_DIR": str(self.folder),
         }
 
-    def sink(self) -> subprocess.Popen[bytes]:
-        """Start one more consumer process; its log lies beside the servers'."""
+    def sink(self, **env: str) -> subprocess.Popen[bytes]:
+        """Start one more consumer process, with more variables if need be; its log lies beside the servers'."""
+        argv = [sys.executable, "-m", "streaming", "--role", "sink"]
         with (self.folder / "sink.log").open("ab") as log:
-            child = subprocess.Popen([sys.executable, "-m", "streaming", "--role", "sink"], env=self.env, stderr=log)
+            child = subprocess.Popen(argv, env=self.env | env, stderr=log)
         self.children.append(child)
         return child
+
+    def logged(self, words: str) -> int:
+        """How often the sinks have said this."""
+        path = self.folder / "sink.log"
+        return path.read_text(errors="replace").count(words) if path.exists() else 0
 
     def number(self, query: str) -> int:
         """One number from the database."""
@@ -78,16 +85,28 @@ def servers(bootstrap: str | None = None, durable: bool = True) -> Iterator[Serv
             settings = DatabaseSettings.model_validate({"DATABASE_URL": SecretStr(postgres.url)})
             upgrade(settings)
             made = Servers(folder, postgres, broker, address, make_engine(settings))
-            yield made
-            for child in made.children:
-                child.terminate()
-            for child in made.children:
-                child.wait(20)
-            made.engine.dispose()
+            try:
+                yield made
+            finally:
+                _end(made.children)
+                made.engine.dispose()
         finally:
             if broker:
                 broker.stop()
             postgres.stop()
+
+
+def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    """Ask all to end, insist after a while."""
+    for child in children:
+        child.send_signal(signal.SIGCONT)
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def wait_for(done: Callable[[], bool], seconds: float, every: float = 0.05) -> float:

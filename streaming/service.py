@@ -231,9 +231,9 @@ class Service:
         """Make next month's partitions, record holes, score predictions whose time has come."""
         now = self._clock.now()
         try:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, HOUSEKEEPING_SECONDS) as connection:
                 maintain(connection, now)
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, HOUSEKEEPING_SECONDS) as connection:
                 new, filled = note_gaps(connection, now - GAP_MEMORY)
                 scored = settle(connection, now)
         except Unavailable as error:
