@@ -201,6 +201,9 @@ def run_show(stack: Servers, options: argparse.Namespace, other: Other | None) -
     flow.source.finish()
     flow.thread.join(options.patience)
     eye.stop()
+    engine.dispose()
+    if hole:
+        hole.close()
     return count(show, options) | {"under_load": under_load}
 
 

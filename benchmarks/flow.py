@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Engine, text
@@ -159,11 +159,11 @@ class Hole:
     def __init__(self, target: int) -> None:
         self.port = free_port()
         self._target = target
-        self._loop = asyncio.new_event_loop()
         self._open = True
         self._era = 0
         self._listening = threading.Event()
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
         self._listening.wait(10)
 
     def swallow(self, on: bool) -> None:
@@ -172,19 +172,26 @@ class Hole:
         self._open = not on
 
     def close(self) -> None:
-        """Stop."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """End every connection."""
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+    async def _run(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self._listening.set()
-        self._loop.run_forever()
+        await self._over.wait()
+        server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         era = self._era
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        await asyncio.gather(self._pipe(reader, back, era), self._pipe(there, writer, era))
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.close()
+            return
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(self._pipe(reader, back, era), self._pipe(there, writer, era))
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, era: int) -> None:
         try:

@@ -33,7 +33,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 LONGEST_PATIENCE = 60.0
 """Seconds to which the wait for an answer grows, lest a slow database be taken for one that is away for ever."""
 
-LONGEST_WRITE = 10.0
+LONGEST_WRITE = PATIENCE
 """Seconds after which a transaction under way counts as hanging."""
 
 
