@@ -1,218 +1,215 @@
-"""Kill the streams while candles and posts flow, and count what is in the database: nothing lost, nothing doubled.
+"""Break the streams while candles and posts flow, and count what is in the database: nothing lost, nothing doubled.
 
-``python -m benchmarks.faults_ingest --kills 100 --candles 200000 --posts 20000`` kills a sink 100 times with -9.
-``--victim broker|postgres`` kills those instead; ``--victim stop`` stops a sink (SIGSTOP) past its session and wakes it
-after another has taken over. ``--broker HOST:PORT`` or ``--broker-command "COMMAND"`` (with ``{port}``) take another broker.
+``python -m benchmarks.faults_ingest --kills 100 --candles 200000 --posts 20000`` kills a sink 100 times with -9. Other
+faults by ``--victim``: ``members`` (three sinks, of which one leaves, by SIGTERM and kill -9 in turn, and another joins),
+``stop`` (SIGSTOP of a sink that holds rows until another has taken over, then SIGCONT: its late write must be refused),
+``broker`` and ``postgres`` (kill -9, started again as a supervisor would), ``hole`` (a proxy before PostgreSQL swallows
+every byte). ``--broker HOST:PORT`` or ``--broker-command "COMMAND"`` (with ``{port}`` and ``{folder}``) take another broker.
+Recovery is the time until every partition has moved again.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import structlog
+from kafka import KafkaConsumer, TopicPartition
+from sqlalchemy import make_url
 
-from benchmarks.streams import START, Servers, candle_bars, servers, wait_for
+from benchmarks.flow import MARKETS, POST_LANES, Eye, Flow, Hole, Other, Steady, other_broker, ready
+from benchmarks.streams import Servers, servers, wait_for
+from db.engine import make_engine
 from db.queries import revisions
-from moodtape.servers.common import answers, free_port
-from streaming.feed import Waiter
-from streaming.kafka_broker import KafkaBroker
-from streaming.messages import Message, PostMessage, bar_message
-from streaming.service import Service
-from streaming.settings import StreamingSettings
+from db.settings import DatabaseSettings
+from moodtape.servers.common import free_port
 
-MARKETS, POST_LANES = 20, 4
+HOLE_SECONDS = 15.0
+REFUSED = ("another consumer moved the offsets", "another consumer has the partitions")
 
 
-class Steady:
-    """A finite source: candles of 20 markets and posts of 4 sources, spread evenly over about ``seconds``."""
+@dataclass
+class Show:
+    """One run: what breaks things, and what it saw."""
 
-    name = "steady"
-    live = False
+    stack: Servers
+    flow: Flow
+    eye: Eye
+    other: Other | None
+    kills: int
+    chance: random.Random
+    hole: Hole | None = None
+    healed: list[float] = field(default_factory=list)
+    noticed: list[float] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
-    def __init__(self, candles: int, posts: int, seconds: float) -> None:
-        self._ends = {f"steady/m{n}": candles // MARKETS for n in range(MARKETS)}
-        self._ends |= {f"steady/p{n}": posts // POST_LANES for n in range(POST_LANES)}
-        self._seconds = seconds
-        self._bars = candle_bars(candles // MARKETS).tolist()
+    def pace(self, done: int, guess: float) -> None:
+        """Spread the rows over the faults to come, at the seconds that one has taken so far."""
+        each = (time.monotonic() - self.began) / done if done else guess
+        self.flow.source.spread(1.1 * each * (self.kills - done))
 
-    def lanes(self) -> Mapping[str, int]:
-        return dict.fromkeys(self._ends, 0)
+    def sinks(self) -> None:
+        """Kill -9 two sinks within a second of each other, again and again; each is started again at once by its name."""
+        names = ("one", "two")
+        running = [self.stack.sink(MOODTAPE_STREAM_MEMBER=name) for name in names]
+        self._assigned(2)
+        for number in range(self.kills):
+            self.pace(number, 4.0)
+            time.sleep(self.chance.random())
+            place = number % 2
+            _kill(running[place])
+            running[place] = self.stack.sink(MOODTAPE_STREAM_MEMBER=names[place])
+            if place or number == self.kills - 1:
+                self.healed.append(self.eye.recover())
 
-    async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
-        at = dict(cursors)
-        while any(at[lane] < end for lane, end in self._ends.items()):
-            out: list[Message] = []
-            for lane, end in self._ends.items():
-                upto = min(end, at[lane] + max(1, round(end * 0.2 / self._seconds)))
-                out += [self._message(lane, row) for row in range(at[lane], upto)]
-                at[lane] = upto
-            yield out
-            await wait.sleep(0.2)
+    def members(self) -> None:
+        """Three sinks; one leaves, the others take its partitions, another joins."""
+        running = [self.stack.sink() for _ in range(3)]
+        self._assigned(3)
+        for number in range(self.kills):
+            self.pace(number, 12.0)
+            time.sleep(self.chance.random())
+            leaver = running.pop(0)
+            if number % 2:
+                _kill(leaver)
+            else:
+                leaver.terminate()
+            self.healed.append(self.eye.recover())
+            leaver.wait(20)
+            known = self.stack.logged("partitions assigned")
+            running.append(self.stack.sink())
+            self._assigned(known + 1)
+            self.healed.append(self.eye.recover())
 
-    def _message(self, lane: str, row: int) -> Message:
-        number = int(lane[len("steady/m") :])
-        if lane.startswith("steady/p"):
-            text = f"bitcoin number {row} of {number}"
-            return PostMessage(f"s{number}:{row}", f"s{number}", text, START + row, lane=lane, after=row, upto=row + 1)
-        key = ("steady", "spot", f"C{number}/USDT", "1m")
-        return bar_message(key, START + 60 * row, self._bars[row], lane, row, row + 1)
+    def stops(self) -> None:
+        """SIGSTOP a sink that holds rows, every other time in mid-transaction; SIGCONT after another took over."""
+        running = [self.stack.sink(MOODTAPE_STREAM_LINGER="1.0") for _ in range(2)]
+        self._assigned(2)
+        for number in range(self.kills):
+            self.pace(number, 20.0)
+            time.sleep(1 + self.chance.random())
+            victim = running[number % 2]
+            if number % 2:
+                self._stop_in_transaction(victim)
+            else:
+                victim.send_signal(signal.SIGSTOP)
+            self.healed.append(self.eye.recover())
+            known = self.stack.logged("partitions assigned")
+            victim.send_signal(signal.SIGCONT)
+            self._assigned(known + 1)
+            self.eye.recover()
 
-
-class Flow:
-    """The feed on a thread of its own."""
-
-    def __init__(self, stack: Servers, source: Steady) -> None:
-        settings = StreamingSettings(bootstrap=stack.bootstrap, data_dir=str(stack.folder))
-        self.service = Service(
-            stack.engine, KafkaBroker(stack.bootstrap), settings, sources=[source], sink=False, once=True, kind=""
+    def _stop_in_transaction(self, victim: subprocess.Popen[bytes]) -> None:
+        """Hold the offsets until both sinks wait for them in their transactions, stop one, let go."""
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%stream_offsets%'"
         )
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
+        with self.stack.engine.connect() as holder:
+            holder.exec_driver_sql("lock table stream_offsets in share row exclusive mode")
+            wait_for(lambda: self.stack.number(waiting) >= 2, 30)
+            victim.send_signal(signal.SIGSTOP)
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self.service.run())
-        except BaseException as error:
-            self.error = error
+    def servers(self, kill: Callable[[], None]) -> None:
+        """Kill -9 a server and start it again."""
+        self.stack.sink(MOODTAPE_STREAM_MEMBER="one")
+        self._assigned(1)
+        for number in range(self.kills):
+            self.pace(number, 12.0)
+            time.sleep(self.chance.random())
+            began = time.monotonic()
+            kill()
+            started = time.monotonic() - began
+            self.healed.append(started + self.eye.recover())
 
+    def kill_postgres(self) -> None:
+        """Its postmaster; the others of its processes follow it."""
+        self._kill_embedded(self.stack.postgres)
 
-def kill_sinks(stack: Servers, kills: int, flow: Flow, seed: int) -> list[float]:
-    """Kill -9 one of two sinks again and again, while rows move; returns the seconds until rows moved again."""
-    chance, sinks, healed = random.Random(seed), [stack.sink(), stack.sink()], []
-    for number in range(kills):
-        moving(stack, flow)
-        time.sleep(chance.random())
-        victim = number % 2
-        sinks[victim].kill()
-        sinks[victim].wait()
-        began = time.monotonic()
-        sinks[victim] = stack.sink()
-        moving(stack, flow)
-        healed.append(time.monotonic() - began)
-    return healed
-
-
-def stop_sinks(stack: Servers, kills: int, flow: Flow, seed: int) -> list[float]:
-    """SIGSTOP a sink until the other has taken its partitions, then SIGCONT: its late write must be refused."""
-    chance, sinks, healed = random.Random(seed), [stack.sink(), stack.sink()], []
-    for number in range(kills):
-        moving(stack, flow)
-        time.sleep(chance.random())
-        victim, began = sinks[number % 2], time.monotonic()
-        victim.send_signal(signal.SIGSTOP)
-        time.sleep(12)
-        moving(stack, flow)
-        victim.send_signal(signal.SIGCONT)
-        healed.append(time.monotonic() - began - 12)
-    return healed
-
-
-def kill_servers(stack: Servers, kills: int, flow: Flow, kind: str, other: Other | None) -> list[float]:
-    """Kill -9 the broker or the database, start it again; returns the seconds until rows moved again."""
-    stack.sink()
-    healed = []
-    for _ in range(kills):
-        moving(stack, flow)
-        time.sleep(1)
-        began = time.monotonic()
-        if kind == "broker" and other is not None:
-            other.kill()
-            other.start()
+    def kill_broker(self) -> None:
+        """The packaged broker loses its memory, another one keeps its log."""
+        if self.other is not None:
+            self.other.kill()
+            self.other.start()
         else:
-            server = stack.postgres if kind == "postgres" else stack.broker
-            assert server is not None
-            assert server.pid is not None
-            os.kill(server.pid, signal.SIGKILL)
-            wait_for(lambda s=server: not s.running(), 10)  # type: ignore[misc]
-            server.start()
-        moving(stack, flow)
-        healed.append(time.monotonic() - began)
-    return healed
+            self._kill_embedded(self.stack.broker)
+
+    def holes(self) -> None:
+        """Swallow all bytes between the streams and PostgreSQL; noticed is when the sink calls itself not ready."""
+        assert self.hole is not None
+        port = free_port()
+        self.stack.sink(DATABASE_URL=_through(self.stack, self.hole), MOODTAPE_STREAM_METRICS_PORT=str(port))
+        self._assigned(1)
+        for number in range(self.kills):
+            self.pace(number, 25.0)
+            wait_for(lambda: ready(port), 30)
+            self.hole.swallow(True)
+            self.noticed.append(wait_for(lambda: not ready(port), 60))
+            time.sleep(max(0.0, HOLE_SECONDS - self.noticed[-1]))
+            self.hole.swallow(False)
+            self.healed.append(self.eye.recover())
+
+    def _kill_embedded(self, server: Any) -> None:
+        os.kill(server.pid, signal.SIGKILL)
+        wait_for(lambda: not server.running(), 10)
+        server.start()
+
+    def _assigned(self, times: int) -> None:
+        """Wait until sinks have been given partitions so many times in all, and every partition has moved."""
+        wait_for(lambda: self.stack.logged("partitions assigned") >= times, 120)
+        self.eye.begin()
 
 
-def rows(stack: Servers) -> int:
-    """Rows stored; 0 growth while the database is away."""
-    try:
-        return stack.number("select (select count(*) from candles) + (select count(*) from posts)")
-    except Exception:
-        return -1
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
 
 
-def moving(stack: Servers, flow: Flow) -> None:
-    """Wait until rows move, or the flow has ended."""
-    before = -1
-    while before < 0:
-        before = rows(stack)
-        time.sleep(0.05)
-    wait_for(lambda: rows(stack) > before or not flow.thread.is_alive(), 120)
+def _through(stack: Servers, hole: Hole) -> str:
+    return make_url(stack.postgres.url).set(port=hole.port).render_as_string(hide_password=False)
 
 
-class Other:
-    """A broker started by a command, with ``{port}`` in it."""
-
-    def __init__(self, command: str) -> None:
-        self.port = free_port()
-        self._argv = shlex.split(command.format(port=self.port))
-        self.start()
-
-    def start(self) -> None:
-        """Start and wait for the port."""
-        self._process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: answers(self.port), 60)
-
-    def kill(self) -> None:
-        """Kill -9."""
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        """SIGTERM."""
-        self._process.terminate()
-        self._process.wait(20)
-
-
-@contextmanager
-def other_broker(command: str | None) -> Iterator[Other | None]:
-    """The broker of a command, for a while."""
-    made = Other(command) if command else None
-    try:
-        yield made
-    finally:
-        if made:
-            made.stop()
-
-
-def show(stack: Servers, options: argparse.Namespace, other: Other | None) -> dict[str, Any]:
+def run_show(stack: Servers, options: argparse.Namespace, other: Other | None) -> dict[str, Any]:
     """Run the flow with its faults and count."""
     with stack.engine.begin() as connection:
         revisions.register(connection, "bench", {})
-    per_kill = {"sink": 3.5, "stop": 14.0, "broker": 14.0, "postgres": 8.0}[options.victim]
-    seconds = max(10.0, options.kills * per_kill)
-    began = time.monotonic()
-    flow = Flow(stack, Steady(options.candles, options.posts, seconds))
-    if options.victim == "sink":
-        healed = kill_sinks(stack, options.kills, flow, options.seed)
-    elif options.victim == "stop":
-        healed = stop_sinks(stack, options.kills, flow, options.seed)
-    else:
-        healed = kill_servers(stack, options.kills, flow, options.victim, other)
+    hole = Hole(stack.postgres.port) if options.victim == "hole" else None
+    url = _through(stack, hole) if hole else stack.postgres.url
+    engine, eye = make_engine(DatabaseSettings.model_validate({"DATABASE_URL": url})), Eye(stack.engine)
+    flow = Flow(stack, Steady(options.candles, options.posts), engine)
+    show = Show(stack, flow, eye, other, options.kills, random.Random(options.seed), hole)
+    faults: dict[str, Callable[[], None]] = {
+        "sink": show.sinks,
+        "members": show.members,
+        "stop": show.stops,
+        "broker": lambda: show.servers(show.kill_broker),
+        "postgres": lambda: show.servers(show.kill_postgres),
+        "hole": show.holes,
+    }
+    faults[options.victim]()
+    under_load = flow.thread.is_alive()
+    flow.source.finish()
     flow.thread.join(options.patience)
-    sent = sum(feed.sent for feed in flow.service.feeds)
-    offsets = stack.stored()
+    eye.stop()
+    engine.dispose()
+    if hole:
+        hole.close()
+    return count(show, options) | {"under_load": under_load}
+
+
+def count(show: Show, options: argparse.Namespace) -> dict[str, Any]:
+    """What is in the database, against what was sent."""
+    stack, flow = show.stack, show.flow
     found = {
         "candles": stack.number("select count(*) from candles"),
         "posts": stack.number("select count(*) from posts"),
@@ -225,20 +222,34 @@ def show(stack: Servers, options: argparse.Namespace, other: Other | None) -> di
         **found,
         "lost": markets + lanes - found["candles"] - found["posts"],
         "doubled": found["revised"] + found["jobs"] - found["posts"],
-        "sent": sent,
-        "offsets": offsets,
+        "sent": flow.sent,
+        "offsets": stack.stored(),
+        "unread": unread(stack),
+        "late_writes_refused": sum(map(stack.logged, REFUSED)),
         "kills": options.kills,
         "victim": options.victim,
-        "broker": "other" if other or options.broker else "embedded",
-        "healed_seconds": {"median": _at(healed, 0.5), "worst": _at(healed, 1.0)},
-        "seconds": round(time.monotonic() - began, 1),
+        "broker": "other" if show.other or options.broker else "embedded",
+        "healed_seconds": spread(show.healed),
+        "noticed_seconds": spread(show.noticed),
+        "seconds": round(time.monotonic() - show.began, 1),
         "ended": not flow.thread.is_alive() and flow.error is None,
     }
 
 
-def _at(values: Sequence[float], share: float) -> float | None:
+def unread(stack: Servers) -> int:
+    """Messages of the broker's log that no transaction has covered, over all partitions; 0 is no gap anywhere."""
+    with stack.engine.connect() as connection:
+        rows = connection.exec_driver_sql("select topic, partition, next_offset from stream_offsets").all()
+    consumer = KafkaConsumer(bootstrap_servers=stack.bootstrap)
+    ends = consumer.end_offsets([TopicPartition(topic, number) for topic, number, _ in rows])
+    consumer.close()
+    return sum(max(0, ends[TopicPartition(topic, number)] - offset) for topic, number, offset in rows)
+
+
+def spread(values: Sequence[float]) -> dict[str, float] | None:
+    """Median and worst."""
     ordered = sorted(values)
-    return round(ordered[int((len(ordered) - 1) * share)], 2) if ordered else None
+    return {"median": round(ordered[len(ordered) // 2], 2), "worst": round(ordered[-1], 2)} if ordered else None
 
 
 def run(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -247,27 +258,30 @@ def run(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--candles", type=int, default=20_000)
     parser.add_argument("--posts", type=int, default=2_000)
-    parser.add_argument("--victim", choices=("sink", "stop", "broker", "postgres"), default="sink")
+    parser.add_argument("--victim", choices=("sink", "members", "stop", "broker", "postgres", "hole"), default="sink")
     parser.add_argument("--broker", help="host:port of a running broker")
-    parser.add_argument("--broker-command", help="command that runs a broker on {port}")
+    parser.add_argument("--broker-command", help="command that runs a broker on {port}, its files in {folder}")
     parser.add_argument(
         "--patience", type=float, default=300.0, help="seconds for the flow to end after the last fault"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON only; it is JSON anyway")
     options = parser.parse_args(arguments)
-    with other_broker(options.broker_command) as other:
-        bootstrap = f"127.0.0.1:{other.port}" if other else options.broker
-        with servers(bootstrap) as stack:
-            return show(stack, options, other)
+    with (
+        tempfile.TemporaryDirectory(prefix="moodtape-broker-") as folder,
+        other_broker(options.broker_command, Path(folder)) as other,
+        servers(f"127.0.0.1:{other.port}" if other else options.broker) as stack,
+    ):
+        return run_show(stack, options, other)
 
 
 def main() -> None:
-    """Command line; exits 1 when something was lost or doubled."""
+    """Command line; exits 1 when something was lost or doubled, or a late write was not refused."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     found = run()
     sys.stdout.write(json.dumps(found) + "\n")
-    sys.exit(0 if found["ended"] and not found["lost"] and not found["doubled"] else 1)
+    stale = found["victim"] == "stop" and not found["late_writes_refused"]
+    sys.exit(0 if found["ended"] and not found["lost"] and not found["doubled"] and not stale else 1)
 
 
 if __name__ == "__main__":

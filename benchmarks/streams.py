@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,12 +48,18 @@ class Servers:
             "MOODTAPE_DATA_DIR": str(self.folder),
         }
 
-    def sink(self) -> subprocess.Popen[bytes]:
-        """Start one more consumer process; its log lies beside the servers'."""
+    def sink(self, **env: str) -> subprocess.Popen[bytes]:
+        """Start one more consumer process, with more variables if need be; its log lies beside the servers'."""
+        argv = [sys.executable, "-m", "streaming", "--role", "sink"]
         with (self.folder / "sink.log").open("ab") as log:
-            child = subprocess.Popen([sys.executable, "-m", "streaming", "--role", "sink"], env=self.env, stderr=log)
+            child = subprocess.Popen(argv, env=self.env | env, stderr=log)
         self.children.append(child)
         return child
+
+    def logged(self, words: str) -> int:
+        """How often the sinks have said this."""
+        path = self.folder / "sink.log"
+        return path.read_text(errors="replace").count(words) if path.exists() else 0
 
     def number(self, query: str) -> int:
         """One number from the database."""
@@ -78,16 +85,28 @@ def servers(bootstrap: str | None = None, durable: bool = True) -> Iterator[Serv
             settings = DatabaseSettings.model_validate({"DATABASE_URL": SecretStr(postgres.url)})
             upgrade(settings)
             made = Servers(folder, postgres, broker, address, make_engine(settings))
-            yield made
-            for child in made.children:
-                child.terminate()
-            for child in made.children:
-                child.wait(20)
-            made.engine.dispose()
+            try:
+                yield made
+            finally:
+                _end(made.children)
+                made.engine.dispose()
         finally:
             if broker:
                 broker.stop()
             postgres.stop()
+
+
+def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    """Ask all to end, insist after a while."""
+    for child in children:
+        child.send_signal(signal.SIGCONT)
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def wait_for(done: Callable[[], bool], seconds: float, every: float = 0.05) -> float:
@@ -115,20 +134,23 @@ def candle_bars(count: int, seed: int = 1) -> np.ndarray[Any, np.dtype[np.float6
 
 def singles(symbols: int, minutes: int) -> Iterator[Outgoing]:
     """One candle a message, minute by minute over the symbols, each market a lane that counts epoch seconds."""
-    bars = candle_bars(minutes).tolist()
-    for minute in range(minutes):
-        at = START + STEP * minute
-        for number in range(symbols):
-            key = ("bench", "spot", f"C{number}/USDT", "1m")
-            yield outgoing(bar_message(key, at, bars[minute], f"bench/{number}", at - STEP, at))
+    bars = [candle_bars(minutes, seed).tolist() for seed in range(symbols)]
+    return (_single(number, bars[number][minute], minute) for minute in range(minutes) for number in range(symbols))
+
+
+def _single(number: int, bar: list[float], minute: int) -> Outgoing:
+    at = START + STEP * minute
+    return outgoing(bar_message(("bench", "spot", f"C{number}/USDT", "1m"), at, bar, f"bench/{number}", at - STEP, at))
 
 
 def blocks(symbols: int, minutes: int, size: int) -> Iterator[Outgoing]:
     """``size`` candles a message."""
-    bars = candle_bars(minutes)
-    at = START + STEP * np.arange(minutes)
-    for first in range(0, minutes, size):
-        for number in range(symbols):
-            key, part = ("bench", "spot", f"C{number}/USDT", "1m"), slice(first, first + size)
-            after, upto = int(at[part][0]) - STEP, int(at[part][-1])
-            yield outgoing(bar_block(key, at[part], bars[part], f"bench/{number}", after, upto))
+    bars = [candle_bars(minutes, seed) for seed in range(symbols)]
+    parts = [slice(first, first + size) for first in range(0, minutes, size)]
+    return (_block(number, bars[number][part], part.start) for part in parts for number in range(symbols))
+
+
+def _block(number: int, bars: np.ndarray[Any, np.dtype[np.float64]], first: int) -> Outgoing:
+    at = START + STEP * np.arange(first, first + len(bars))
+    key = ("bench", "spot", f"C{number}/USDT", "1m")
+    return outgoing(bar_block(key, at, bars, f"bench/{number}", int(at[0]) - STEP, int(at[-1])))

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from contextvars import ContextVar
+from typing import Any, TypeVar, cast
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine
+from psycopg.abc import PQGen
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from db.settings import DatabaseSettings
 from domain.errors import ConfigError, Unavailable
+
+PATIENCE = 5.0
+"""Seconds that short transactions wait for one answer of the server."""
+
+_patience: ContextVar[float | None] = ContextVar("patience", default=None)
+_Answer = TypeVar("_Answer")
+
+
+class _Bounded(psycopg.Connection[Any]):
+    """Gives up when one answer takes longer than the transaction's patience.
+
+    TCP's own limits see nothing when something between us and the server swallows the bytes and acknowledges them.
+    """
+
+    def wait(self, gen: PQGen[_Answer], interval: float = 0.1, timeout: float | None = None) -> _Answer:
+        bound = _patience.get()
+        if timeout is not None or bound is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, bound)
+        except psycopg.errors._WaitTimeout:
+            self.close()
+            raise psycopg.OperationalError(f"no answer within {bound:g} s") from None
 
 
 def database_url(settings: DatabaseSettings) -> URL:
@@ -49,7 +74,7 @@ def connect_args(deadline: float) -> dict[str, Any]:
 def make_engine(settings: DatabaseSettings | None = None) -> Engine:
     """An engine with pre-ping, client-side deadlines and UTC sessions."""
     settings = settings or DatabaseSettings()
-    return create_engine(
+    engine = create_engine(
         database_url(settings),
         pool_size=settings.pool_size,
         max_overflow=settings.pool_size,
@@ -57,20 +82,33 @@ def make_engine(settings: DatabaseSettings | None = None) -> Engine:
         pool_timeout=settings.deadline,
         connect_args=connect_args(settings.deadline),
     )
+    event.listen(engine, "do_connect", lambda dialect, record, args, parameters: _Bounded.connect(*args, **parameters))
+    return engine
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction; a server that is away becomes :class:`Unavailable`, a refused log-in :class:`ConfigError`."""
+def transaction(engine: Engine, patience: float | None = None) -> Iterator[Connection]:
+    """One transaction; a server that is away becomes :class:`Unavailable`, a refused log-in :class:`ConfigError`.
+
+    With ``patience`` a server that does not answer for so many seconds counts as away, and the server in turn lets go
+    of the rows of a client that stands still in mid-transaction for twice as long.
+    """
+    token = _patience.set(patience)
     try:
         with engine.begin() as connection:
+            if patience is not None:
+                connection.execute(text(f"set local idle_in_transaction_session_timeout = '{int(2000 * patience)}ms'"))
             yield connection
-    except (OperationalError, PoolTimeout, psycopg.OperationalError) as error:
+    except (
+        OperationalError, PoolTimeout, psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout,
+    ) as error:  # fmt: skip
         raise explain(error) from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise explain(error) from error
         raise
+    finally:
+        _patience.reset(token)
 
 
 def explain(error: Exception) -> ConfigError | Unavailable:

@@ -80,7 +80,7 @@ def _endless(settings: StreamingSettings, clock: Clock, *, live: bool) -> tuple[
 
 async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], *, sink: bool, once: bool) -> None:
     engine = make_engine()
-    broker = KafkaBroker(settings.bootstrap)
+    broker = KafkaBroker(settings.bootstrap, settings.member)
     scoring = ScoringClient(engine) if sink else None
     service = Service(engine, broker, settings, sources=sources, kind=kind, sink=sink, scoring=scoring, once=once)
     loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import structlog
 from sqlalchemy import Engine
 
-from db.engine import transaction
+from db.engine import PATIENCE, transaction
 from db.queries import offsets
 from domain.clock import Clock
 from domain.errors import Unavailable
@@ -210,7 +210,7 @@ class Runtime:
     def _seek(self, consumer: Consumer) -> None:
         epochs = {p: self._epochs[p.topic] for p in self._unsought if p.topic in self._epochs}
         try:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, PATIENCE) as connection:
                 claimed = offsets.claim(connection, self._group, {(p.topic, p.number): e for p, e in epochs.items()})
         except Unavailable as error:
             log.warning("the stored offsets cannot be read yet", error=error.message)

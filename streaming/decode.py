@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from db.queries.candle_columns import Columns
 from db.queries.candles import Key
 from db.queries.dead_letters import Letter
 from domain.clock import Clock
@@ -16,7 +17,7 @@ from streaming import metrics
 from streaming.broker import Chunk, Partition, Record
 from streaming.messages import CandleBlock, CandleMessage, PostMessage, decode, span_of
 from streaming.steps import Decoded, Step
-from streaming.validate import candle_reasons, market_key, same_length, summary, to_post
+from streaming.validate import candle_reasons, market_key, refuse_unstorable, same_length, summary, to_post
 
 
 class TooManyRefused(MoodtapeError):
@@ -48,6 +49,67 @@ class Limits:
     row: int = 100
     least: int = 400
     """Messages that must have been seen before a share means anything."""
+
+
+@dataclass(slots=True)
+class _Pile:
+    """Candles as they are decoded, column by column; one entry of the first four lists stands for a record's ``sizes`` rows."""
+
+    owners: list[int] = field(default_factory=list)
+    """Number of the record in its chunk."""
+    keys: list[Key] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    final: list[bool] = field(default_factory=list)
+    at: list[int] = field(default_factory=list)
+    bars: tuple[list[float], ...] = field(default_factory=lambda: ([], [], [], [], []))
+
+    def one(self, owner: int, key: Key, message: CandleMessage) -> None:
+        self._head(owner, key, 1, message.final)
+        self.at.append(message.at)
+        bar = (message.open, message.high, message.low, message.close, message.volume)
+        for column, value in zip(self.bars, bar, strict=True):
+            column.append(value)
+
+    def many(self, owner: int, key: Key, block: CandleBlock) -> None:
+        columns = (block.open, block.high, block.low, block.close, block.volume)
+        if not same_length((block.at, *columns)):
+            raise ValueError("the columns of the block are empty or of different lengths")
+        self._head(owner, key, len(block.at), True)
+        self.at.extend(block.at)
+        for column, values in zip(self.bars, columns, strict=True):
+            column.extend(values)
+
+    def checked(self, now: float) -> tuple[Columns, dict[int, str]]:
+        """The good candles, and for each record with wrong ones the reason."""
+        at, bars = np.array(self.at, dtype=np.int64), np.array(self.bars, dtype=np.float64).T
+        places: dict[Key, int] = {}
+        market = np.repeat([places.setdefault(key, len(places)) for key in self.keys], self.sizes)
+        final = np.repeat(self.final, self.sizes)
+        refused = {}
+        if wrong := candle_reasons(at, bars, now):
+            refused = self._blame(wrong)
+            keep = np.ones(len(at), dtype=bool)
+            keep[list(wrong)] = False
+            market, at, bars, final = market[keep], at[keep], bars[keep], final[keep]
+        return Columns(list(places), market, at, bars, final), refused
+
+    def _head(self, owner: int, key: Key, size: int, final: bool) -> None:
+        self.owners.append(owner)
+        self.keys.append(key)
+        self.sizes.append(size)
+        self.final.append(final)
+
+    def _blame(self, wrong: dict[int, str]) -> dict[int, str]:
+        """One sentence for each record that holds wrong rows."""
+        ends = np.cumsum(self.sizes)
+        own: dict[int, dict[int, str]] = {}
+        for row in sorted(wrong):
+            place = int(np.searchsorted(ends, row, side="right"))
+            own.setdefault(place, {})[row - int(ends[place]) + self.sizes[place]] = wrong[row]
+        return {
+            self.owners[place]: rows[0] if self.sizes[place] == 1 else summary(rows, self.sizes[place])
+            for place, rows in own.items()
+        }
 
 
 class Decode:
@@ -87,35 +149,31 @@ class Decode:
         partition, records = item.chunk
         out = Decoded(partition, item.epoch, item.expected, records[-1].offset + 1)
         refused: dict[int, str] = {}
-        owners: list[int] = []
-        """Record number of each candle row."""
+        pile = _Pile()
         for number, record in enumerate(records):
             try:
-                self._one(partition.topic, record, out)
+                self._one(partition.topic, number, record, out, pile)
             except ValueError as error:
                 refused[number] = str(error)
                 if (span := span_of(record.value or b"")) is not None:
                     out.spans.append(span)
-            owners.extend([number] * (len(out.at) - len(owners)))
-        refused |= self._check_candles(out, owners)
+        if pile.at:
+            out.candles, wrong = pile.checked(self._clock.now().timestamp())
+            refused |= wrong
         self._count(out, records, refused)
         return out
 
-    def _one(self, topic: str, record: Record, out: Decoded) -> None:
+    def _one(self, topic: str, number: int, record: Record, out: Decoded, pile: _Pile) -> None:
         message = decode(topic, record.value or b"")
-        if isinstance(message, CandleMessage):
-            key = self._key(message)
-            bar = (message.open, message.high, message.low, message.close, message.volume)
-            _add(out, key, [message.at], [bar], message.final)
-        elif isinstance(message, CandleBlock):
-            columns = (message.open, message.high, message.low, message.close, message.volume)
-            if not same_length((message.at, *columns)):
-                raise ValueError("the columns of the block are empty or of different lengths")
-            _add(out, self._key(message), message.at, list(zip(*columns, strict=True)), True)
-        else:
-            self._post(message, out)
+        refuse_unstorable(lane=message.lane)
         if message.lane:
             out.spans.append((message.lane, message.after, message.upto))
+        if isinstance(message, CandleMessage):
+            pile.one(number, self._key(message), message)
+        elif isinstance(message, CandleBlock):
+            pile.many(number, self._key(message), message)
+        else:
+            self._post(message, out)
 
     def _post(self, message: PostMessage, out: Decoded) -> None:
         post = to_post(message, self._clock.now().timestamp(), self._language)
@@ -131,24 +189,6 @@ class Decode:
             self._keys[raw] = market_key(*raw)
         return self._keys[raw]
 
-    def _check_candles(self, out: Decoded, owners: list[int]) -> dict[int, str]:
-        """Refuse wrong candles row by row; the reason goes to the record that held them."""
-        if not out.at:
-            return {}
-        at, bars = np.array(out.at, dtype=np.float64), np.array(out.bars, dtype=np.float64)
-        wrong = candle_reasons(at, bars, self._clock.now().timestamp())
-        if not wrong:
-            return {}
-        refused = {}
-        for owner in {owners[i] for i in wrong}:
-            first, size = owners.index(owner), owners.count(owner)
-            own = {i - first: reason for i, reason in wrong.items() if owners[i] == owner}
-            refused[owner] = own[0] if size == 1 else summary(own, size)
-        keep = [i for i in range(len(out.at)) if i not in wrong]
-        out.keys, out.at = [out.keys[i] for i in keep], [out.at[i] for i in keep]
-        out.bars, out.final = [out.bars[i] for i in keep], [out.final[i] for i in keep]
-        return refused
-
     def _count(self, out: Decoded, records: Iterable[Record], refused: dict[int, str]) -> None:
         tally = self._tallies.setdefault(out.partition, _Tally())
         for number, record in enumerate(records):
@@ -159,7 +199,8 @@ class Decode:
             tally.bad += 1
             tally.row += 1
             key, value = record.key, record.value or b""
-            out.letters.append(Letter(*out.partition, record.offset, out.epoch, key, value, refused[number]))
+            reason = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in refused[number])
+            out.letters.append(Letter(*out.partition, record.offset, out.epoch, key, value, reason))
             metrics.DEAD_LETTERS.labels(out.partition.topic).inc()
         self._judge(out.partition, tally)
 
@@ -177,12 +218,3 @@ class Decode:
             f"{what} of topic {partition.topic} could not be stored, so the stream stops; "
             "see “moodtape dlq list”, mend what sends them, and start again."
         )
-
-
-def _add(
-    out: Decoded, key: Key, at: list[int], bars: list[tuple[float, float, float, float, float]], final: bool
-) -> None:
-    out.keys.extend([key] * len(at))
-    out.at.extend(at)
-    out.bars.extend(bars)
-    out.final.extend([final] * len(at))

@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Engine
 
-from db.engine import transaction
+from db.engine import PATIENCE, transaction
 from db.queries import offsets
 from domain.clock import Clock
 from domain.errors import Unavailable
@@ -230,7 +230,7 @@ class Feed:
             self._producer.flush(10.0)
 
     def _open(self) -> dict[str, int]:
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, PATIENCE) as connection:
             return offsets.open_lanes(connection, self.source.lanes())
 
     def _let_go(self) -> None:
@@ -265,7 +265,7 @@ class Feed:
 
     def _positions(self) -> dict[str, int]:
         waiting = [name for name, lane in self._lanes.items() if lane.ahead]
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, PATIENCE) as connection:
             return offsets.positions(connection, waiting)
 
 

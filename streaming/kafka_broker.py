@@ -36,6 +36,11 @@ QUICK_MS = 3_000
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
+def partition_of(key: bytes, count: int) -> int:
+    """The partition, of ``count``, that messages with this key go to."""
+    return zlib.crc32(key) % count
+
+
 def knock(bootstrap: str) -> None:
     """Find out in no time that nobody listens: kafka-python would try for seconds and leave sockets behind.
 
@@ -50,10 +55,15 @@ def knock(bootstrap: str) -> None:
 
 
 class KafkaBroker:
-    """Topics, producers and consumers of one Kafka-protocol cluster."""
+    """Topics, producers and consumers of one Kafka-protocol cluster.
 
-    def __init__(self, bootstrap: str) -> None:
+    ``member``: a name that this process keeps over restarts. A member of that name gets its partitions back at once when
+    it comes again, and they stay with it for the session's length when it goes.
+    """
+
+    def __init__(self, bootstrap: str, member: str = "") -> None:
         self._bootstrap = bootstrap
+        self._member = member
         self._admin: Any = None
         self._lock = threading.Lock()
 
@@ -82,7 +92,7 @@ class KafkaBroker:
         That broker hangs a group for ever when a member from before its restart speaks to it.
         """
         if not self._packaged():
-            return KafkaReader(self._bootstrap, group, topics, SESSION_MS)
+            return KafkaReader(self._bootstrap, group, topics, SESSION_MS, self._member)
         log = self.epochs(topics).get(topics[0], "")
         return KafkaReader(self._bootstrap, f"{group}-{log[-12:]}", topics, QUICK_MS)
 
@@ -148,7 +158,7 @@ class KafkaSender:
         if self._error is not None:
             raise BrokerDown(f"a message was not acknowledged ({type(self._error).__name__})") from self._error
         try:
-            number = zlib.crc32(key) % self._partitions(topic)
+            number = partition_of(key, self._partitions(topic))
             sent = self._producer.send(topic, value=value, key=key, headers=list(headers), partition=number)
         except (KafkaError, OSError) as error:
             self._error = error
@@ -204,13 +214,14 @@ class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]
 class KafkaReader:
     """A member of a consumer group; offsets live in the database, so nothing is committed to Kafka."""
 
-    def __init__(self, bootstrap: str, group: str, topics: Sequence[str], session_ms: int) -> None:
+    def __init__(self, bootstrap: str, group: str, topics: Sequence[str], session_ms: int, member: str = "") -> None:
         self._changes = _Changes()
         knock(bootstrap)
         try:
             self._consumer = KafkaConsumer(
                 bootstrap_servers=bootstrap,
                 group_id=group,
+                group_instance_id=member or None,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 session_timeout_ms=session_ms,

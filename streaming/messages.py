@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -38,12 +39,16 @@ MAX_BYTES = 512 * 1024
 """Longest message that is decoded."""
 
 
+Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""A number that fits the database's bigint."""
+
+
 class CandleMessage(msgspec.Struct, frozen=True, gc=False):
     """One candle; ``at`` is its opening time in epoch seconds."""
 
     exchange: str
     symbol: str
-    at: int
+    at: Whole
     open: float
     high: float
     low: float
@@ -53,8 +58,8 @@ class CandleMessage(msgspec.Struct, frozen=True, gc=False):
     timeframe: str = "1m"
     final: bool = True
     lane: str = ""
-    after: int = 0
-    upto: int = 0
+    after: Whole = 0
+    upto: Whole = 0
 
 
 class CandleBlock(msgspec.Struct, frozen=True, gc=False):
@@ -62,7 +67,7 @@ class CandleBlock(msgspec.Struct, frozen=True, gc=False):
 
     exchange: str
     symbol: str
-    at: list[int]
+    at: list[Whole]
     open: list[float]
     high: list[float]
     low: list[float]
@@ -71,8 +76,8 @@ class CandleBlock(msgspec.Struct, frozen=True, gc=False):
     market: str = "spot"
     timeframe: str = "1m"
     lane: str = ""
-    after: int = 0
-    upto: int = 0
+    after: Whole = 0
+    upto: Whole = 0
 
 
 class PostMessage(msgspec.Struct, frozen=True, gc=False):
@@ -90,8 +95,8 @@ class PostMessage(msgspec.Struct, frozen=True, gc=False):
     replies: int | None = None
     score: bool = True
     lane: str = ""
-    after: int = 0
-    upto: int = 0
+    after: Whole = 0
+    upto: Whole = 0
 
 
 Message = CandleMessage | CandleBlock | PostMessage

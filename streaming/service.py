@@ -60,11 +60,9 @@ class Counts:
         self.posts += done.posts
         self.duplicates += done.candles.unchanged + len(batch.posts) - done.posts
         self.refused += len(done.letters)
-        for place, key in enumerate(batch.candles.markets):
-            own = batch.candles.at[batch.candles.market == place]
-            if len(own):
-                name = (key[0], key[2])
-                self.newest[name] = max(self.newest.get(name, 0), int(own.max()))
+        for key, at in batch.candles.newest().items():
+            name = (key[0], key[2])
+            self.newest[name] = max(self.newest.get(name, 0), at)
 
     def show_ages(self, now: float) -> None:
         """Set the gauge of each market's candle age."""
@@ -249,9 +247,9 @@ class Service:
         """Make next month's partitions, record holes, score predictions whose time has come."""
         now = self._clock.now()
         try:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, HOUSEKEEPING_SECONDS) as connection:
                 maintain(connection, now)
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, HOUSEKEEPING_SECONDS) as connection:
                 new, filled = note_gaps(connection, now - GAP_MEMORY)
                 scored = settle(connection, now)
             with transaction(self._engine) as connection:

@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Connection, Engine
 
-from db.engine import transaction
+from db.engine import PATIENCE, transaction
 from db.queries import dead_letters, offsets
 from db.queries.candle_columns import upsert_columns
 from db.queries.candles import Upserted
@@ -22,7 +22,7 @@ from domain.errors import Unavailable
 from domain.types import Post
 from streaming import metrics
 from streaming.broker import Partition
-from streaming.steps import Batch, Full
+from streaming.steps import Batch, Decoded, Full, merge
 from workers.client.queue import Priority
 
 log = structlog.get_logger()
@@ -31,7 +31,10 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """Seconds between attempts while the database is away."""
 
 
-LONGEST_WRITE = 10.0
+LONGEST_PATIENCE = 60.0
+"""Seconds to which the wait for an answer grows, lest a slow database be taken for one that is away for ever."""
+
+LONGEST_WRITE = PATIENCE
 """Seconds after which a transaction under way counts as hanging."""
 
 
@@ -71,6 +74,7 @@ class Writer:
         self._group = group
         self._scoring = scoring
         self._cluster = cluster
+        self._patience = PATIENCE
 
     def write(self, batch: Batch) -> Stored:
         """Everything of the batch or nothing.
@@ -80,23 +84,34 @@ class Writer:
             Unavailable: the database is away; asking again is safe.
         """
         clusters = self._cluster(batch.posts) if self._cluster and batch.posts else None
-        with metrics.BATCH_SECONDS.time(), transaction(self._engine) as connection:
-            if not offsets.advance(connection, self._group, batch.moves):
-                if self._committed_before(connection, batch):
-                    return Stored(Upserted(0, 0, 0), 0, ())
-                raise Fenced
-            candles = upsert_columns(connection, batch.candles)
-            new = insert_posts(connection, batch.posts, clusters)
-            wanted = [post_id for post_id in new if post_id in batch.scored]
-            if self._scoring and wanted:
-                self._scoring.enqueue(connection, wanted, priority=Priority.LIVE)
-                open_windows(connection, wanted)
-            dead_letters.keep(connection, batch.letters)
-            offsets.move_lanes(connection, batch.spans)
+        try:
+            with metrics.BATCH_SECONDS.time(), transaction(self._engine, self._patience) as connection:
+                done, wanted = self._store(connection, batch, clusters)
+        except Unavailable:
+            self._patience = min(2 * self._patience, LONGEST_PATIENCE)
+            raise
+        self._patience = max(PATIENCE, self._patience / 2)
         if self._scoring and wanted:
             self._scoring.ring(Priority.LIVE)
-        _count(batch, candles, len(new))
-        return Stored(candles, len(new), batch.letters)
+        return done
+
+    def _store(
+        self, connection: Connection, batch: Batch, clusters: dict[str, str] | None
+    ) -> tuple[Stored, Sequence[str]]:
+        """What was done, and the posts that were handed to the scoring queue."""
+        if not offsets.advance(connection, self._group, batch.moves):
+            if self._committed_before(connection, batch):
+                return Stored(Upserted(0, 0, 0), 0, ()), ()
+            raise Fenced
+        candles = upsert_columns(connection, batch.candles)
+        new = insert_posts(connection, batch.posts, clusters)
+        wanted = [post_id for post_id in new if post_id in batch.scored]
+        if self._scoring and wanted:
+            self._scoring.enqueue(connection, wanted, priority=Priority.LIVE)
+            open_windows(connection, wanted)
+        dead_letters.keep(connection, batch.letters)
+        offsets.move_lanes(connection, batch.spans)
+        return Stored(candles, len(new), batch.letters), wanted
 
     def _committed_before(self, connection: Connection, batch: Batch) -> bool:
         """Whether an earlier attempt, whose answer was lost with its connection, had been committed after all."""
@@ -104,11 +119,12 @@ class Writer:
         return all(stored.get((m.topic, m.partition)) == (m.epoch, m.next) for m in batch.moves)
 
 
-def _count(batch: Batch, candles: Upserted, posts: int) -> None:
-    metrics.ROWS.labels("candle").inc(candles.inserted + candles.corrected)
-    metrics.ROWS.labels("post").inc(posts)
-    metrics.DUPLICATES.labels("candle").inc(len(batch.candles.at) - candles.inserted - candles.corrected)
-    metrics.DUPLICATES.labels("post").inc(len(batch.posts) - posts)
+def _count(batch: Batch, done: Stored) -> None:
+    written = done.candles.inserted + done.candles.corrected
+    metrics.ROWS.labels("candle").inc(written)
+    metrics.ROWS.labels("post").inc(done.posts)
+    metrics.DUPLICATES.labels("candle").inc(len(batch.candles.at) - written)
+    metrics.DUPLICATES.labels("post").inc(len(batch.posts) - done.posts)
 
 
 @dataclass
@@ -134,11 +150,11 @@ class Sink:
         hangs = self._future is not None and self.clock.monotonic() - self._started > LONGEST_WRITE
         return self.away_since is None and not hangs
 
-    def submit(self, item: Batch) -> None:
+    def submit(self, item: Sequence[Decoded]) -> None:
         self.poll()
         if self._batch is not None:
             raise Full
-        self._batch = item
+        self._batch = merge(item)
         self._start()
 
     def poll(self) -> None:
@@ -185,4 +201,5 @@ class Sink:
             self._batch = None
             raise
         self._batch, self._wait, self.away_since = None, FIRST_WAIT, None
+        _count(batch, done)
         self.stored(batch, done)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-import numpy as np
-
-from db.queries.candle_columns import Columns
-from db.queries.candles import Key
+from db.queries.candle_columns import NOTHING, Columns, join
 from db.queries.dead_letters import Letter
 from db.queries.offsets import Move
 from domain.clock import Clock
@@ -45,16 +42,13 @@ class Step(Protocol[Item_contra]):
 
 @dataclass(slots=True)
 class Decoded:
-    """Consecutive records of one partition, checked; rows of candles as parallel lists."""
+    """Consecutive records of one partition, checked."""
 
     partition: Partition
     epoch: str
     expected: int
     next: int
-    keys: list[Key] = field(default_factory=list)
-    at: list[int] = field(default_factory=list)
-    bars: list[tuple[float, float, float, float, float]] = field(default_factory=list)
-    final: list[bool] = field(default_factory=list)
+    candles: Columns = NOTHING
     posts: list[Post] = field(default_factory=list)
     scored: set[str] = field(default_factory=set)
     letters: list[Letter] = field(default_factory=list)
@@ -62,7 +56,7 @@ class Decoded:
 
     @property
     def rows(self) -> int:
-        return len(self.at) + len(self.posts) + len(self.letters)
+        return len(self.candles.at) + len(self.posts) + len(self.letters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +75,16 @@ class Batch:
         return len(self.candles.at) + len(self.posts) + len(self.letters)
 
 
-def merge(parts: Iterable[Decoded]) -> Batch:
+def merge(parts: Sequence[Decoded]) -> Batch:
     """One batch of consecutive parts; per partition its first expected and last next offset."""
     moves: dict[Partition, Move] = {}
-    keys: dict[Key, int] = {}
-    market: list[int] = []
-    parts = list(parts)
     for part in parts:
         known = moves.get(part.partition)
         expected = known.expected if known else part.expected
         moves[part.partition] = Move(*part.partition, part.epoch, expected, part.next)
-        market.extend(keys.setdefault(key, len(keys)) for key in part.keys)
     return Batch(
         moves=[moves[p] for p in sorted(moves)],
-        candles=Columns(
-            markets=list(keys),
-            market=np.array(market, dtype=np.int64),
-            at=np.array([at for p in parts for at in p.at], dtype=np.int64),
-            bars=np.array([bar for p in parts for bar in p.bars], dtype=np.float64).reshape(-1, 5),
-            final=np.array([final for p in parts for final in p.final], dtype=bool),
-        ),
+        candles=join([part.candles for part in parts]),
         posts=[post for p in parts for post in p.posts],
         scored={post_id for p in parts for post_id in p.scored},
         letters=[letter for p in parts for letter in p.letters],
@@ -111,7 +95,7 @@ def merge(parts: Iterable[Decoded]) -> Batch:
 class Gather:
     """Collects parts into batches of up to ``rows`` rows or ``seconds`` of waiting; holds at most twice that."""
 
-    def __init__(self, sink: Step[Batch], clock: Clock, rows: int, seconds: float) -> None:
+    def __init__(self, sink: Step[Sequence[Decoded]], clock: Clock, rows: int, seconds: float) -> None:
         self._sink = sink
         self._clock = clock
         self._limit = rows
@@ -153,5 +137,5 @@ class Gather:
             return
 
     def _hand_over(self) -> None:
-        self._sink.submit(merge(self._parts))
+        self._sink.submit(self._parts)
         self._parts, self._held = [], 0

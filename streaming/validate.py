@@ -68,7 +68,7 @@ def moment_reason(at: float, now: float) -> str | None:
     return None
 
 
-def candle_reasons(at: NDArray[np.float64], bars: NDArray[np.float64], now: float) -> dict[int, str]:
+def candle_reasons(at: NDArray[np.int64], bars: NDArray[np.float64], now: float) -> dict[int, str]:
     """Row number → reason, for the candles that cannot be right. ``bars``: float64[n, 5] OHLCV."""
     wrong = ~((at >= FIRST) & (at <= now + AHEAD))
     reasons = {int(i): moment_reason(float(at[i]), now) or "the time is wrong" for i in np.flatnonzero(wrong)}
@@ -81,6 +81,13 @@ def candle_reasons(at: NDArray[np.float64], bars: NDArray[np.float64], now: floa
     return reasons
 
 
+def refuse_unstorable(**texts: str) -> None:
+    """Raise ValueError when one of the named texts holds what PostgreSQL cannot store."""
+    for name, value in texts.items():
+        if _FORBIDDEN.search(value):
+            raise ValueError(f"the {name} holds a NUL or half a surrogate pair")
+
+
 def to_post(message: PostMessage, now: float, language: Callable[[str], str]) -> Post:
     """The post of a message, its text cleaned; language and markets are found where the message leaves them open.
 
@@ -91,9 +98,7 @@ def to_post(message: PostMessage, now: float, language: Callable[[str], str]) ->
         raise ValueError(reason)
     if not _NAME.match(message.source):
         raise ValueError(f"“{message.source[:40]}” is not a source")
-    for name, value in (("id", message.id), ("text", message.text), ("author", message.author_hash or "")):
-        if _FORBIDDEN.search(value):
-            raise ValueError(f"the {name} holds a NUL or half a surrogate pair")
+    refuse_unstorable(id=message.id, text=message.text, author=message.author_hash or "", language=message.language)
     if not message.id.strip() or len(message.id) > 300:
         raise ValueError("the id is empty or longer than 300 letters")
     try:

@@ -11,7 +11,7 @@ from domain.errors import Unavailable
 from streaming.broker import Partition
 from streaming.decode import Limits, TooManyRefused
 from streaming.memory import MemoryBroker, MemoryConsumer
-from streaming.messages import BLOCKS, CANDLES, POSTS, TOPICS, CandleBlock
+from streaming.messages import BLOCKS, CANDLES, POSTS, TOPICS, CandleBlock, Message
 from streaming.sink import Stored
 from streaming.steps import Batch
 from tests.streaming.kit import T0, Rig, candle, count, post, send
@@ -176,6 +176,19 @@ def test_poison_goes_to_the_dead_letters(engine: Engine, broker: MemoryBroker) -
     assert {bytes(x.payload) for x in letters} >= {bad}
     assert any("zero or negative" in x.reason for x in letters)
     assert offset_sum(engine) == 3
+
+
+def test_text_that_postgres_cannot_store_stops_nothing(engine: Engine, broker: MemoryBroker) -> None:
+    """NUL in a name, a language or a lane, and numbers beyond bigint, end as dead letters; a refused post moves its lane."""
+    open_lane(engine, "p")
+    good = candle(1)
+    bad: list[Message] = [msgspec.structs.replace(good, exchange="bin\0"), msgspec.structs.replace(good, lane="a\0b")]
+    bad += [msgspec.structs.replace(good, upto=2**64 - 1), msgspec.structs.replace(good, at=2**64 - 1)]
+    send(broker, *bad, good, post(0, lane="p", language="e\0"), post(1, lane="p"))
+    Rig(engine, broker).turn()
+    assert count(engine, "select count(*) from dead_letters") == 5
+    assert count(engine, "select count(*) from candles") == count(engine, "select count(*) from posts") == 1
+    assert lanes(engine, "p") == {"p": 2}
 
 
 def test_too_many_in_a_row_stop_the_stream(engine: Engine, broker: MemoryBroker) -> None:

@@ -99,7 +99,7 @@ def test_bad_input_is_refused_and_the_next_row_stored(topic: str, payload: bytes
     assert [letter.payload for letter in out.letters] == [payload]
     assert reason in out.letters[0].reason
     assert out.letters[0].reason
-    assert len(out.at) + len(out.posts) == 1
+    assert len(out.candles.at) + len(out.posts) == 1
     assert (out.expected, out.next) == (0, 2)
 
 

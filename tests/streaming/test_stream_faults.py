@@ -31,6 +31,20 @@ def test_three_kills_lose_nothing_and_double_nothing() -> None:
     assert found["offsets"] == found["sent"] >= 4400
 
 
+@pytest.mark.parametrize("victim", ["stop", "hole"])
+def test_one_fault_of_a_kind(victim: str) -> None:
+    """A sink stopped past its session has its late write refused; a database that swallows every byte is waited for."""
+    argv = [sys.executable, "-m", "benchmarks.faults_ingest", "--victim", victim, "--kills", "1"]
+    done = subprocess.run(
+        [*argv, "--candles", "2000", "--posts", "200"], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert (found["candles"], found["posts"], found["lost"], found["doubled"]) == (2000, 200, 0, 0)
+    assert found["late_writes_refused"] >= (victim == "stop")
+    assert found["under_load"]
+
+
 def test_a_replay_prints_what_it_sent_and_stored(
     tmp_path: Path, database_url: str, engine: Engine, fresh_kafka: str, redis_url: str
 ) -> None:

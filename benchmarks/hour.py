@@ -1,0 +1,91 @@
+"""A recorded hour of posts played through the streams at its own speed or many times faster: every post stored once.
+
+``python -m benchmarks.hour --data FILE --speed 1 --minutes 5`` and ``--speed 100``. The file has the columns ``t`` (epoch
+seconds) and ``text``. Printed beside what was stored: the groups of near-duplicates, and how much later than its moment in
+the file a post was committed (``received_at``, the start of the transaction,
+against the replay's clock, of which the quickest post gives the zero).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+
+from benchmarks.streams import servers
+from db.queries import revisions
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole run."""
+    moments = np.sort(pyarrow.parquet.read_table(options.data, columns=["t"])["t"].to_numpy())
+    end = moments[0] + 60 * options.minutes if options.minutes else moments[-1] + 1
+    due = moments[moments < end]
+    until = datetime.fromtimestamp(float(end), UTC).isoformat()
+    with servers(options.broker) as stack:
+        with stack.engine.begin() as connection:
+            revisions.register(connection, "bench", {})
+        argv = [sys.executable, "-m", "streaming", "--replay", str(options.data), "--until", until]
+        argv += ["--speed", str(options.speed), "--once"]
+        began = time.monotonic()
+        done = subprocess.run(argv, env=stack.env, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - began
+        if done.returncode:
+            raise RuntimeError(done.stderr[-2000:])
+        told = json.loads(done.stdout)
+        stored = stack.number("select count(*) from posts")
+        found = {
+            "in_the_file": len(due),
+            "sent": told["rows_sent"],
+            "stored": stored,
+            "stored_once": stored == len(due),
+            "jobs": stack.number("select count(*) from jobs"),
+            "dead_letters": stack.number("select count(*) from dead_letters"),
+            "clusters": stack.number("select count(distinct cluster) from posts"),
+            "posts_in_clusters": stack.number(
+                "select count(*) from posts where cluster is not null or id in (select cluster from posts)"
+            ),
+        }
+        with stack.engine.connect() as connection:
+            rows = connection.exec_driver_sql(
+                "select extract(epoch from received_at), extract(epoch from posted_at) from posts"
+            )
+            late = np.array([(float(s), float(p)) for s, p in rows])
+    behind = late[:, 0] - (late[:, 1] - moments[0]) / options.speed
+    behind -= behind.min()
+    return {
+        **found,
+        "lag_seconds": {
+            name: round(float(np.quantile(behind, q)), 2) for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1))
+        },
+        "speed": options.speed,
+        "seconds": round(seconds, 1),
+        "broker": options.broker or "embedded",
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+
+
+def main() -> None:
+    """Command line; exits 1 when a post is missing or stored twice."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="parquet with the columns t and text")
+    parser.add_argument("--speed", type=float, default=100.0)
+    parser.add_argument("--minutes", type=float, help="only the first minutes of the file")
+    parser.add_argument("--broker", help="host:port of another broker")
+    parser.add_argument("--json", action="store_true", help="print JSON only; it is JSON anyway")
+    found = measure(parser.parse_args())
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.exit(0 if found["stored_once"] else 1)
+
+
+if __name__ == "__main__":
+    main()
