@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from domain.symbols import DEFAULT_SYMBOL
 from domain.types import Post
+from models.device import choose, memory
 from models.manifest import ARTIFACTS, verify
 from models.scorer import Scorer, ScoringInput
 from workers.library import Growing, LibraryFeed
@@ -36,7 +37,7 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     started = time.monotonic()
     artifacts = settings.artifacts or ARTIFACTS
     manifest = verify(artifacts)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose()
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     library = LibraryFeed(engine, artifacts)
     wait_for_database(engine, library.seed)
@@ -45,7 +46,7 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     log.info("models loaded", seconds=round(time.monotonic() - started, 2), threads=torch.get_num_threads())
     model = scorer.parts.trajectories
     refresh = partial(library.refresh, model) if isinstance(model, Growing) else lambda: 0
-    return Loaded(scorer, manifest, device, refresh)
+    return Loaded(scorer, manifest, device, refresh, lambda: scorer.padding, partial(memory, device))
 
 
 def warm_up(scorer: Scorer) -> None:
