@@ -23,7 +23,7 @@ import torch
 from benchmarks.report import report
 from domain.types import EMOTIONS
 from models.emotion import EmotionTextReader
-from models.encoders.packed import _chunks, _groups
+from models.encoders.packed import chunks, padded
 from models.manifest import ARTIFACTS
 from models.torchfix import import_transformers
 
@@ -111,8 +111,7 @@ def padding(reader: EmotionTextReader, texts: Sequence[str], batch: int | None =
     real_tokens = sum(lengths)
     if batch is None:
         ids = reader.net.encoder.tokenise(texts)
-        groups = [_groups([len(ids[i]) for i in rows]) for rows in _chunks(ids)]
-        computed = sum(count * length for chunk in groups for _, count, length in chunk)
+        computed = sum(padded(sum(len(ids[i]) for i in rows)) for rows in chunks(ids))
     else:
         blocks = [lengths[i : i + batch] for i in range(0, len(lengths), batch)]
         computed = sum(len(block) * max(block) for block in blocks)

@@ -1,10 +1,16 @@
-"""What the queue survives, at size: kills of the worker in mid-batch, of Redis with and without its file, of PostgreSQL.
+"""What the queue survives, at size: kill -9 of scoring processes, workers, Redis and PostgreSQL, slow tasks, a wrong clock.
 
-Every post must end with exactly one verdict. Seconds to recover run from the kill to the next verdict, the start of a
-new worker included (a supervisor's part, done here at once). ``ours`` is the median after a kill of the worker, ``peer``
-the ten seconds that are allowed.
+Strikes fall while a batch is in the air under load; every post must end with exactly one verdict. Seconds to recover run
+from the kill (for servers: from their return) until every job that was in the air then has its verdict; a worker is
+started again at once, as a supervisor does. ``ours`` is the median, ``peer`` the ten seconds that are allowed.
 
-    python -m benchmarks.faults_queue [--kills 50] [--models] [--json]
+    python -m benchmarks.faults_queue --victim VICTIM [--kills 50] [--by-rule] [--json]
+
+Victims: ``model`` (one of two scoring processes; their parent starts it again), ``worker`` (parent and all), ``redis``
+(with its file), ``redis-noaof`` (everything it held is lost), ``postgres``, ``visibility`` (batches of several visibility
+times, two workers: duplicate deliveries are counted), ``clock`` (one of two workers jumps two hours ahead, back, and ten
+minutes back; needs Debian's faketime). ``--by-rule`` answers by rule in the place of the packaged models; ``visibility``
+and ``clock`` always do.
 """
 
 from __future__ import annotations
@@ -12,14 +18,19 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
+import httpx
+import psutil
 import redis
 
 from benchmarks.encode import made_up
-from benchmarks.queue_stack import BY_RULE, REAL, Stack, stack
+from benchmarks.queue_stack import BY_RULE, REAL, SLOWLY, Stack, stack
 from benchmarks.report import report
 from db.engine import transaction
 from db.queries import jobs
@@ -27,47 +38,60 @@ from models.manifest import load_manifest
 
 ALLOWED = 10.0
 PER_KILL = 120
+FAKETIME = "*/faketime/libfaketime.so.1"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Strike and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--victim", choices=VICTIMS, default="model")
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--models", action="store_true", help="the real models in the place of verdicts by rule")
+    parser.add_argument("--by-rule", action="store_true", help="verdicts by rule in the place of the models")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    revision = load_manifest().revision if given.models else "fake"
-    with stack(REAL if given.models else BY_RULE) as run:
-        posts = PER_KILL * given.kills
-        ids = run.store(made_up(posts), "t")
-        enqueue(run, ids, revision)
-        seconds = kills(run, given.kills)
-        worker = run.start_worker()
-        run.until(lambda: waiting(run) == 0, seconds=600)
-        deaths = int(run.scalar("select max(attempts) from jobs"))
-        others = {name: fault(run, name, revision) for name in FAULTS}
-        assert worker.poll() is None, "the worker did not survive its servers"
-        verdicts = int(run.scalar("select count(*) from verdicts"))
-        total = int(run.scalar("select count(*) from posts"))
-        failed = int(run.scalar("select count(*) from jobs where state <> 'done'"))
+    slow = given.victim in ("visibility", "clock")
+    by_rule = given.by_rule or slow
+    kills = 1 if slow else given.kills
+    with stack((SLOWLY if slow else BY_RULE) if by_rule else REAL) as run:
+        seconds, more = VICTIMS[given.victim](run, "fake" if by_rule else load_manifest().revision, kills)
+        run.until(lambda: waiting(run) == 0, seconds=900)
+        figures = ended(run)
     report(
         ours=statistics.median(seconds),
         peer=ALLOWED,
-        unit="seconds from kill -9 of the worker to the next verdict, median (lower is better)",
+        unit=f"seconds to recover from a strike at {given.victim}, median (lower is better)",
         slowest=max(seconds),
-        kills=given.kills,
-        posts=total,
-        verdicts=verdicts,
-        lost=total - verdicts,
-        not_done=failed,
-        most_deaths_of_a_post=deaths,
-        recovery_seconds=others,
+        strikes=len(seconds),
+        scorer="by rule" if by_rule else "packaged models",
+        **figures,
+        **more,
         packages=("celery", "kombu", "redis", "psycopg"),
     )
 
 
-def enqueue(run: Stack, ids: list[str], revision: str) -> None:
+def ended(run: Stack) -> dict[str, int]:
+    """How the posts ended: each must have one verdict. ``written_twice``: verdicts written over by a later batch."""
+    posts = int(run.scalar("select count(*) from posts"))
+    verdicts = int(run.scalar("select count(*) from verdicts"))
+    return {
+        "posts": posts,
+        "verdicts": verdicts,
+        "lost": posts - int(run.scalar("select count(distinct post_id) from verdicts")),
+        "doubled": verdicts - int(run.scalar("select count(distinct post_id) from verdicts")),
+        "written_twice": int(
+            run.scalar(
+                "select count(*) from verdicts v join jobs j using (post_id, revision) "
+                "where v.scored_at > j.finished_at + interval '1 s'"
+            )
+        ),
+        "jobs_not_done": int(run.scalar("select count(*) from jobs where state <> 'done'")),
+        "most_deaths_of_a_post": int(run.scalar("select max(attempts) from jobs")),
+    }
+
+
+def enqueue(run: Stack, count: int, revision: str, prefix: str = "t") -> None:
     """Put posts on the queue as live ones, without a bell."""
+    ids = run.store(made_up(count), prefix)
     with transaction(run.engine) as connection:
         jobs.enqueue(connection, ids, revision, priority=1)
 
@@ -77,30 +101,66 @@ def waiting(run: Stack) -> int:
     return int(run.scalar("select count(*) from jobs where state = 'waiting'"))
 
 
-def done(run: Stack) -> int:
-    """Jobs that are done."""
-    return int(run.scalar("select count(*) from jobs where state = 'done'"))
+def in_the_air(run: Stack) -> list[int]:
+    """Jobs of the batches being scored now."""
+    query = "select array_agg(j) from batches, unnest(job_ids) j where started_at > now() - interval '2 s'"
+    return list(run.scalar(query) or [])
 
 
-def kills(run: Stack, count: int) -> list[float]:
-    """Kill the worker in mid-batch again and again; seconds to the next verdict each time."""
-    seconds: list[float] = []
+def strike(run: Stack, blow: Callable[[], None]) -> float:
+    """Wait for a batch, strike, and wait until every job it held is done; the seconds from the blow's end."""
+    struck: list[int] = []
+    run.until(lambda: struck.extend(in_the_air(run)) or struck)
+    begun = time.monotonic()
+    blow()
+    done = "select count(*) from jobs where id = any(:ids) and state = 'waiting'"
+    run.until(lambda: not run.scalar(done, ids=struck))
+    return time.monotonic() - begun
+
+
+def kill_models(run: Stack, revision: str, kills: int) -> tuple[list[float], dict[str, int]]:
+    """One of two scoring processes under one parent, in turn."""
+    enqueue(run, PER_KILL * kills, revision)
+    worker = psutil.Process(run.start_worker(MOODTAPE_WORKER_PROCESSES="2", MOODTAPE_THREADS="1").pid)
+    seconds = []
+    for _ in range(kills):
+        run.until(lambda: run.scalar("select count(*) from scorers where beat_at > now() - interval '5 s'") >= 1)
+        children = [child for child in worker.children() if child.status() != psutil.STATUS_ZOMBIE]
+        oldest = min(children, key=lambda child: child.create_time())
+        seconds.append(strike(run, oldest.kill))
+    return seconds, {}
+
+
+def kill_workers(run: Stack, revision: str, kills: int) -> tuple[list[float], dict[str, int]]:
+    """The worker with everything in it; a new one is started at once."""
+    enqueue(run, PER_KILL * kills, revision)
     worker = run.start_worker()
-    for _ in range(count):
-        before = done(run)
-        run.until(lambda before=before: done(run) > before and in_the_air(run))
+
+    def blow() -> None:
+        nonlocal worker
         run.kill(worker)
-        killed, before = time.monotonic(), done(run)
         worker = run.start_worker()
-        run.until(lambda before=before: done(run) > before)
-        seconds.append(time.monotonic() - killed)
-    run.kill(worker)
-    return seconds
+
+    return [strike(run, blow) for _ in range(kills)], {}
 
 
-def in_the_air(run: Stack) -> bool:
-    """Whether a batch is being scored now."""
-    return bool(run.scalar("select exists (select from batches where started_at > now() - interval '2 s')"))
+def kill_server(
+    run: Stack, revision: str, kills: int, blow: Callable[[Stack], None]
+) -> tuple[list[float], dict[str, int]]:
+    """A server under a worker that must outlive it; seconds from the server's return."""
+    enqueue(run, PER_KILL * kills, revision)
+    worker = run.start_worker()
+    seconds = []
+    for _ in range(kills):
+        away: list[float] = []
+
+        def timed(away: list[float] = away) -> None:
+            begun = time.monotonic()
+            blow(run)
+            away.append(time.monotonic() - begun)
+
+        seconds.append(strike(run, timed) - away[0])
+    return seconds, {"workers_ended": int(worker.poll() is not None)}
 
 
 def kill_redis(run: Stack) -> None:
@@ -122,24 +182,64 @@ def kill_postgres(run: Stack) -> None:
     run.postgres.start()
 
 
-FAULTS: dict[str, Callable[[Stack], None]] = {
-    "redis": kill_redis,
-    "redis_emptied": kill_and_empty_redis,
-    "postgres": kill_postgres,
-}
-
-
-def fault(run: Stack, name: str, revision: str) -> float:
-    """Strike while a batch is in the air; seconds from the server's return to the next verdict."""
-    ids = run.store(made_up(400), name)
-    enqueue(run, ids, revision)
-    run.until(lambda: in_the_air(run))
-    FAULTS[name](run)
-    returned, before = time.monotonic(), done(run)
-    run.until(lambda: done(run) > before or waiting(run) == 0)
-    seconds = time.monotonic() - returned
+def outlast_visibility(run: Stack, revision: str, kills: int) -> tuple[list[float], dict[str, int]]:
+    """Two workers, batches of about five seconds, doorbells that ring again after one."""
+    enqueue(run, PER_KILL, revision)
+    ports = [free_port() for _ in range(2)]
+    for port in ports:
+        run.start_worker(MOODTAPE_VISIBILITY="1", MOODTAPE_BATCH_SECONDS="5", MOODTAPE_WORKER_METRICS_PORT=str(port))
+    seconds = [strike(run, lambda: None)]
     run.until(lambda: waiting(run) == 0)
-    return round(seconds, 2)
+    return seconds, {"duplicates_counted": sum(duplicates(port) for port in ports)}
+
+
+def jump_the_clock(run: Stack, revision: str, kills: int) -> tuple[list[float], dict[str, int]]:
+    """One of two workers jumps two hours ahead while both have a batch in the air, and comes back."""
+    library = next(Path("/usr/lib").glob(FAKETIME), None)
+    if library is None:
+        raise SystemExit("libfaketime is not installed (Debian: apt-get install faketime).")
+    enqueue(run, 4 * PER_KILL, revision)
+    offset = run.folder / "offset"
+    offset.write_text("+0")
+    moved = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
+    moved |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    ports = [free_port() for _ in range(2)]
+    right = run.start_worker(MOODTAPE_SERVICE="right", MOODTAPE_WORKER_METRICS_PORT=str(ports[0]))
+    wrong = run.start_worker(MOODTAPE_SERVICE="wrong", MOODTAPE_WORKER_METRICS_PORT=str(ports[1]), **moved)
+    run.until(lambda: run.scalar("select count(*) from scorers") == 2)
+    seconds = [strike(run, partial(set_clock, offset, jump)) for jump in ("+2h", "+0", "-10m")]
+    run.until(lambda: waiting(run) == 0)
+    counted = sum(duplicates(port) for port in ports)
+    return seconds, {"duplicates_counted": counted, "workers_ended": sum(w.poll() is not None for w in (right, wrong))}
+
+
+def set_clock(offset: Path, jump: str) -> None:
+    """Move the clock of whoever reads this file through libfaketime."""
+    offset.write_text(jump)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as wire:
+        wire.bind(("127.0.0.1", 0))
+        return int(wire.getsockname()[1])
+
+
+def duplicates(port: int) -> int:
+    """Doorbells that a worker says were delivered to it again."""
+    lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    return int(sum(float(line.split()[1]) for line in lines if line.startswith("moodtape_duplicate_rings_total ")))
+
+
+VICTIMS: dict[str, Callable[[Stack, str, int], tuple[list[float], dict[str, int]]]] = {
+    "model": kill_models,
+    "worker": kill_workers,
+    "redis": lambda run, revision, kills: kill_server(run, revision, kills, kill_redis),
+    "redis-noaof": lambda run, revision, kills: kill_server(run, revision, kills, kill_and_empty_redis),
+    "postgres": lambda run, revision, kills: kill_server(run, revision, kills, kill_postgres),
+    "visibility": outlast_visibility,
+    "clock": jump_the_clock,
+}
 
 
 if __name__ == "__main__":

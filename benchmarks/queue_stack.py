@@ -30,7 +30,8 @@ from moodtape.servers import Postgres, Redis
 
 REAL = ("-m", "workers")
 BY_RULE = ("-m", "tests.workers.fake_worker", "0.005")
-"""Worker commands: the models, or verdicts by rule in 5 ms each (for faults, where the models do not matter)."""
+SLOWLY = ("-m", "tests.workers.fake_worker", "0.1")
+"""Worker commands: the models, or verdicts by rule in 5 or 100 ms each (for faults, where the models do not matter)."""
 
 
 class Stack:
@@ -48,18 +49,19 @@ class Stack:
         upgrade(settings)
         self.engine: Engine = make_engine(settings)
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        """One more worker process, its log in the data directory."""
+    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        """One more worker (a process group of its own), its log in the data directory."""
+        known = {**os.environ, **self.environment, **environment}
         with (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *self.worker], env={**os.environ, **self.environment}, stdout=log, stderr=log
+                [sys.executable, *self.worker], env=known, stdout=log, stderr=log, start_new_session=True
             )
         self.workers.append(process)
         return process
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill -9."""
-        process.send_signal(signal.SIGKILL)
+        """Kill -9 of a worker with all its scoring processes."""
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.workers.remove(process)
 

@@ -40,21 +40,26 @@ class EmotionTextReader:
     more than 99.5 % of texts.
     """
 
-    def __init__(self, net: EmotionNet, config: dict[str, Any], dtype: torch.dtype = torch.bfloat16) -> None:
-        self.net = net.eval()
+    def __init__(
+        self, net: EmotionNet, config: dict[str, Any], dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
+    ) -> None:
+        self.net = net.eval().to(device)
+        self.device = device
         self.config = config
         self.dtype = dtype
         self.margin = float(config.get("unsure_margin", 0.0))
 
     @classmethod
-    def from_pretrained(cls, folder: Path = FOLDER, dtype: torch.dtype = torch.bfloat16) -> EmotionTextReader:
+    def from_pretrained(
+        cls, folder: Path = FOLDER, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
+    ) -> EmotionTextReader:
         """Load a checkpoint folder.
 
         Raises:
             WeightsError: files are missing, altered, truncated or pickled; the message names the file.
         """
         net, config = load_net(Path(folder))
-        return cls(net, config, dtype)
+        return cls(net, config, dtype, device)
 
     def read(self, texts: Sequence[str], source: str | None = None) -> list[TextReading]:
         """One reading per text, in order. ``source``: the kind of text, where it is known (``config["styles"]``).
@@ -67,9 +72,14 @@ class EmotionTextReader:
         if not texts:
             return []
         reading = self.net.infer(self.net.encoder.tokenise(texts), self.dtype)
-        probabilities = self.net.probabilities(reading, source).numpy().astype(np.float32)
-        vectors = torch.nn.functional.normalize(reading.mean, dim=-1).numpy().astype(np.float32)
+        probabilities = self.net.probabilities(reading, source).cpu().numpy().astype(np.float32)
+        vectors = torch.nn.functional.normalize(reading.mean, dim=-1).cpu().numpy().astype(np.float32)
         return [self._reading(*parts) for parts in zip(texts, probabilities, vectors, strict=True)]
+
+    @property
+    def padding(self) -> float:
+        """Share of the token positions computed so far that were padding."""
+        return self.net.encoder.padding
 
     def _reading(self, text: str, probabilities: Any, vector: Any) -> TextReading:
         code = language(text)
@@ -90,7 +100,7 @@ class EmotionTextReader:
     def several(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Independent labels: scores float32 (n, 7) and which of them are claimed, bool (n, 7); more than one may hold."""
         reading = self.net.infer(self.net.encoder.tokenise(texts), self.dtype)
-        scores = torch.sigmoid(reading.multi).numpy().astype(np.float32)
+        scores = torch.sigmoid(reading.multi).cpu().numpy().astype(np.float32)
         claimed = scores > np.asarray(self.config["thresholds"], np.float32)
         empty = ~claimed.any(1)
         claimed[empty, scores[empty].argmax(1)] = True
@@ -120,13 +130,16 @@ class EmotionTextReader:
         table = encoder.model.get_input_embeddings()  # type: ignore[operator]  # a transformers method
         end = table(tokens).detach()
         start = table(torch.full_like(tokens, encoder.tokenizer.pad_token_id or 0)).detach()
-        keep = torch.tensor([bool(_SPECIAL.match(t)) for t in encoder.tokenizer.convert_ids_to_tokens(ids[0])])
+        words = encoder.tokenizer.convert_ids_to_tokens(ids[0])
+        keep = torch.tensor([bool(_SPECIAL.match(word)) for word in words], device=end.device)
         start[0, keep] = end[0, keep]
         steps = min(STEPS, max(3, PATH_TOKENS // tokens.shape[1]))
-        points = (torch.arange(steps).view(-1, 1, 1) + 0.5) / steps
+        points = (torch.arange(steps, device=end.device).view(-1, 1, 1) + 0.5) / steps
         path = (start + points * (end - start)).requires_grad_(True)
-        mask = torch.ones(steps, tokens.shape[1], dtype=torch.long)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16 and packable(encoder.model)):
+        mask = torch.ones(steps, tokens.shape[1], dtype=torch.long, device=end.device)
+        with torch.autocast(
+            end.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16 and packable(encoder.model)
+        ):
             hidden = encoder.model(inputs_embeds=path, attention_mask=mask).last_hidden_state
         score = self._score(hidden, mask, target)
         (gradient,) = torch.autograd.grad(score, path)

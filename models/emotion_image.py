@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from models.parts import ImageReading
 FOLDER = ARTIFACTS / "emotion-image"
 NO_FACE = "no face found in the picture"
 BATCH = 128
-"""Crops in one forward pass: enough to keep a core busy, small enough for its caches."""
+"""Most crops in one forward pass: enough to keep a core busy, small enough for its caches."""
 
 _GRID = 5
 _WINDOW = 2
@@ -126,14 +126,23 @@ class ImageMoodReader:
     @torch.inference_mode()
     def _look(self, crops: Sequence[NDArray[np.uint8]]) -> _Look:
         moods, chances = [torch.zeros(0, len(EMOTIONS))], [torch.zeros(0)]
-        for start in range(0, len(crops), BATCH):
-            block = torch.from_numpy(np.stack(crops[start : start + BATCH]))[:, None].to(self.device)
+        for piece in pieces(len(crops)):
+            block = torch.from_numpy(np.stack(crops[piece]))[:, None].to(self.device)
             inputs = prepare(block, self.net.size)
             mood, face = self.net(torch.cat([inputs, inputs.flip(3)]) if self.mirror else inputs)
             sides = 2 if self.mirror else 1
             moods.append(mood.view(sides, -1, len(EMOTIONS)).mean(0).cpu() / self.temperature)
             chances.append(face.view(sides, -1).mean(0).sigmoid().cpu())
         return _Look(torch.cat(moods), torch.cat(chances))
+
+
+def pieces(count: int) -> Iterator[slice]:
+    """Cuts of ``count`` crops into powers of two, largest first: for each size met, oneDNN keeps a compiled network."""
+    start = 0
+    while start < count:
+        size = min(BATCH, 1 << ((count - start).bit_length() - 1))
+        yield slice(start, start + size)
+        start += size
 
 
 def build(config: dict[str, Any], tensors: dict[str, Tensor], name: str) -> MoodNet:

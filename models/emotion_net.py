@@ -80,8 +80,8 @@ class EmotionNet(nn.Module):
         if style is None:
             mix = torch.softmax(reading.style, dim=-1)
         else:
-            mix = nn.functional.one_hot(torch.tensor(self.styles.index(style)), len(self.styles)).float()
-            mix = mix.expand(len(reading.logits), -1).to(reading.logits.device)
+            mix = torch.zeros_like(reading.style)
+            mix[:, self.styles.index(style)] = 1.0
         scale: Tensor = mix @ self.calibration["inverse_temperature"]
         bias: Tensor = mix @ self.calibration["bias"]
         scaled: Tensor = reading.logits * scale.unsqueeze(-1)

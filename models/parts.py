@@ -47,7 +47,10 @@ class ImageReading:
 
 
 class TextReader(Protocol):
-    """Words to readings."""
+    """Words to readings. ``padding``: share of the token positions computed so far that were padding."""
+
+    @property
+    def padding(self) -> float: ...
 
     def read(self, texts: Sequence[str]) -> list[TextReading]:
         """One reading per text, in order; a batch is one packed forward pass."""

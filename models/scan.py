@@ -21,21 +21,25 @@ LARGE = 20_000
 
 
 class Scan:
-    """Unit vectors (n, d), float32, kept a second time in bfloat16 when there are many. ``slack``: the largest error."""
+    """Unit vectors (n, d), float32, kept a second time in bfloat16 when there are many, on ``device``.
 
-    def __init__(self, vectors: Floats) -> None:
+    ``slack``: the largest error of a product.
+    """
+
+    def __init__(self, vectors: Floats, device: str = "cpu") -> None:
         self._vectors = vectors
+        self._device = device
         self._half: torch.Tensor | None = None
-        if len(vectors) >= LARGE and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            self._half = torch.from_numpy(vectors).bfloat16()
+        if len(vectors) >= LARGE and (device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+            self._half = torch.from_numpy(vectors).to(device, torch.bfloat16)
         self.slack = EXACT if self._half is None else HALF
 
     def products(self, queries: Floats) -> Floats:
         """float32 (queries, n); each is within ``slack`` of the true product."""
         if self._half is None:
             return np.asarray(queries @ self._vectors.T)
-        asked = torch.from_numpy(np.ascontiguousarray(queries)).bfloat16()
-        return np.asarray((asked @ self._half.T).float().numpy())
+        asked = torch.from_numpy(np.ascontiguousarray(queries)).to(self._device, torch.bfloat16)
+        return np.asarray((asked @ self._half.T).float().cpu().numpy())
 
 
 def floor_of(scores: Floats, depth: int) -> float:

@@ -85,6 +85,7 @@ class Scorer:
         Raises:
             WeightsError: a file is missing, altered or does not fit; the message names it.
         """
+        from models.device import half_or_full
         from models.emotion import EmotionFusion, EmotionTextReader
         from models.emotion_image import ImageMoodReader
         from models.hype import load_hype
@@ -92,14 +93,20 @@ class Scorer:
         from models.trajectories import load_trajectories
 
         manifest = verify(artifacts)
+        dtype = half_or_full(device)
         parts = Parts(
-            text=EmotionTextReader.from_pretrained(artifacts / "emotion-text"),
+            text=EmotionTextReader.from_pretrained(artifacts / "emotion-text", dtype, device),
             image=ImageMoodReader.from_pretrained(artifacts / "emotion-image", device=device),
             fusion=EmotionFusion.from_pretrained(artifacts / "emotion-fusion"),
             hype=load_hype(artifacts),
-            trajectories=load_trajectories(library_rows or load_library(artifacts).rows, artifacts),
+            trajectories=load_trajectories(library_rows or load_library(artifacts).rows, artifacts, device),
         )
         return cls(parts, manifest.revision, manifest.trained_until, device=device)
+
+    @property
+    def padding(self) -> float:
+        """Share of the token positions computed so far that were padding."""
+        return self.parts.text.padding
 
     def score(self, inputs: Sequence[ScoringInput]) -> list[Verdict | MoodtapeError]:
         """One verdict or error per input, in order."""

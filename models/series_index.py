@@ -44,11 +44,12 @@ class Shelf:
     change: NDArray[np.float16]
     before: Floats
     after: Floats
+    device: str = "cpu"
     scan: Scan = field(init=False)
 
     def __post_init__(self) -> None:
         """Prepare the vectors to be scanned."""
-        self.scan = Scan(self.vectors)
+        self.scan = Scan(self.vectors, self.device)
 
     def known(self, moment: int) -> int:
         """How many rows, from the first on, had ended at a moment (microseconds)."""
@@ -66,9 +67,10 @@ def realised(change: NDArray[np.floating]) -> Floats:
 
 
 class SeriesIndex:
-    """All shelves; grows by :meth:`add`, answers by :meth:`search`."""
+    """All shelves; grows by :meth:`add`, answers by :meth:`search`. Large shelves are scanned on ``device``."""
 
-    def __init__(self, rows: LibraryRows | None = None) -> None:
+    def __init__(self, rows: LibraryRows | None = None, device: str = "cpu") -> None:
+        self._device = device
         self._shelves: dict[str, Shelf] = {}
         self._present: set[tuple[str, str]] = set()
         if rows is not None:
@@ -98,7 +100,7 @@ class SeriesIndex:
         _refuse_broken(new)
         for symbol in dict.fromkeys(new.symbols):
             part = new.take(np.array([s == symbol for s in new.symbols], dtype=bool))
-            self._shelves[symbol] = _merged(self._shelves.get(symbol), part)
+            self._shelves[symbol] = _merged(self._shelves.get(symbol), part, self._device)
         self._present.update(zip(new.post_ids, new.symbols, strict=True))
         return len(new)
 
@@ -159,7 +161,7 @@ def _unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
-def _merged(old: Shelf | None, rows: LibraryRows) -> Shelf:
+def _merged(old: Shelf | None, rows: LibraryRows, device: str) -> Shelf:
     ends = np.maximum(rows.posted_at, rows.starts_at) + MICROS_PER_WINDOW
     new = Shelf(
         ids=list(rows.post_ids),
@@ -184,6 +186,7 @@ def _merged(old: Shelf | None, rows: LibraryRows) -> Shelf:
         change=np.concatenate([p.change for p in parts])[order],
         before=np.concatenate([p.before for p in parts])[order],
         after=np.concatenate([p.after for p in parts])[order],
+        device=device,
     )
 
 

@@ -90,9 +90,9 @@ def volatility_before(mid: NDArray[np.floating[Any]]) -> float | None:
 class RetrievedTrajectories:
     """Implements :class:`models.parts.TrajectoryModel` over an in-process library that grows by :meth:`add`."""
 
-    def __init__(self, parameters: Parameters, rows: LibraryRows | None = None) -> None:
+    def __init__(self, parameters: Parameters, rows: LibraryRows | None = None, device: str = "cpu") -> None:
         self.parameters = parameters
-        self.index = SeriesIndex(rows)
+        self.index = SeriesIndex(rows, device)
         self._edges = self.levels_at(np.array([(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]))
 
     def levels_at(self, levels: Doubles) -> Doubles:
@@ -236,7 +236,9 @@ def save_parameters(folder: Path, parameters: Parameters, config: dict[str, Any]
     (folder / "README.md").write_text(card)
 
 
-def load_trajectories(rows: LibraryRows | None = None, artifacts: Path = ARTIFACTS) -> RetrievedTrajectories:
+def load_trajectories(
+    rows: LibraryRows | None = None, artifacts: Path = ARTIFACTS, device: str = "cpu"
+) -> RetrievedTrajectories:
     """The shipped model over a library (later grown by ``add``).
 
     Raises:
@@ -249,4 +251,4 @@ def load_trajectories(rows: LibraryRows | None = None, artifacts: Path = ARTIFAC
         parameters = Parameters(shrink=float(config["shrink"]), **arrays)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"The trajectory model cannot be read ({error}); install moodtape again.") from None
-    return RetrievedTrajectories(parameters, rows)
+    return RetrievedTrajectories(parameters, rows, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 
 import structlog
@@ -14,6 +15,7 @@ from sqlalchemy import Engine
 
 from domain.symbols import DEFAULT_SYMBOL
 from domain.types import Post
+from models.device import choose, memory
 from models.manifest import ARTIFACTS, verify
 from models.scorer import Scorer, ScoringInput
 from workers.library import Growing, LibraryFeed
@@ -35,7 +37,7 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     started = time.monotonic()
     artifacts = settings.artifacts or ARTIFACTS
     manifest = verify(artifacts)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose()
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     library = LibraryFeed(engine, artifacts)
     wait_for_database(engine, library.seed)
@@ -49,7 +51,7 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
         if isinstance(model, Growing):
             library.refresh(model)
 
-    return Loaded(scorer, manifest, device, refresh)
+    return Loaded(scorer, manifest, device, refresh, lambda: scorer.padding, partial(memory, device))
 
 
 def warm_up(scorer: Scorer) -> None:

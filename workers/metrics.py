@@ -35,6 +35,13 @@ class Metrics:
             "moodtape_queue_age_seconds", "age of the oldest waiting post", ["priority"], registry=registry
         )
         self.empty_rings = Counter("moodtape_empty_rings", "doorbells that found nothing", registry=registry)
+        self.duplicate_rings = Counter(
+            "moodtape_duplicate_rings", "doorbells that Redis delivered more than once", registry=registry
+        )
+        self.padding = Gauge(
+            "moodtape_padding_waste", "share of computed token positions that were padding", registry=registry
+        )
+        self.gpu_memory = Gauge("moodtape_gpu_memory_bytes", "memory held on the GPU", registry=registry)
         self.deaths = Counter("moodtape_batch_deaths", "jobs in batches that died", registry=registry)
 
     def queue(self, backlog: Iterable[Waiting], now: datetime) -> None:

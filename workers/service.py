@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 import structlog
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from celery.worker import state as celery_state
 from prometheus_client import REGISTRY, start_http_server
 from sqlalchemy import Engine
@@ -41,12 +41,18 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A scorer ready to serve. ``refresh`` takes newly completed windows into its library."""
+    """A scorer ready to serve.
+
+    ``refresh`` takes newly completed windows into its library; ``padding`` is the share of token positions computed so
+    far that were padding, ``gpu_memory`` the bytes held on the device.
+    """
 
     scorer: BatchScorer
     manifest: Manifest
     device: str
     refresh: Callable[[], object]
+    padding: Callable[[], float] = lambda: 0.0
+    gpu_memory: Callable[[], float] = lambda: 0.0
 
 
 Loader = Callable[[Engine, WorkerSettings], Loaded]
@@ -64,6 +70,8 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
     loaded = load(engine, settings)
     register(engine, loaded.manifest, shadow=settings.artifacts is not None)
     metrics = Metrics(REGISTRY)
+    metrics.padding.set_function(loaded.padding)
+    metrics.gpu_memory.set_function(loaded.gpu_memory)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr=settings.metrics_host)
     app = make_app(settings)
@@ -72,7 +80,7 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
     reconciler = Reconciler(
         engine, runner, settings, metrics, ring=client.ring, refresh=loaded.refresh, device=loaded.device
     )
-    answer_the_bell(app, runner)
+    answer_the_bell(app, runner, metrics)
     lane = Lane(runner, on_defect=_end_process)
     lane.start()
     reconciler.start()
@@ -116,13 +124,19 @@ def wait_for_database(engine: Engine, first: Callable[[], object], patience: flo
         time.sleep(0.5)
 
 
-def answer_the_bell(app: Celery, runner: Runner) -> None:
-    """Register the one task: score the next batch. What goes wrong leaves the jobs waiting and the process alive."""
+def answer_the_bell(app: Celery, runner: Runner, metrics: Metrics) -> None:
+    """Register the one task: score the next batch. What goes wrong leaves the jobs waiting and the process alive.
 
-    def score() -> None:
+    A ring that Redis delivers again (its batch took longer than the visibility time, or its worker died) is counted; it
+    finds the jobs held or done, so it scores nothing twice.
+    """
+
+    def score(task: Task) -> None:
+        if (task.request.delivery_info or {}).get("redelivered"):
+            metrics.duplicate_rings.inc()
         run_safely(runner, on_defect=_end_process)
 
-    app.task(name=SCORE, ignore_result=True)(score)
+    app.task(name=SCORE, ignore_result=True, bind=True)(score)
 
 
 def _end_process() -> None:

@@ -99,19 +99,25 @@ class TextEncoder(nn.Module):
 
     @torch.inference_mode()
     def encode(self, ids: Sequence[Sequence[int]], dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """First-token and mean vectors, each float32 (n, width), without padding where the architecture is known."""
+        """First-token and mean vectors, each float32 (n, width) on the model's device; no padding where that is known how."""
         if packable(self.model):
             if self._packed is None or self._packed.dtype != dtype:
                 self._packed = PackedEncoder(self.model, dtype)
             return self._packed(ids)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        first = torch.empty(len(ids), self.width)
-        mean = torch.empty(len(ids), self.width)
+        first = torch.empty(len(ids), self.width, device=next(self.model.parameters()).device)
+        mean = torch.empty_like(first)
         for start in range(0, len(order), 32):
             rows = order[start : start + 32]
             hidden, mask = self([ids[i] for i in rows])
-            first[rows], mean[rows] = pool(hidden, mask, "first").cpu(), pool(hidden, mask, "mean").cpu()
+            first[rows], mean[rows] = pool(hidden, mask, "first"), pool(hidden, mask, "mean")
         return first, mean
+
+    @property
+    def padding(self) -> float:
+        """Share of the token positions computed by the packed encoder so far that were padding."""
+        packed = self._packed
+        return 1 - packed.tokens / packed.computed if packed is not None and packed.computed else 0.0
 
     def train(self, mode: bool = True) -> TextEncoder:
         """As nn.Module; packed copies of the weights are dropped, because training changes the originals."""

@@ -30,6 +30,7 @@ class FakeText:
     """Breaks on texts that hold ``BREAK``; remembers the batches it was given."""
 
     batches: list[list[str]] = field(default_factory=list)
+    padding: float = 0.0
 
     def read(self, texts: Sequence[str]) -> list[TextReading]:
         self.batches.append(list(texts))

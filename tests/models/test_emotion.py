@@ -47,6 +47,15 @@ def test_shapes_and_gradient_flow(net: EmotionNet) -> None:
     assert net.encoder.model.embeddings.word_embeddings.weight.grad is None
 
 
+def test_the_packed_pass_stays_on_the_device(net: EmotionNet) -> None:
+    """Whatever device the network is moved to, encoder, heads and calibration compute there."""
+    net = net.eval().to("meta")
+    reading = net.infer(net.encoder.tokenise(TEXTS), torch.bfloat16)
+    places = [reading.logits, reading.multi, reading.style, reading.mean, net.probabilities(reading, "slang")]
+    assert {tensor.device.type for tensor in places} == {"meta"}
+    assert EmotionTextReader(net, CONFIG, device="meta").net.head.weight.is_meta
+
+
 def test_overfits_eight_samples(net: EmotionNet) -> None:
     """Eight texts can be learned by heart."""
     ids = net.encoder.tokenise(TEXTS)

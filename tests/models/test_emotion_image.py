@@ -61,6 +61,20 @@ def test_a_broken_picture_fails_alone() -> None:
         assert np.allclose(item.probabilities, alone.probabilities, atol=1e-5)
 
 
+@pytest.mark.parametrize("count", [0, 1, 13, 128, 300])
+def test_crops_go_through_in_powers_of_two(count: int) -> None:
+    """Every crop once, in order, in few sizes."""
+    cuts = list(emotion_image.pieces(count))
+    assert [i for cut in cuts for i in range(count)[cut]] == list(range(count))
+    assert {cut.stop - cut.start for cut in cuts} <= {2**n for n in range(8)}
+
+
+def test_the_network_goes_to_the_device() -> None:
+    """Encoder and heads lie where the reader was told."""
+    reader = ImageMoodReader(credulous().net, SETTINGS, device="meta")
+    assert {parameter.device.type for parameter in reader.net.parameters()} == {"meta"}
+
+
 def test_no_pictures_give_no_readings() -> None:
     """An empty batch is no special case for the caller."""
     assert credulous().read([]) == []

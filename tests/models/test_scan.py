@@ -29,6 +29,14 @@ def test_products_are_within_their_slack(half: bool, monkeypatch: pytest.MonkeyP
     assert np.abs(made.products(queries) - exact).max() <= made.slack
 
 
+def test_many_vectors_lie_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU scans its own copy."""
+    monkeypatch.setattr(scan, "LARGE", 100)
+    half = Scan(unit(200, 1), "meta")._half
+    assert half is not None
+    assert half.is_meta
+
+
 @pytest.mark.parametrize("count", [81, 500, 1300, 100_000])
 def test_enough_scores_reach_the_floor(count: int) -> None:
     """At least ``depth`` scores are at or above it, and for many scores not many more."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from domain.errors import WeightsError
-from models.encoders.packed import _chunks, _groups
+from models.encoders.packed import BLOCK, chunks, groups
 from models.encoders.text import TextEncoder, pool
 from models.wording import language, wording
 from tests.fakes.tiny_text import make_tiny
@@ -29,6 +31,36 @@ def test_packed_equals_padded(encoder: TextEncoder) -> None:
     first, mean = encoder.encode(ids)
     torch.testing.assert_close(first, pool(hidden, mask, "first"), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(mean, pool(hidden, mask, "mean"), atol=1e-5, rtol=1e-4)
+
+
+def test_more_tokens_than_a_block_give_the_same(encoder: TextEncoder) -> None:
+    """Blocks and the filled-up last one are seams that no vector shows."""
+    ids = encoder.tokenise(TEXTS * 20)
+    assert sum(map(len, ids)) > 2 * BLOCK
+    _, together = encoder.encode(ids)
+    _, few = encoder.encode(ids[: len(TEXTS)])
+    torch.testing.assert_close(together, few.repeat(20, 1), atol=1e-5, rtol=1e-4)
+    assert 0 < encoder.padding < 0.5
+
+
+def test_one_kernel_for_all_lengths_gives_the_same(encoder: TextEncoder) -> None:
+    """Where a device attends to texts of all lengths at once, the vectors are those of the groups."""
+
+    def kernel(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, _: Tensor, longest: int, __: int) -> Tensor:
+        cuts = list(itertools.pairwise(ends.tolist()))
+        assert longest == max(b - a for a, b in cuts)
+        heads = [tuple(x[a:b].transpose(0, 1) for x in (q, k, v)) for a, b in cuts]
+        mixed = [torch.nn.functional.scaled_dot_product_attention(*parts) for parts in heads]
+        return torch.cat(mixed, dim=1).transpose(0, 1)
+
+    ids = encoder.tokenise(TEXTS)
+    grouped, _ = encoder.encode(ids)
+    assert encoder._packed is not None
+    assert encoder._packed.varlen is None, "only a GPU has it"
+    encoder._packed.varlen = kernel
+    at_once, _ = encoder.encode(ids)
+    encoder._packed = None
+    torch.testing.assert_close(at_once, grouped, atol=1e-5, rtol=1e-4)
 
 
 def test_half_precision_stays_near(encoder: TextEncoder) -> None:
@@ -84,15 +116,15 @@ def test_pooling(pooling: str, expected: list[float]) -> None:
 
 def test_groups_cover_every_token() -> None:
     """Runs of equal length are found with their offsets."""
-    assert _groups([2, 2, 3, 5, 5]) == [(0, 2, 2), (4, 1, 3), (7, 2, 5)]
+    assert groups([2, 2, 3, 5, 5]) == [(0, 2, 2), (4, 1, 3), (7, 2, 5)]
 
 
-def test_chunks_hold_all_texts_once() -> None:
+def testchunks_hold_all_texts_once() -> None:
     """Chunks respect the token budget and lose nothing, even a text above the budget."""
     ids = [[0] * n for n in (5000, 5000, 3000, 9000, 1)]
-    chunks = _chunks(ids)
-    assert sorted(i for chunk in chunks for i in chunk) == list(range(5))
-    assert all(len(chunk) == 1 or sum(len(ids[i]) for i in chunk) <= 8192 for chunk in chunks)
+    cut = chunks(ids)
+    assert sorted(i for chunk in cut for i in chunk) == list(range(5))
+    assert all(len(chunk) == 1 or sum(len(ids[i]) for i in chunk) <= 8192 for chunk in cut)
 
 
 @pytest.mark.parametrize(

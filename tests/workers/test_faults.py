@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from sqlalchemy import Engine, text
@@ -27,6 +29,8 @@ from workers.settings import WorkerSettings
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
+FAKETIME = next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "")
+clock = pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed (Debian: faketime)")
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -76,6 +80,22 @@ def until(true: Callable[[], Any], seconds: float = 30.0) -> None:
     while not true():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as wire:
+        wire.bind(("127.0.0.1", 0))
+        return int(wire.getsockname()[1])
+
+
+def metric(port: int, name: str) -> float:
+    """A metric of a worker; 0 once it has ended."""
+    try:
+        lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    except httpx.HTTPError:
+        return 0.0
+    return sum(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
 def test_a_worker_answers_within_its_bell_and_leaves_on_sigterm(
@@ -186,11 +206,61 @@ def test_a_worker_survives_postgres_ending_its_connections(
 def test_a_batch_longer_than_the_visibility_time_is_scored_once(
     start: Start, client: ScoringClient, engine: Engine
 ) -> None:
-    """Redis rings a second worker for the same doorbell meanwhile; it finds the jobs held and does nothing."""
+    """Redis rings a second worker for the same doorbell meanwhile; it finds the jobs held, does nothing and counts it."""
     client.submit(posts(engine, *(f"post {n}" for n in range(12))), priority=Priority.LIVE)
-    for _ in range(2):
-        start(0.3, MOODTAPE_VISIBILITY="1", MOODTAPE_RECONCILE_SECONDS="60")
+    ports = [free_port() for _ in range(2)]
+    for port in ports:
+        start(
+            0.3,
+            MOODTAPE_VISIBILITY="1",
+            MOODTAPE_RECONCILE_SECONDS="60",
+            MOODTAPE_WORKER_METRICS_PORT=str(port),
+        )
     until(lambda: count(engine, "select count(*) from jobs where state = 'done'") == 12)
     assert count(engine, "select count(*) from verdicts") == 12
     assert count(engine, "select count(distinct scored_at) from verdicts") == 1, "all in one batch, written once"
     assert count(engine, "select max(attempts) from jobs") == 0
+    until(lambda: sum(metric(port, "moodtape_duplicate_rings_total") for port in ports) >= 1)
+
+
+@clock
+def test_a_worker_whose_clock_jumps_two_hours_doubles_nothing(
+    start: Start, client: ScoringClient, engine: Engine, tmp_path: Path
+) -> None:
+    """In mid-batch, beside a worker with the right time: every post is scored once, both go on, and both are counted."""
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    moved = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(offset)}
+    workers = [
+        start(0.02, MOODTAPE_SERVICE="right"),
+        start(0.02, MOODTAPE_SERVICE="moved", FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1", **moved),
+    ]
+    until(lambda: all((tmp_path / "run" / f"{name}.ready").exists() for name in ("right", "moved")))
+    client.submit(posts(engine, *(f"post {n}" for n in range(150))), priority=Priority.LIVE)
+    until(lambda: count(engine, "select count(*) from batches"))
+    offset.write_text("+2h")
+    until(lambda: count(engine, "select count(*) from jobs where state = 'done'") == 150)
+    written = count(engine, "select count(*) from verdicts")
+    again = count(engine, "select count(*) from verdicts where scored_at > (select max(finished_at) from jobs)")
+    assert (written, again) == (150, 0)
+    assert count(engine, "select max(attempts) from jobs") == 0
+    assert count(engine, "select count(*) from scorers where beat_at > now() - interval '10 s'") == 2
+    client.submit(posts(engine, "to the moon", prefix="later"), priority=Priority.PEOPLE)
+    client.wait("later:0", deadline=10)
+    assert [worker.poll() for worker in workers] == [None, None]
+
+
+@clock
+def test_a_door_whose_clock_runs_two_hours_ahead_gets_its_answer_once(
+    start: Start, database_url: str, redis_url: str, engine: Engine, tmp_path: Path
+) -> None:
+    """Neither its job nor its wait expires, and asking again within its minute finds the same answer."""
+    start()
+    until((tmp_path / "run" / "workers.ready").exists)
+    known = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "MOODTAPE_QUEUE": tmp_path.name}
+    known |= {"LD_PRELOAD": FAKETIME, "FAKETIME": "+2h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    command = [sys.executable, "-m", "tests.workers.fake_door", "to the moon"]
+    door = subprocess.run(command, cwd=ROOT, env={**os.environ, **known}, capture_output=True, text=True, check=False)
+    assert door.stdout.split() == ["joy", "joy"], door.stderr
+    assert count(engine, "select count(*) from posts where posted_at > now() + interval '1 h'") == 1
+    assert count(engine, "select count(*) from verdicts") == 1
