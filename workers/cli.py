@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -19,10 +18,10 @@ from sqlalchemy import Connection
 
 from db.engine import make_engine, transaction
 from db.queries import comparison, rescore, revisions
-from domain.answer import stamp
 from domain.errors import InputError
 from domain.symbols import normalize
 from models.manifest import load_manifest
+from workers.client import rescoring
 from workers.client.analyze import parse_time
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -30,7 +29,7 @@ runs = typer.Typer(help="Score stored posts with a model revision.", invoke_with
 app.add_typer(runs, name="rescore")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Run = Annotated[int | None, typer.Argument(help="Number of the run; without it the latest.")]
+Run = Annotated[int | None, typer.Argument(help="Number of the run; without it the one under way, else the latest.")]
 By = Annotated[str, typer.Option(help="Who decides this.")]
 Why = Annotated[str, typer.Option(help="Why; kept with the change.")]
 LOOK = 0.5
@@ -83,21 +82,21 @@ def status(run: Run = None, as_json: AsJson = False) -> None:
 
 
 @runs.command()
-def pause(run: Run = None) -> None:
+def pause(run: Run = None, as_json: AsJson = False) -> None:
     """Stop a run for a while; what waits of it leaves the queue."""
-    _turn("pause", run)
+    _turn("pause", run, as_json)
 
 
 @runs.command()
-def resume(run: Run = None) -> None:
+def resume(run: Run = None, as_json: AsJson = False) -> None:
     """Let a paused run go on where it stopped."""
-    _turn("resume", run)
+    _turn("resume", run, as_json)
 
 
 @runs.command()
-def cancel(run: Run = None) -> None:
+def cancel(run: Run = None, as_json: AsJson = False) -> None:
     """End a run; the verdicts it has made stay."""
-    _turn("cancel", run)
+    _turn("cancel", run, as_json)
 
 
 @app.command("revisions")
@@ -145,15 +144,10 @@ def _change(revision: str, action: str, by: str, why: str) -> None:
         _err().print("No worker scores with it now: start one with its weights (MOODTAPE_ARTIFACTS).")
 
 
-def _turn(action: str, run: int | None) -> None:
-    act = {"pause": rescore.pause, "resume": rescore.resume, "cancel": rescore.cancel_run}[action]
+def _turn(action: rescoring.Action, run: int | None, as_json: bool) -> None:
     with _database() as connection:
-        found = rescore.progress(connection, run)
-        if found is None or not act(connection, found.id):
-            state = f"run {found.id} is {found.state}" if found else "there is no run"
-            raise InputError(f"Cannot {action}: {state}.")
-        after = rescore.progress(connection, found.id)
-    _out().print(_sentence(after), highlight=False)
+        found = rescoring.turn(connection, action, run)
+    _say(rescoring.as_json(found), _sentence(found), as_json)
 
 
 def _follow(run: int) -> None:
@@ -168,8 +162,7 @@ def _follow(run: int) -> None:
         with Progress(*columns, console=_err(), transient=True) as bar:
             task = bar.add_task("", total=None, rate=0.0)
             while (found := _progress(run)).state == "running":
-                rate = found.done / max(found.seconds, 1e-3)
-                bar.update(task, total=found.total, completed=found.done, rate=rate)
+                bar.update(task, total=found.total, completed=found.done, rate=found.rate)
                 time.sleep(LOOK)
     except KeyboardInterrupt:
         _err().print(f"The run goes on without this window; `moodtape rescore status {run}` shows it.")
@@ -177,27 +170,19 @@ def _follow(run: int) -> None:
 
 def _progress(run: int | None) -> rescore.Progress:
     with _database() as connection:
-        found = rescore.progress(connection, run)
-    if found is None:
-        raise InputError("There is no rescore run yet." if run is None else f"There is no rescore run {run}.")
-    return found
+        return rescoring.run_of(connection, run)
 
 
 def _tell(run: int | None, as_json: bool) -> None:
     found = _progress(run)
-    body = asdict(found) | {"done": found.done, "posts_per_second": round(found.done / max(found.seconds, 1e-3), 1)}
-    body["started_at"] = stamp(found.started_at)
-    body["finished_at"] = stamp(found.finished_at) if found.finished_at else None
-    _say(body, _sentence(found), as_json)
+    _say(rescoring.as_json(found), _sentence(found), as_json)
 
 
-def _sentence(found: rescore.Progress | None) -> str:
-    if found is None:
-        return "There is no run."
-    rate = found.done / max(found.seconds, 1e-3)
+def _sentence(found: rescore.Progress) -> str:
+    left = "" if found.seconds_left is None else f", about {found.seconds_left:.0f} s left"
     return (
         f"Run {found.id} ({found.state}): {found.done:,} of {found.total:,} posts by revision {found.revision}, "
-        f"{rate:.0f} posts/s over {found.seconds:.0f} s."
+        f"{found.rate:.0f} posts/s over {found.seconds:.0f} s{left}."
     )
 
 

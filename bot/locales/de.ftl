@@ -85,3 +85,24 @@ command-last = Die letzte Antwort noch einmal
 command-language = Sprache wählen
 command-privacy = Was gespeichert wird
 command-forget-me = Alles von dir löschen
+command-rescore = Wie die Neubewertung steht
+
+rescore =
+    Neubewertung: Lauf { $run }, { $state }
+    { $bar } { $percent } %
+    { $done } von { $total } Beiträgen, Modellstand { $revision }, { $rate } Beiträge/s
+rescore-left =
+    { $minutes ->
+        [0] Noch etwa { $seconds } s.
+        [one] Noch etwa eine Minute.
+       *[other] Noch etwa { $minutes } Minuten.
+    }
+rescore-none = Es gibt keinen Lauf. „moodtape rescore“ auf dem Server beginnt einen.
+rescore-cannot = Das geht nicht: Der Lauf ist { $state }.
+state-running = im Gang
+state-paused = angehalten
+state-done = fertig
+state-cancelled = abgebrochen
+steer-pause = Anhalten
+steer-resume = Weiter
+steer-cancel = Abbrechen

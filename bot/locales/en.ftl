@@ -85,3 +85,24 @@ command-last = The last answer again
 command-language = Choose the language
 command-privacy = What is kept
 command-forget-me = Delete everything of yours
+command-rescore = How rescoring stands
+
+rescore =
+    Rescoring: run { $run }, { $state }
+    { $bar } { $percent } %
+    { $done } of { $total } posts, revision { $revision }, { $rate } posts/s
+rescore-left =
+    { $minutes ->
+        [0] About { $seconds } s left.
+        [one] About one minute left.
+       *[other] About { $minutes } minutes left.
+    }
+rescore-none = There is no rescore run. “moodtape rescore” on the server starts one.
+rescore-cannot = That cannot be done: the run is { $state }.
+state-running = running
+state-paused = paused
+state-done = done
+state-cancelled = cancelled
+steer-pause = Pause
+steer-resume = Resume
+steer-cancel = Cancel
