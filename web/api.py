@@ -76,7 +76,7 @@ router = APIRouter(prefix="/v1", responses=refusals(401, 422, 503))
 @router.post(
     "/analyze",
     openapi_extra=BODY,
-    responses=ANSWERED | refusals(400, 413, 415),
+    responses=ANSWERED | refusals(400, 409, 413, 415),
     summary="The mood, hype and matched trajectories of a post",
 )
 async def analyze(request: Request, door: HasDoor) -> JSONResponse:

@@ -75,6 +75,7 @@ error-unsupported = Diese Art Nachricht kann ich nicht lesen. Schick Text oder e
 error-unknown-symbol = Diesen Markt gibt es hier nicht; schreib ihn wie BTC/USDT.
 error-no-candles = Für diesen Markt und diese Zeit gibt es hier keine Kurse.
 error-bad-input = Damit kann ich nichts anfangen. Schick Text oder ein Bild.
+error-cancelled = Das Lesen dieses Beitrags wurde abgebrochen. Schick ihn noch einmal, wenn du noch eine Antwort willst.
 error-busy = Zu viele Beiträge warten. Bitte schick ihn in etwa { $seconds } s noch einmal.
 error-unavailable = Die Antwort lässt sich gerade nicht berechnen. Bitte versuch es später noch einmal. ({ $id })
 error-internal = Hier ist etwas schiefgegangen; es wurde vermerkt. Bitte versuch es später noch einmal. ({ $id })

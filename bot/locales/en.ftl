@@ -75,6 +75,7 @@ error-unsupported = This kind of message cannot be read. Send text or a picture.
 error-unknown-symbol = { $message }
 error-no-candles = { $message }
 error-bad-input = { $message }
+error-cancelled = The reading of this post was cancelled. Send it again if you still want an answer.
 error-busy = Too many posts are waiting. Please send it again in about { $seconds } s.
 error-unavailable = The answer cannot be worked out at the moment. Please send it again later. ({ $id })
 error-internal = Something went wrong here, and it has been noted. Please try again later. ({ $id })

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -146,9 +147,13 @@ where state = 'running' and revision = :revision order by id limit 1 for update 
 """
 
 
-def progress(connection: Connection, run_id: int | None = None) -> Progress | None:
-    """How a run stands; the one under way when none is named, else the latest; None when there is none."""
-    row = connection.execute(text(_PROGRESS), {"id": run_id, "recent": RECENT}).first()
+def progress(connection: Connection, run_id: int | None = None, states: Sequence[str] | None = None) -> Progress | None:
+    """How a run stands, None when there is none: of those in ``states`` the one under way, else the latest.
+
+    Runs of one revision follow one another, so the one under way is not always the newest.
+    """
+    values = {"id": run_id, "recent": RECENT, "states": None if states is None else list(states)}
+    row = connection.execute(text(_PROGRESS), values).first()
     if row is None:
         return None
     waiting = _waiting(connection, row.id)
@@ -175,8 +180,9 @@ select r.*, extract(epoch from coalesce(r.finished_at, now()) - r.started_at)::f
        (select count(*) from verdicts v join jobs j on j.post_id = v.post_id and j.revision = v.revision
         where v.scored_at > greatest(r.started_at, now() - make_interval(secs => :recent))
           and v.revision = r.revision and j.run_id = r.id) as scored
-from rescore_runs r where cast(:id as bigint) is null or r.id = :id
-order by r.state in ('running', 'paused') desc, r.id desc limit 1
+from rescore_runs r where (cast(:id as bigint) is null or r.id = :id)
+  and (cast(:states as text[]) is null or r.state = any(cast(:states as text[])))
+order by r.state = 'running' and r.fed > 0 desc, r.state in ('running', 'paused') desc, r.id desc limit 1
 """
 
 
@@ -197,6 +203,7 @@ def cancel_run(connection: Connection, run_id: int) -> bool:
 
 
 def _turn(connection: Connection, run_id: int, before: str, after: str, jobs_before: str, jobs_after: str) -> bool:
+    """Change the run's state and that of its jobs; those taken off the queue no longer count as passed."""
     turned = connection.execute(
         text(
             "update rescore_runs set state = :after, "
@@ -206,12 +213,16 @@ def _turn(connection: Connection, run_id: int, before: str, after: str, jobs_bef
     )
     if not turned.rowcount:
         return False
-    connection.execute(
+    moved = connection.execute(
         text(
             "update jobs set state = :after, rung_at = now() where id in (select id from jobs "
             "where state = :before and priority = 2 and run_id = :id for update skip locked)"
         ),
         {"id": run_id, "before": jobs_before, "after": jobs_after},
+    ).rowcount
+    passed = moved if jobs_after == "waiting" else -moved
+    connection.execute(
+        text("update rescore_runs set fed = fed + :passed where id = :id"), {"id": run_id, "passed": passed}
     )
     return True
 

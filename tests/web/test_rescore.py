@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from db.engine import transaction
-from db.queries import rescore
+from db.queries import rescore, revisions
 from db.queries.posts import insert_posts
+from db.queries.verdicts import upsert_verdicts
+from db.queries.web import verdicts_of
 from domain.types import Post
-from tests.fakes.answers import REVISION
+from tests.fakes.answers import REVISION, verdict
 from tests.web.conftest import NOON, Doors
 
 
@@ -56,3 +60,14 @@ def test_strangers_may_not_steer(doors: Doors, run: int) -> None:
     assert open_.get(path).status_code == 405
     assert open_.get("/v1/rescore").json()["run"]["state"] == "running"
     assert closed.post(path, headers={"X-API-Key": "a secret key"}).json()["run"]["state"] == "cancelled"
+
+
+def test_rescored_posts_are_no_news(engine: Engine, door: TestClient, run: int) -> None:
+    """Neither rescored posts nor a challenger's verdicts push aside what the feed brought."""
+    with transaction(engine) as connection:
+        insert_posts(connection, [Post(f"live:{n}", "test", "words", "en", NOON) for n in range(2)])
+        revisions.register(connection, "new", {}, shadow=True)
+        said = [verdict(post_id) for post_id in ("live:0", "p:0", "p:1")]
+        upsert_verdicts(connection, [*said, replace(verdict("live:1"), revision="new")])
+        assert [row["id"] for row in verdicts_of(connection, ["live:0", "live:1", "p:0"])] == ["live:0"]
+    assert [item["post_id"] for item in door.get("/v1/latest").json()["items"]] == ["live:0"]

@@ -14,7 +14,11 @@ from domain.errors import InputError
 
 Action = Literal["pause", "resume", "cancel"]
 
-_STEPS = {"pause": rescore.pause, "resume": rescore.resume, "cancel": rescore.cancel_run}
+_STEPS = {
+    "pause": (rescore.pause, ("running",)),
+    "resume": (rescore.resume, ("paused",)),
+    "cancel": (rescore.cancel_run, ("running", "paused")),
+}
 
 
 def run_of(connection: Connection, run: int | None = None) -> Progress:
@@ -30,13 +34,14 @@ def run_of(connection: Connection, run: int | None = None) -> Progress:
 
 
 def turn(connection: Connection, action: Action, run: int | None = None) -> Progress:
-    """Pause, resume or cancel a run; returns how it stands then.
+    """Pause, resume or cancel a run, without a number one that can be; returns how it stands then.
 
     Raises:
         InputError: there is no such run, or it is not in a state for that.
     """
-    found = run_of(connection, run)
-    if not _STEPS[action](connection, found.id):
+    act, states = _STEPS[action]
+    found = (rescore.progress(connection, None, states) if run is None else None) or run_of(connection, run)
+    if not act(connection, found.id):
         raise InputError(f"Cannot {action}: run {found.id} is {found.state}.")
     return run_of(connection, found.id)
 
