@@ -15,11 +15,12 @@ from aiogram import Bot, Dispatcher
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from aiogram.exceptions import AiogramError, TelegramNotFound, TelegramUnauthorizedError
-from aiogram.types import BotCommand
+from aiogram.types import BotCommand, BotCommandScopeChat
 from aiogram.utils.token import TokenValidationError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from bot.admin import Watch
 from bot.desk import LOOK_AGAIN, Desk
 from bot.handlers import COMMANDS, make_router
 from bot.identity import hash_key
@@ -93,15 +94,17 @@ async def opened(
     world = World(settings.data_dir, settings.patience, settings.give_up)
     reader = Reader(bot, store, queue, clock or SystemClock(), settings.at_once)
     mailer = Mailer(bot, store, limiter or Limiter())
+    watch = Watch(mailer, store, texts)
     dispatcher = Dispatcher(disable_fsm=True)
-    dispatcher.include_router(make_router())
-    dispatcher.workflow_data.update(store=store, texts=texts, reader=reader, mailer=mailer, world=world)
+    dispatcher.include_router(make_router(settings.admin_ids))
+    dispatcher.workflow_data.update(store=store, texts=texts, reader=reader, mailer=mailer, world=world, watch=watch)
     desk = Desk(bot, dispatcher, store, mailer, texts, album_seconds=settings.album_seconds, at_once=settings.at_once)
     intake = Intake(store, hash_key(settings), desk.wake)
     try:
         yield Door(bot, intake, desk, store, settings)
     finally:
         await desk.drain(DRAIN)
+        await watch.close()
         await world.close()
         await asyncio.to_thread(reader.close)
         await bot.session.close()
@@ -142,7 +145,7 @@ async def _until_stopped(door: Door, stop: asyncio.Event) -> None:
 
 
 async def _arrive(door: Door) -> None:
-    await greet(door.bot)
+    await greet(door.bot, door.settings.admin_ids)
     if door.settings.webhook_url:
         await serve(door.bot, door.intake, door.settings)
         return
@@ -150,24 +153,29 @@ async def _arrive(door: Door) -> None:
     await door.intake.poll(door.bot, door.settings.poll_seconds)
 
 
-async def greet(bot: Bot, texts: Texts | None = None) -> None:
-    """Check the token, and put the commands into Telegram's menu, in every language.
+async def greet(bot: Bot, admins: frozenset[int] = frozenset()) -> None:
+    """Check the token, and put the commands into Telegram's menu, in every language; admins see theirs too.
 
     Raises:
         ConfigError: Telegram refuses the token.
     """
     me = await _patiently(bot.me)
     log.info("the bot is known to Telegram", username=me.username, id=me.id)
-    texts = texts or Texts()
+    texts = Texts()
     for code in texts.languages:
-        commands = [
-            BotCommand(command=name, description=texts.say(code, f"command-{name.replace('_', '-')}"))
-            for name in COMMANDS
-        ]
-        try:
-            await bot.set_my_commands(commands, language_code=None if code == FALLBACK else code)
-        except AiogramError as error:
-            log.info("the menu of commands stays as it is", language=code, error=type(error).__name__)
+        await _offer(bot, texts, code, COMMANDS, None)
+        for admin in admins:
+            await _offer(bot, texts, code, (*COMMANDS, "rescore"), BotCommandScopeChat(chat_id=admin))
+
+
+async def _offer(bot: Bot, texts: Texts, code: str, names: tuple[str, ...], scope: BotCommandScopeChat | None) -> None:
+    commands = [
+        BotCommand(command=name, description=texts.say(code, f"command-{name.replace('_', '-')}")) for name in names
+    ]
+    try:
+        await bot.set_my_commands(commands, scope=scope, language_code=None if code == FALLBACK else code)
+    except AiogramError as error:
+        log.info("the menu of commands stays as it is", language=code, error=type(error).__name__)
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:

@@ -9,6 +9,7 @@ from aiogram.enums import ContentType
 from aiogram.filters import Command, CommandObject, CommandStart
 from aiogram.types import CallbackQuery, Message
 
+from bot import admin
 from bot.mailer import Mailer
 from bot.reader import Late, Reader
 from bot.reply import Button, Reply
@@ -40,9 +41,11 @@ READABLE = {
 COMMANDS = ("start", "help", "last", "language", "privacy", "forget_me")
 
 
-def make_router() -> Router:
-    """All handlers, first match first."""
+def make_router(admins: frozenset[int] = frozenset()) -> Router:
+    """All handlers, first match first; what is for admins stays unknown to others."""
     router = Router(name="moodtape")
+    router.message.register(admin.rescore, Command("rescore"), F.from_user.id.in_(admins))
+    router.callback_query.register(admin.pressed, F.data.startswith("run:"), F.from_user.id.in_(admins))
     router.message.register(start, CommandStart())
     router.message.register(help_, Command("help"))
     router.message.register(privacy, Command("privacy"))

@@ -93,6 +93,22 @@ class Mailer:
             error = str(why)
             log.warning("an answer could not be delivered", update=unit.lead, error=error)
         await self._noted(partial(self._close, unit, reply, message_id, error, language))
+        if message_id is not None and reply.sent is not None:
+            reply.sent(message_id)
+
+    async def refresh(self, chat_id: int, message_id: int, reply: Reply) -> bool:
+        """Put other words and buttons into one of our messages; False when it stands no more."""
+        async with self._limiter.turn(chat_id) as ready:
+            await ready()
+            try:
+                await self._edit(chat_id, message_id, None, reply.markup, "HTML", _keyboard(reply))
+            except TelegramRetryAfter as error:
+                await self._sleep(error.retry_after)
+            except _PASSING as error:
+                log.info("a message is not brought up to date now", error=type(error).__name__)
+            except TelegramAPIError as error:
+                return "not modified" in error.message
+        return True
 
     async def _once(self, unit: Unit, reply: Reply, note: str) -> int:
         if unit.uncertain:
@@ -224,7 +240,7 @@ class Mailer:
         keyboard = _keyboard(reply)
         photo = BufferedInputFile(reply.picture, "answer.png") if reply.picture else None
         if unit.reply_id is not None:
-            await self._edit(unit, photo, words, parse_mode, keyboard)
+            await self._edit(unit.chat_id, unit.reply_id, photo, words, parse_mode, keyboard)
             return unit.reply_id
         to = ReplyParameters(message_id=unit.reply_to, allow_sending_without_reply=True) if unit.reply_to else None
         sent: Message
@@ -245,7 +261,8 @@ class Mailer:
 
     async def _edit(
         self,
-        unit: Unit,
+        chat_id: int,
+        message_id: int,
         photo: BufferedInputFile | None,
         words: str,
         parse_mode: str | None,
@@ -253,11 +270,11 @@ class Mailer:
     ) -> None:
         if photo is None:
             await self._bot.edit_message_text(
-                words, chat_id=unit.chat_id, message_id=unit.reply_id, parse_mode=parse_mode, reply_markup=keyboard
+                words, chat_id=chat_id, message_id=message_id, parse_mode=parse_mode, reply_markup=keyboard
             )
             return
         media = InputMediaPhoto(media=photo, caption=words, parse_mode=parse_mode)
-        await self._bot.edit_message_media(media, chat_id=unit.chat_id, message_id=unit.reply_id, reply_markup=keyboard)
+        await self._bot.edit_message_media(media, chat_id=chat_id, message_id=message_id, reply_markup=keyboard)
 
 
 def _may_have_arrived(error: AiogramError) -> bool:

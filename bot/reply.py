@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
@@ -15,7 +16,10 @@ Button = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. ``post_id`` makes it the chat's last one; ``forget`` removes the update itself once it is answered."""
+    """One answer. ``post_id`` makes it the chat's last one; ``forget`` removes the update itself once it is answered.
+
+    ``sent`` is told the number of the message once it stands.
+    """
 
     text: str
     picture: bytes | None = None
@@ -23,6 +27,7 @@ class Reply:
     post_id: str | None = None
     forget: bool = False
     error: str | None = None
+    sent: Callable[[int], None] | None = None
 
     @property
     def markup(self) -> str:

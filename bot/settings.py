@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.settings import secrets_dir
+from domain.errors import ConfigError
 
 
 class BotSettings(BaseSettings):
@@ -22,6 +23,11 @@ class BotSettings(BaseSettings):
         default="https://api.telegram.org",
         description="base URL of the Bot API, or of another server that speaks it",
         validation_alias="TELEGRAM_API",
+    )
+    admins: str = Field(
+        default="",
+        description="Telegram user numbers, separated by commas, that may watch and steer rescore runs with /rescore",
+        validation_alias="TELEGRAM_ADMINS",
     )
     data_dir: Path = Field(
         default=Path("var"),
@@ -80,3 +86,15 @@ class BotSettings(BaseSettings):
         description="port that the webhook listens on",
         validation_alias="MOODTAPE_BOT_PORT",
     )
+
+    @property
+    def admin_ids(self) -> frozenset[int]:
+        """The admins' user numbers.
+
+        Raises:
+            ConfigError: something else stands in the list.
+        """
+        try:
+            return frozenset(int(number) for number in self.admins.replace(",", " ").split())
+        except ValueError:
+            raise ConfigError("TELEGRAM_ADMINS holds user numbers such as 12345,67890; names do not do.") from None

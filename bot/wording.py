@@ -6,8 +6,18 @@ from typing import Any
 
 from bot.texts import Say
 from domain.answer import Json
-from domain.errors import Busy, EmptyPost, InputError, MoodtapeError, NoCandles, TooLarge, Unavailable, UnknownSymbol
-from domain.errors import UnreadableImage as Unreadable
+from domain.errors import (
+    Busy,
+    Cancelled,
+    EmptyPost,
+    InputError,
+    MoodtapeError,
+    NoCandles,
+    TooLarge,
+    Unavailable,
+    UnknownSymbol,
+    UnreadableImage,
+)
 from workers.client.words import facts, move
 
 MEGABYTES = 20
@@ -16,10 +26,11 @@ MEGABYTES = 20
 _KEYS: tuple[tuple[type[MoodtapeError], str], ...] = (
     (EmptyPost, "error-empty-post"),
     (TooLarge, "error-too-large"),
-    (Unreadable, "error-unreadable-image"),
+    (UnreadableImage, "error-unreadable-image"),
     (UnknownSymbol, "error-unknown-symbol"),
     (NoCandles, "error-no-candles"),
     (InputError, "error-bad-input"),
+    (Cancelled, "error-cancelled"),
     (Busy, "error-busy"),
     (Unavailable, "error-unavailable"),
 )

@@ -7,6 +7,7 @@
     │   ├── UnreadableImage             2    415   not a picture that can be decoded
     │   ├── UnknownSymbol               2    422   no such market here
     │   └── NoCandles                   2    422   the market is known, the time is not covered
+    ├── Cancelled                       75   409   taken off the queue before it was read
     ├── ConfigError                     2    503   a setting is wrong: URL, password, port, option
     ├── Unavailable                     75   503   a service does not answer now; try again
     │   └── Busy                        75   503   the queue is full; says for how long
@@ -82,6 +83,14 @@ class NoCandles(InputError):
     """The market is known, but the asked-for time is not covered."""
 
     code = "no_candles"
+
+
+class Cancelled(MoodtapeError):
+    """The post was taken off the queue before it was read; it may be sent again."""
+
+    exit_code = EX_TEMPFAIL
+    http_status = 409
+    code = "cancelled"
 
 
 class ConfigError(MoodtapeError):

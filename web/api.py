@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import Connection, Engine
 
 from db.engine import transaction
 from db.queries import candles as candle_queries
-from db.queries import jobs, revisions, verdicts
+from db.queries import jobs, rescore, revisions, verdicts
 from db.queries import web as queries
 from domain.answer import Json, stamp
 from domain.clock import Clock
@@ -31,6 +31,7 @@ from web.settings import WebSettings
 from web.upload import BODY, read_form
 from web.views import bar, feed, listed, market
 from workers.client import analyze as use_case
+from workers.client import rescoring
 from workers.client.analyze import parse_time
 from workers.client.chart import draw
 from workers.client.queue import ScoringClient
@@ -75,7 +76,7 @@ router = APIRouter(prefix="/v1", responses=refusals(401, 422, 503))
 @router.post(
     "/analyze",
     openapi_extra=BODY,
-    responses=ANSWERED | refusals(400, 413, 415),
+    responses=ANSWERED | refusals(400, 409, 413, 415),
     summary="The mood, hype and matched trajectories of a post",
 )
 async def analyze(request: Request, door: HasDoor) -> JSONResponse:
@@ -191,3 +192,18 @@ async def candles(
         return {"symbol": pair, "exchange": found[0].exchange, "candles": [bar(candle) for candle in found]}
 
     return JSONResponse(await door.read(look))
+
+
+@router.get("/rescore", summary="How the rescore run under way stands, else the latest")
+async def rescore_run(door: HasDoor) -> JSONResponse:
+    """``{"run": null or {"id", "state", "revision", "done", "total", "posts_per_second", "seconds_left", …}}``."""
+    found = await door.read(rescore.progress)
+    return JSONResponse({"run": rescoring.as_json(found) if found else None})
+
+
+@router.post("/rescore/{run}/{action}", summary="Pause, resume or cancel a rescore run")
+async def steer_rescore_run(
+    run: Annotated[int, Path(ge=1, lt=2**63)], action: rescoring.Action, door: HasDoor
+) -> JSONResponse:
+    """``{"run": …}`` as it stands then; 422 where the run is not in a state for that."""
+    return JSONResponse({"run": rescoring.as_json(await door.read(rescoring.turn, action, run))})

@@ -76,6 +76,7 @@ _REFUSALS = {
     400: "Neither text nor a picture.",
     401: "The API key is missing or wrong.",
     404: "Nothing is there.",
+    409: "The post was taken off the queue before it was read.",
     413: "Too many bytes, pixels or letters.",
     415: "Not a picture that can be read.",
     422: "Something else cannot be used: market, time, form.",

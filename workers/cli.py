@@ -8,13 +8,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from sqlalchemy import Connection
 
 from db.engine import make_engine, transaction
@@ -23,17 +21,22 @@ from domain.answer import stamp
 from domain.errors import InputError
 from domain.symbols import normalize
 from models.manifest import load_manifest
+from workers.client import rescoring
 from workers.client.analyze import parse_time
+from workers.report import tables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 runs = typer.Typer(help="Score stored posts with a model revision.", invoke_without_command=True)
 app.add_typer(runs, name="rescore")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Run = Annotated[int | None, typer.Argument(help="Number of the run; without it the latest.")]
-By = Annotated[str, typer.Option(help="Who decides this.")]
+Run = Annotated[int | None, typer.Argument(help="Number of the run; without it the one under way, else the latest.")]
+By = Annotated[str, typer.Option(help="Who decides this; the user of this machine when empty.")]
 Why = Annotated[str, typer.Option(help="Why; kept with the change.")]
+Revision = Annotated[str, typer.Argument(help="As `moodtape revisions` lists it.")]
 LOOK = 0.5
+TELL = 10.0
+"""Seconds between two looks at a run, and between two lines of a log that is no terminal."""
 
 
 @runs.callback()
@@ -53,19 +56,14 @@ def start(
     """Score stored posts; those that this revision has scored already are passed over. Ctrl-C leaves the run going."""
     if context.invoked_subcommand is not None:
         return
-    filters = rescore.Filters(
-        since=parse_time(since) if since else None,
-        until=parse_time(until) if until else None,
-        symbol=normalize(symbol) if symbol else None,
-        source=source,
-        limit=limit,
-    )
+    filters = _filters(since, until, symbol, source, limit)
     with _database() as connection:
-        chosen = revision or (_challenger(connection) if shadow else _champion(connection))
+        chosen = _chosen(connection, revision, shadow)
         posts = rescore.count(connection, filters)
         served = chosen in {scorer.revision for scorer in revisions.scorers(connection)}
-    if dry_run:
-        _say({"posts": posts, "revision": chosen, "dry_run": True}, f"{posts:,} posts match; none was queued.", as_json)
+    if dry_run or not posts:
+        told = f"{posts:,} posts match; none was queued."
+        _say({"posts": posts, "revision": chosen, "dry_run": dry_run}, told, as_json)
         return
     if not served:
         _err().print(f"No worker scores with revision {chosen} now; the run begins as soon as one does.")
@@ -76,84 +74,124 @@ def start(
     _tell(run, as_json)
 
 
+def _filters(
+    since: str | None, until: str | None, symbol: str | None, source: str | None, limit: int | None
+) -> rescore.Filters:
+    first, end = parse_time(since) if since else None, parse_time(until) if until else None
+    if first and end and first >= end:
+        raise InputError("--since lies at or after --until; no post can match.")
+    return rescore.Filters(first, end, normalize(symbol) if symbol else None, source, limit)
+
+
+def _chosen(connection: Connection, revision: str | None, shadow: bool) -> str:
+    """The revision to score with: a known one, and with ``shadow`` not the champion."""
+    champion = _champion(connection)
+    if revision is None:
+        return _challenger(connection) if shadow else champion
+    if shadow and revision == champion:
+        raise InputError(f"Revision {revision} is the champion; --shadow scores with a challenger.")
+    return revision if revision == champion else _known(connection, revision)
+
+
+def _known(connection: Connection, revision: str) -> str:
+    known = [str(row["revision"]) for row in revisions.known(connection)]
+    if revision not in known:
+        raise InputError(
+            f"No model revision {revision} is known here, but {', '.join(known) or 'none yet'}; "
+            "a worker that scores with it must run once (MOODTAPE_ARTIFACTS)."
+        )
+    return revision
+
+
 @runs.command()
 def status(run: Run = None, as_json: AsJson = False) -> None:
-    """How a run stands."""
+    """How a run stands: posts done, posts per second, time left."""
     _tell(run, as_json)
 
 
 @runs.command()
-def pause(run: Run = None) -> None:
+def pause(run: Run = None, as_json: AsJson = False) -> None:
     """Stop a run for a while; what waits of it leaves the queue."""
-    _turn("pause", run)
+    _turn("pause", run, as_json)
 
 
 @runs.command()
-def resume(run: Run = None) -> None:
+def resume(run: Run = None, as_json: AsJson = False) -> None:
     """Let a paused run go on where it stopped."""
-    _turn("resume", run)
+    _turn("resume", run, as_json)
 
 
 @runs.command()
-def cancel(run: Run = None) -> None:
+def cancel(run: Run = None, as_json: AsJson = False) -> None:
     """End a run; the verdicts it has made stay."""
-    _turn("cancel", run)
+    _turn("cancel", run, as_json)
 
 
 @app.command("revisions")
 def list_revisions(
     compare: Annotated[str | None, typer.Option(help="A revision to compare with the champion.")] = None,
+    history: Annotated[bool, typer.Option("--history", help="Who changed the champion, when and why.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Known model revisions and who scores with them; ``--compare`` shows a challenger beside the champion."""
+    """Known model revisions and who scores with them; a challenger beside the champion; past promotions."""
     with _database() as connection:
         if compare is not None:
-            report = comparison.compare(connection, _champion(connection), compare)
-            _say(report, _report(report), as_json)
+            report = comparison.compare(connection, _champion(connection), _known(connection, compare))
+            _say(report, tables(report), as_json)
             return
-        known = revisions.known(connection)
+        known = revisions.changes(connection) if history else revisions.known(connection)
         served = [scorer.revision for scorer in revisions.scorers(connection)]
-    body = [{**row, "processes": served.count(row["revision"])} for row in known]
-    lines = [
-        f"{r['revision']}  {r['state']:9} {r['processes']} processes  {r['changed_by']} {r['reason']}" for r in body
-    ]
+    body = [{**row, "changed_at": stamp(row["changed_at"])} for row in known]
+    if not history:
+        body = [{**row, "processes": served.count(row["revision"])} for row in body]
+    lines = [_change_line(row) if history else _revision_line(row) for row in body]
     _say(body, "\n".join(lines) or "No worker has reported yet.", as_json)
 
 
-@app.command()
-def promote(revision: str, why: Why, by: By = "") -> None:
-    """Make a revision the champion, whose verdicts people see from now on."""
-    _change(revision, "promote", by, why)
+def _revision_line(row: dict[str, Any]) -> str:
+    since = f"since {row['changed_at'][:19]}Z" + (f" by {row['changed_by']}: {row['reason']}" if row["reason"] else "")
+    return f"{row['revision']}  {row['state']:9} {row['processes']} processes  {since}"
+
+
+def _change_line(row: dict[str, Any]) -> str:
+    place = f" in place of {row['replaced']}" if row["replaced"] else ""
+    when, by = f"{row['changed_at'][:19]}Z", row["changed_by"]
+    return f"{when}  {row['action']:8} {row['revision']}{place}  by {by}: {row['reason']}"
 
 
 @app.command()
-def rollback(why: Why, by: By = "") -> None:
-    """Make the champion before the present one the champion again."""
+def promote(revision: Revision, why: Why, by: By = "", as_json: AsJson = False) -> None:
+    """Make a revision the champion, whose verdicts people see from now on; recorded with who, when and why."""
+    _change(revision, "promote", by, why, as_json)
+
+
+@app.command()
+def rollback(why: Why, by: By = "", as_json: AsJson = False) -> None:
+    """Make the champion that the present one replaced the champion again; recorded like a promotion."""
     with _database() as connection:
         before = revisions.replaced_by(connection, _champion(connection))
     if before is None:
         raise InputError("The present champion replaced none; there is nothing to go back to.")
-    _change(before, "rollback", by, why)
+    _change(before, "rollback", by, why, as_json)
 
 
-def _change(revision: str, action: str, by: str, why: str) -> None:
+def _change(revision: str, action: str, by: str, why: str, as_json: bool) -> None:
+    if not why.strip():
+        raise InputError("Say why with --why; it is kept with the change.")
+    who = by or getpass.getuser()
     with _database() as connection:
-        before = revisions.change_champion(connection, revision, action, by or getpass.getuser(), why)
+        before = revisions.change_champion(connection, revision, action, who, why)
         served = revision in {scorer.revision for scorer in revisions.scorers(connection)}
-    _out().print(f"Revision {revision} is the champion now, in place of {before}.", highlight=False)
+    body = {"revision": revision, "replaced": before, "action": action, "changed_by": who, "reason": why}
+    _say(body, f"Revision {revision} is the champion now, in place of {before}.", as_json)
     if not served:
         _err().print("No worker scores with it now: start one with its weights (MOODTAPE_ARTIFACTS).")
 
 
-def _turn(action: str, run: int | None) -> None:
-    act = {"pause": rescore.pause, "resume": rescore.resume, "cancel": rescore.cancel_run}[action]
+def _turn(action: rescoring.Action, run: int | None, as_json: bool) -> None:
     with _database() as connection:
-        found = rescore.progress(connection, run)
-        if found is None or not act(connection, found.id):
-            state = f"run {found.id} is {found.state}" if found else "there is no run"
-            raise InputError(f"Cannot {action}: {state}.")
-        after = rescore.progress(connection, found.id)
-    _out().print(_sentence(after), highlight=False)
+        found = rescoring.turn(connection, action, run)
+    _say(rescoring.as_json(found), _sentence(found), as_json)
 
 
 def _follow(run: int) -> None:
@@ -164,12 +202,15 @@ def _follow(run: int) -> None:
         TextColumn("{task.fields[rate]:.0f} posts/s"),
         TimeRemainingColumn(),
     )
+    told = float("-inf")
     try:
         with Progress(*columns, console=_err(), transient=True) as bar:
             task = bar.add_task("", total=None, rate=0.0)
             while (found := _progress(run)).state == "running":
-                rate = found.done / max(found.seconds, 1e-3)
-                bar.update(task, total=found.total, completed=found.done, rate=rate)
+                bar.update(task, total=found.total, completed=found.done, rate=found.rate)
+                if not bar.console.is_terminal and time.monotonic() - told > TELL:
+                    told = time.monotonic()
+                    bar.console.print(_sentence(found), highlight=False, soft_wrap=True)
                 time.sleep(LOOK)
     except KeyboardInterrupt:
         _err().print(f"The run goes on without this window; `moodtape rescore status {run}` shows it.")
@@ -177,41 +218,20 @@ def _follow(run: int) -> None:
 
 def _progress(run: int | None) -> rescore.Progress:
     with _database() as connection:
-        found = rescore.progress(connection, run)
-    if found is None:
-        raise InputError("There is no rescore run yet." if run is None else f"There is no rescore run {run}.")
-    return found
+        return rescoring.run_of(connection, run)
 
 
 def _tell(run: int | None, as_json: bool) -> None:
     found = _progress(run)
-    body = asdict(found) | {"done": found.done, "posts_per_second": round(found.done / max(found.seconds, 1e-3), 1)}
-    body["started_at"] = stamp(found.started_at)
-    body["finished_at"] = stamp(found.finished_at) if found.finished_at else None
-    _say(body, _sentence(found), as_json)
+    _say(rescoring.as_json(found), _sentence(found), as_json)
 
 
-def _sentence(found: rescore.Progress | None) -> str:
-    if found is None:
-        return "There is no run."
-    rate = found.done / max(found.seconds, 1e-3)
+def _sentence(found: rescore.Progress) -> str:
+    left = "" if found.seconds_left is None else f", about {found.seconds_left:.0f} s left"
     return (
         f"Run {found.id} ({found.state}): {found.done:,} of {found.total:,} posts by revision {found.revision}, "
-        f"{rate:.0f} posts/s over {found.seconds:.0f} s."
+        f"{found.rate:.0f} posts/s over {found.seconds:.0f} s{left}."
     )
-
-
-def _report(report: dict[str, Any]) -> Table | str:
-    if not report["posts"]:
-        return "No post has been scored by both; run `moodtape rescore --shadow` first."
-    table = Table(title=f"{report['posts']:,} posts scored by both, {report['outcomes']:,} with a known outcome")
-    for heading in ("", f"champion {report['champion']}", f"challenger {report['challenger']}"):
-        table.add_column(heading)
-    for name in ("abstained", "band_width", "coverage", "brier"):
-        row = [report[f"{name}_{side}"] for side in "ab"]
-        table.add_row(name.replace("_", " "), *("–" if value is None else f"{value:.4f}" for value in row))
-    table.caption = f"same label: {report['label_agreement']:.1%}"
-    return table
 
 
 def _champion(connection: Connection) -> str:
@@ -241,7 +261,7 @@ def _say(body: Any, words: Any, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(body, default=str) + "\n")
     else:
-        _out().print(words, highlight=False)
+        _out().print(words, highlight=False, markup=False, soft_wrap=isinstance(words, str))
 
 
 def _out() -> Console:

@@ -75,6 +75,7 @@ error-unsupported = Diese Art Nachricht kann ich nicht lesen. Schick Text oder e
 error-unknown-symbol = Diesen Markt gibt es hier nicht; schreib ihn wie BTC/USDT.
 error-no-candles = Für diesen Markt und diese Zeit gibt es hier keine Kurse.
 error-bad-input = Damit kann ich nichts anfangen. Schick Text oder ein Bild.
+error-cancelled = Das Lesen dieses Beitrags wurde abgebrochen. Schick ihn noch einmal, wenn du noch eine Antwort willst.
 error-busy = Zu viele Beiträge warten. Bitte schick ihn in etwa { $seconds } s noch einmal.
 error-unavailable = Die Antwort lässt sich gerade nicht berechnen. Bitte versuch es später noch einmal. ({ $id })
 error-internal = Hier ist etwas schiefgegangen; es wurde vermerkt. Bitte versuch es später noch einmal. ({ $id })
@@ -85,3 +86,24 @@ command-last = Die letzte Antwort noch einmal
 command-language = Sprache wählen
 command-privacy = Was gespeichert wird
 command-forget-me = Alles von dir löschen
+command-rescore = Wie die Neubewertung steht
+
+rescore =
+    Neubewertung: Lauf { $run }, { $state }
+    { $bar } { $percent } %
+    { $done } von { $total } Beiträgen, Modellstand { $revision }, { $rate } Beiträge/s
+rescore-left =
+    { $minutes ->
+        [0] Noch etwa { $seconds } s.
+        [one] Noch etwa eine Minute.
+       *[other] Noch etwa { $minutes } Minuten.
+    }
+rescore-none = Es gibt keinen Lauf. „moodtape rescore“ auf dem Server beginnt einen.
+rescore-cannot = Das geht nicht: Der Lauf ist { $state }.
+state-running = im Gang
+state-paused = angehalten
+state-done = fertig
+state-cancelled = abgebrochen
+steer-pause = Anhalten
+steer-resume = Weiter
+steer-cancel = Abbrechen

@@ -75,6 +75,7 @@ error-unsupported = This kind of message cannot be read. Send text or a picture.
 error-unknown-symbol = { $message }
 error-no-candles = { $message }
 error-bad-input = { $message }
+error-cancelled = The reading of this post was cancelled. Send it again if you still want an answer.
 error-busy = Too many posts are waiting. Please send it again in about { $seconds } s.
 error-unavailable = The answer cannot be worked out at the moment. Please send it again later. ({ $id })
 error-internal = Something went wrong here, and it has been noted. Please try again later. ({ $id })
@@ -85,3 +86,24 @@ command-last = The last answer again
 command-language = Choose the language
 command-privacy = What is kept
 command-forget-me = Delete everything of yours
+command-rescore = How rescoring stands
+
+rescore =
+    Rescoring: run { $run }, { $state }
+    { $bar } { $percent } %
+    { $done } of { $total } posts, revision { $revision }, { $rate } posts/s
+rescore-left =
+    { $minutes ->
+        [0] About { $seconds } s left.
+        [one] About one minute left.
+       *[other] About { $minutes } minutes left.
+    }
+rescore-none = There is no rescore run. “moodtape rescore” on the server starts one.
+rescore-cannot = That cannot be done: the run is { $state }.
+state-running = running
+state-paused = paused
+state-done = done
+state-cancelled = cancelled
+steer-pause = Pause
+steer-resume = Resume
+steer-cancel = Cancel

@@ -19,6 +19,9 @@ from db.tables import InboxRow
 ALBUM_REACH = 1000
 """Parts of one album have update ids at most this far apart."""
 
+PER_CHAT = 4
+"""Updates of one chat that are worked on at a time; what is sent to it goes at one message a second anyway."""
+
 
 @dataclass(frozen=True, slots=True)
 class Update:
@@ -66,11 +69,17 @@ def store(connection: Connection, updates: Sequence[Update]) -> list[int]:
 
 
 def open_rows(connection: Connection, limit: int = 200, besides: Sequence[int] = ()) -> list[Open]:
-    """The oldest open updates, without those in ``besides``."""
+    """The oldest open updates, chats by turns, at most :data:`PER_CHAT` of each, without those in ``besides``.
+
+    Those in ``besides`` count for their chat, so that one that floods never has more than that under way.
+    """
+    turn = func.row_number().over(partition_by=InboxRow.chat_id, order_by=InboxRow.update_id).label("turn")
+    turns = select(InboxRow.update_id, turn).where(InboxRow.answered_at.is_(None)).subquery()
     query = (
         _select_open()
-        .where(InboxRow.answered_at.is_(None), InboxRow.update_id.notin_(besides))
-        .order_by(InboxRow.update_id)
+        .join(turns, turns.c.update_id == InboxRow.update_id)
+        .where(turns.c.turn <= PER_CHAT, InboxRow.update_id.notin_(besides))
+        .order_by(turns.c.turn, InboxRow.update_id)
         .limit(limit)
     )
     return [Open(**row) for row in connection.execute(query).mappings()]

@@ -143,14 +143,24 @@ SMALLER = (None, 8, 1)
 DEATHS = 5
 """A job that this many batches have died with is failed."""
 
+PATIENCE = 10.0
+"""Seconds that a live post gives way to people; an older one has a share of the batches."""
+
+SHARE = 4
+"""One batch in so many may begin with a live post that has waited longer than that."""
+
 
 def claim(connection: Connection, revision: str, limits: Sequence[int]) -> list[Claim]:
     """Lock the next batch until the transaction ends: one priority, ``limits[priority]`` jobs, people by turns.
 
+    People come first, then live posts, then rescoring; but however many people ask, one batch in :data:`SHARE` is one
+    of live posts when the oldest of these has waited for :data:`PATIENCE` seconds.
+
     Jobs whose post is being deleted are left out. Posts are locked against deletion, so that a deletion waits for the
     verdict and takes it along instead of running into a deadlock.
     """
-    first = connection.execute(text(_FIRST), {"revision": revision}).first()
+    who = {"revision": revision, "patience": PATIENCE, "share": SHARE}
+    first = connection.execute(text(_AGED), who).first() or connection.execute(text(_FIRST), who).first()
     if first is None:
         return []
     limit = min(limits[first.priority], SMALLER[min(first.attempts, 2)] or limits[first.priority])
@@ -165,6 +175,13 @@ def claim(connection: Connection, revision: str, limits: Sequence[int]) -> list[
     )
     return [Claim(r.id, r.post_id, first.priority, first.attempts) for r in rows if r.post_id in alive]
 
+
+_AGED = """
+select priority, attempts from jobs where id = (
+    select id from jobs where state = 'waiting' and revision = :revision and priority = 1 order by id limit 1)
+  and submitted_at < now() - make_interval(secs => :patience) and (select last_value % :share = 0 from batches_id_seq)
+for update skip locked
+"""
 
 _FIRST = """
 select priority, attempts from jobs where state = 'waiting' and revision = :revision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,9 @@ PIECE = 1_000
 PIECES = 50
 """Posts passed at a time, and how often at most in one transaction."""
 
+RECENT = 15
+"""Seconds over which the rate of a running run is taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filters:
@@ -32,7 +36,11 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How a run stands, in posts: ``fed`` of ``total`` have been passed, ``waiting`` of those are on the queue."""
+    """How a run stands, in posts: ``fed`` of ``total`` have been passed, ``waiting`` of those are on the queue.
+
+    ``rate`` is posts per second: of the last :data:`RECENT` seconds while it runs (pauses and restarts do not count for
+    long), over its whole time once it has ended.
+    """
 
     id: int
     revision: str
@@ -42,14 +50,21 @@ class Progress:
     fed: int
     enqueued: int
     waiting: int
+    started_by: str
     started_at: datetime
     finished_at: datetime | None
     seconds: float
+    rate: float
 
     @property
     def done(self) -> int:
         """Posts that need nothing more."""
         return self.fed - self.waiting
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Expected, at the present rate; None where nothing moves."""
+        return (self.total - self.done) / self.rate if self.state == "running" and self.rate > 0 else None
 
 
 _MATCHING = """
@@ -132,30 +147,43 @@ where state = 'running' and revision = :revision order by id limit 1 for update 
 """
 
 
-def progress(connection: Connection, run_id: int | None = None) -> Progress | None:
-    """How a run stands, the latest when none is named; None when there is none."""
-    row = connection.execute(
-        text(
-            "select *, extract(epoch from coalesce(finished_at, now()) - started_at)::float8 as seconds "
-            "from rescore_runs where cast(:id as bigint) is null or id = :id order by id desc limit 1"
-        ),
-        {"id": run_id},
-    ).first()
+def progress(connection: Connection, run_id: int | None = None, states: Sequence[str] | None = None) -> Progress | None:
+    """How a run stands, None when there is none: of those in ``states`` the one under way, else the latest.
+
+    Runs of one revision follow one another, so the one under way is not always the newest.
+    """
+    values = {"id": run_id, "recent": RECENT, "states": None if states is None else list(states)}
+    row = connection.execute(text(_PROGRESS), values).first()
     if row is None:
         return None
+    waiting = _waiting(connection, row.id)
+    lately = row.scored / min(RECENT, max(row.seconds, 1.0)) if row.state == "running" else 0.0
     return Progress(
         id=row.id,
         revision=row.revision,
         state=row.state,
         filters=row.filters,
-        total=row.total,
+        total=max(row.total, row.fed),  # posts that came in after the start are passed too
         fed=row.fed,
         enqueued=row.enqueued,
-        waiting=_waiting(connection, row.id),
+        waiting=waiting,
+        started_by=row.started_by,
         started_at=row.started_at,
         finished_at=row.finished_at,
         seconds=row.seconds,
+        rate=lately or (row.fed - waiting) / max(row.seconds, 1e-3),
     )
+
+
+_PROGRESS = """
+select r.*, extract(epoch from coalesce(r.finished_at, now()) - r.started_at)::float8 as seconds,
+       (select count(*) from verdicts v join jobs j on j.post_id = v.post_id and j.revision = v.revision
+        where v.scored_at > greatest(r.started_at, now() - make_interval(secs => :recent))
+          and v.revision = r.revision and j.run_id = r.id) as scored
+from rescore_runs r where (cast(:id as bigint) is null or r.id = :id)
+  and (cast(:states as text[]) is null or r.state = any(cast(:states as text[])))
+order by r.state = 'running' and r.fed > 0 desc, r.state in ('running', 'paused') desc, r.id desc limit 1
+"""
 
 
 def pause(connection: Connection, run_id: int) -> bool:
@@ -175,6 +203,7 @@ def cancel_run(connection: Connection, run_id: int) -> bool:
 
 
 def _turn(connection: Connection, run_id: int, before: str, after: str, jobs_before: str, jobs_after: str) -> bool:
+    """Change the run's state and that of its jobs; those taken off the queue no longer count as passed."""
     turned = connection.execute(
         text(
             "update rescore_runs set state = :after, "
@@ -184,12 +213,16 @@ def _turn(connection: Connection, run_id: int, before: str, after: str, jobs_bef
     )
     if not turned.rowcount:
         return False
-    connection.execute(
+    moved = connection.execute(
         text(
             "update jobs set state = :after, rung_at = now() where id in (select id from jobs "
             "where state = :before and priority = 2 and run_id = :id for update skip locked)"
         ),
         {"id": run_id, "before": jobs_before, "after": jobs_after},
+    ).rowcount
+    passed = moved if jobs_after == "waiting" else -moved
+    connection.execute(
+        text("update rescore_runs set fed = fed + :passed where id = :id"), {"id": run_id, "passed": passed}
     )
     return True
 

@@ -87,11 +87,22 @@ def change_champion(
 
 
 def replaced_by(connection: Connection, revision: str) -> str | None:
-    """The revision that this champion replaced last; where a roll-back leads."""
+    """The revision that this champion replaced when it was promoted or installed; where a roll-back leads."""
     return connection.execute(
-        text("select replaced from revision_changes where revision = :revision order by id desc limit 1"),
+        text(
+            "select replaced from revision_changes where revision = :revision and action <> 'rollback' "
+            "order by id desc limit 1"
+        ),
         {"revision": revision},
     ).scalar()
+
+
+def changes(connection: Connection) -> list[dict[str, Any]]:
+    """Every change of the champion, the latest first: changed_at, action, revision, replaced, changed_by, reason."""
+    rows = connection.execute(
+        text("select changed_at, action, revision, replaced, changed_by, reason from revision_changes order by id desc")
+    )
+    return [dict(row._mapping) for row in rows]
 
 
 def beat(connection: Connection, name: str, revision: str, device: str, posts_per_second: float) -> None:

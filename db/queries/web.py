@@ -29,7 +29,11 @@ select p.id, p.source, left(p.text, 500) as text, p.posted_at, p.symbols, p.imag
        v.answer #> '{trajectories,symbol}' as symbol, v.answer #> '{trajectories,mean,-1}' as "end",
        v.answer #> '{trajectories,low,-1}' as low, v.answer #> '{trajectories,high,-1}' as high
 from verdicts v join posts p on p.id = v.post_id
+where p.source <> all(:private)
+  and not exists (select from model_revisions r where r.revision = v.revision and r.state = 'shadow')
+  and not exists (select from jobs j where j.post_id = v.post_id and j.revision = v.revision and j.priority = 2)
 """
+"""What a challenger says is not shown, nor is an old post news because it has been rescored."""
 
 
 def newest_verdicts(
@@ -40,8 +44,7 @@ def newest_verdicts(
         text(
             _VERDICT
             + """
-            where p.source <> all(:private)
-              and (cast(:before as timestamptz) is null or v.scored_at < :before)
+            and (cast(:before as timestamptz) is null or v.scored_at < :before)
               and (cast(:source as text) is null or p.source = :source)
             order by v.scored_at desc, p.id limit :limit
             """
@@ -54,7 +57,7 @@ def newest_verdicts(
 def verdicts_of(connection: Connection, post_ids: Sequence[str]) -> list[dict[str, Any]]:
     """The same rows for given posts, oldest verdict first; private and unknown ones are left out."""
     rows = connection.execute(
-        text(_VERDICT + "where p.id = any(:ids) and p.source <> all(:private) order by v.scored_at"),
+        text(_VERDICT + "and p.id = any(:ids) order by v.scored_at"),
         {"ids": list(post_ids), "private": list(PRIVATE)},
     )
     return [dict(row._mapping) for row in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,12 @@ async def running(
     settings: BotSettings,
     scorer: FakeScorer | None = None,
     limiter: Limiter | None = None,
+    worker: bool = True,
 ) -> AsyncIterator[Bench]:
-    """A bot and a worker at work until the block ends; without ``limiter`` there are no limits of sending."""
+    """A bot and, as a rule, a worker at work until the block ends; without ``limiter`` there are no limits of sending."""
     queue = queue_of(engine)
     limiter = limiter or Limiter(per_second=10_000, chat_seconds=0.0, group_per_minute=10_000)
-    with working(engine, scorer or FakeScorer()):
+    with working(engine, scorer or FakeScorer()) if worker else nullcontext():
         async with opened(settings, engine, queue, limiter=limiter) as door:
             tasks = [asyncio.create_task(door.desk.run()), asyncio.create_task(door.intake.poll(door.bot, 5))]
             try:

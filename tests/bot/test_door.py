@@ -8,10 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from PIL import Image
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from bot.settings import BotSettings
-from tests.bot.conftest import Bench, running
+from db.engine import transaction
+from db.queries import inbox, jobs, revisions
+from db.queries.posts import insert_posts
+from domain.types import Post
+from tests.bot.conftest import Bench, queue_of, running
 from tests.fakes.answers import store_candles
 from tests.fakes.scoring import FakeScorer
 from tests.fakes.telegram import Telegram
@@ -229,3 +233,59 @@ async def test_a_synthetic_feed_is_admitted(bench: Bench, settings: BotSettings,
     bench.telegram.show(picture, "Bitcoin!")
     (answer,) = await bench.answers(1)
     assert "Synthetic demo feed" in answer.text
+
+
+async def test_a_chat_that_floods_does_not_starve_another(
+    telegram: Telegram, engine: Engine, settings: BotSettings
+) -> None:
+    """Of sixty posts in one chat few are under way at a time; another chat's post is answered among the first."""
+    for number in range(60):
+        telegram.say(f"flood {number}", chat=1)
+    telegram.say("calm", chat=2)
+    async with running(telegram, engine, settings, FakeScorer(seconds=0.02)) as bench:
+        await bench.answers(1, chat=2)
+        assert len(telegram.in_chat(1)) < 20
+        under_way = [row.update_id for row in await bench.door.store(inbox.open_rows, 100)]
+        assert len(under_way) <= inbox.PER_CHAT
+        await bench.answers(60, chat=1, seconds=60)
+
+
+async def test_a_full_queue_is_told_in_the_users_language(
+    telegram: Telegram, engine: Engine, settings: BotSettings
+) -> None:
+    """Busy, and for about how long; nothing is kept waiting for it."""
+    posts = [Post(f"p:{n}", "door", "words", "en", datetime(2025, 1, 1, tzinfo=UTC)) for n in range(500)]
+    with transaction(engine) as connection:
+        revisions.register(connection, "fake", {})
+        revisions.beat(connection, "fake-1", "fake", "cpu", 100.0)
+        insert_posts(connection, posts)
+        jobs.enqueue(connection, [post.id for post in posts], "fake", 0)
+    async with running(telegram, engine, settings, worker=False) as bench:
+        telegram.say("hallo", chat=7)
+        german = {"id": 8, "is_bot": False, "first_name": "Ada", "language_code": "de"}
+        telegram.say("hallo", chat=8, **{"from": german})
+        told = [(await bench.answers(1, chat))[0].text for chat in (7, 8)]
+        await bench.closed()
+    assert told == [
+        "Too many posts are waiting. Please send it again in about 5 s.",
+        "Zu viele Beiträge warten. Bitte schick ihn in etwa 5 s noch einmal.",
+    ]
+
+
+async def test_a_cancelled_post_is_told(telegram: Telegram, engine: Engine, settings: BotSettings) -> None:
+    """Taken off the queue while the person waits: they hear of it once, and it is not put back behind their back."""
+    queue = queue_of(engine)
+    async with running(telegram, engine, settings, FakeScorer(), worker=False) as bench:
+        telegram.say("hello")
+
+        def cancelled() -> int:
+            with transaction(engine) as connection:
+                ids = connection.execute(text("select post_id from jobs where state = 'waiting'")).scalars().all()
+            return queue.cancel(ids)
+
+        await bench.until(cancelled)
+        (answer,) = await bench.answers(1)
+        assert answer.text.startswith("The reading of this post was cancelled.")
+        await bench.closed()
+        assert cancelled() == 0
+    queue.close()

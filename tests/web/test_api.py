@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import jsonschema
@@ -14,17 +15,19 @@ from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
 from db.engine import transaction
+from db.queries import jobs, revisions
 from db.queries.posts import insert_posts
 from db.queries.verdicts import upsert_verdicts
+from domain.answer import stamp
 from domain.clock import ManualClock
 from domain.types import Post
-from tests.fakes.answers import verdict
+from tests.fakes.answers import REVISION, verdict, working
 from tests.web.conftest import NOON, Doors
 from tests.workers.test_pictures import bomb, encoded, photo
 from web.schema import ANSWER
 from web.upload import MAX_BODY
 from workers.client.analyze import Request, analyze
-from workers.client.queue import ScoringClient
+from workers.client.queue import Priority, ScoringClient
 
 JPEG = encoded(photo(), "JPEG")
 
@@ -142,6 +145,45 @@ def test_without_a_worker_the_caller_is_told_when_to_come_back(doors: Doors) -> 
     response = door.post("/v1/analyze", data={"caption": "hello"})
     assert "ask again" in refused(response, 503, "unavailable")
     assert int(response.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.usefixtures("market")
+def test_a_full_queue_says_busy_and_for_about_how_long(engine: Engine, doors: Doors) -> None:
+    """503 with Retry-After: what waits, at the rate that the workers report; when it has gone, the post is taken."""
+    door = doors(deadline=0.05)
+    with transaction(engine) as connection:
+        revisions.beat(connection, "fake-1", REVISION, "cpu", 100.0)
+        insert_posts(connection, [Post(f"p:{n}", "door", f"words {n}", "en", NOON) for n in range(500)])
+        jobs.enqueue(connection, [f"p:{n}" for n in range(500)], REVISION, Priority.PEOPLE)
+    response = door.post("/v1/analyze", data={"caption": "hello"})
+    assert refused(response, 503, "busy") == "The queue has 500 posts waiting; try again in about 5 s."
+    assert response.headers["Retry-After"] == "5"
+    with transaction(engine) as connection:
+        connection.execute(text("update jobs set state = 'done'"))
+    assert refused(door.post("/v1/analyze", data={"caption": "hello"}), 503, "unavailable")
+
+
+@pytest.mark.usefixtures("market")
+def test_who_waits_is_told_of_a_cancellation(engine: Engine, doors: Doors, queue_client: ScoringClient) -> None:
+    """409 at once; the post has no verdict then, nor once a worker comes, until it is sent again."""
+    door = doors(deadline=20)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(door.post, "/v1/analyze", data={"caption": "hello", "at": stamp(NOON)})
+        while not (waiting := posts_that_wait(engine)):
+            assert not asked.done()
+        assert queue_client.cancel(waiting) == 1
+        assert "send it again" in refused(asked.result(timeout=10), 409, "cancelled")
+    with working(engine) as runner:
+        assert (runner.drain(), queue_client.cancel(waiting)) == (0, 0)
+        with transaction(engine) as connection:
+            assert connection.execute(text("select count(*) from verdicts")).scalar() == 0
+        again = door.post("/v1/analyze", data={"caption": "hello", "at": stamp(NOON)})
+        assert (again.status_code, [again.json()["post_id"]]) == (200, waiting)
+
+
+def posts_that_wait(engine: Engine) -> list[str]:
+    with transaction(engine) as connection:
+        return list(connection.execute(text("select post_id from jobs where state = 'waiting'")).scalars())
 
 
 def test_too_many_callers_are_turned_away(doors: Doors) -> None:

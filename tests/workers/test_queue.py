@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from db.engine import transaction
 from db.queries import jobs, revisions
 from db.queries.posts import insert_posts
-from domain.errors import Busy, TooLarge, Unavailable
+from domain.errors import Busy, Cancelled, TooLarge, Unavailable
 from domain.types import Post
 from workers.client.queue import Priority, ScoringClient, error_of, error_text
 from workers.settings import WorkerSettings
@@ -81,6 +81,47 @@ def test_requesters_take_turns(engine: Engine) -> None:
     put(engine, store(engine, "b1"), Priority.PEOPLE, "chat-b")
     with transaction(engine) as connection:
         assert [c.post_id for c in jobs.claim(connection, R, (3, 1, 1))] == ["a1", "b1", "a2"]
+
+
+def serve(engine: Engine, limits: tuple[int, int, int] = (2, 2, 2)) -> list[str]:
+    """One batch as a worker does it; returns its posts."""
+    with transaction(engine) as connection:
+        claimed = jobs.claim(connection, R, limits)
+        jobs.close_batch(connection, jobs.hold_batch(connection))
+        jobs.finish(connection, [c.id for c in claimed])
+    return [c.post_id for c in claimed]
+
+
+def flood(engine: Engine, posts: int, chat: str = "flood") -> None:
+    """People's posts of one chat, all waiting."""
+    put(engine, store(engine, *(f"{chat}-{n:03}" for n in range(posts))), Priority.PEOPLE, chat)
+
+
+@pytest.mark.parametrize(("age", "batches"), [(60, 10), (1, 0)])
+def test_old_live_posts_have_a_share_of_the_batches(engine: Engine, age: int, batches: int) -> None:
+    """Under a flood of people's posts one batch in four is of live posts that have waited long; young ones give way."""
+    flood(engine, 100)
+    serve(engine)
+    put(engine, store(engine, *(f"live-{n:03}" for n in range(40))), Priority.LIVE)
+    put(engine, store(engine, "old"), Priority.RESCORE)
+    with transaction(engine) as connection:
+        connection.execute(text("update jobs set submitted_at = now() - make_interval(secs => :age)"), {"age": age})
+    served = [serve(engine) for _ in range(40)]
+    assert sum(batch[0].startswith("live") for batch in served) == batches
+    assert [post for batch in served for post in batch if post.startswith("live")] == [
+        f"live-{n:03}" for n in range(2 * batches)
+    ]
+    assert all(len({post[:4] for post in batch}) == 1 for batch in served), "a batch has one priority"
+
+
+def test_a_chat_that_floods_does_not_starve_another(engine: Engine) -> None:
+    """Whatever one chat has waiting, another's post is in the next batch, and its ten posts need ten batches of two."""
+    flood(engine, 100)
+    serve(engine)
+    put(engine, store(engine, *(f"calm-{n}" for n in range(10))), Priority.PEOPLE, "calm")
+    served = [serve(engine) for _ in range(10)]
+    assert [post for batch in served for post in batch if post.startswith("calm")] == [f"calm-{n}" for n in range(10)]
+    assert all(sum(post.startswith("calm") for post in batch) == 1 for batch in served)
 
 
 def test_two_workers_never_hold_the_same_job(engine: Engine) -> None:
@@ -178,7 +219,7 @@ def test_a_cancelled_job_is_not_scored_and_may_be_submitted_again(client: Scorin
     assert client.cancel(["a"]) == 1
     with transaction(engine) as connection:
         assert jobs.claim(connection, R, LIMITS) == []
-    with pytest.raises(Unavailable, match="cancelled"):
+    with pytest.raises(Cancelled, match="cancelled"):
         client.wait("a", deadline=1)
     assert client.submit(["a"], priority=Priority.PEOPLE) == 1
 

@@ -18,6 +18,7 @@ from domain.types import Post
 from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import NOON
 from workers import cli
+from workers.client import rescoring
 from workers.metrics import Metrics
 from workers.runner import Runner
 from workers.settings import WorkerSettings
@@ -125,15 +126,47 @@ def test_pause_resume_and_cancel(engine: Engine, runner: Runner, stored: list[st
         assert rescore.pause(connection, run)
         assert not rescore.pause(connection, run)
     assert runner.drain() == 0
+    assert (look(engine, run).done, look(engine, run).seconds_left) == (0, None)
     with transaction(engine) as connection:
         assert rescore.resume(connection, run)
     assert runner.drain() == 4
+    assert (look(engine, run).done, look(engine, run).fed) == (4, 4)
     with transaction(engine) as connection:
         rescore.feed(connection, R, 4)
         assert rescore.cancel_run(connection, run)
     assert runner.drain() == 0
     assert len(verdicts(engine)) == 4
-    assert look(engine, run).state == "cancelled"
+    assert (look(engine, run).state, look(engine, run).done) == ("cancelled", 4)
+
+
+def test_without_a_number_the_run_that_fits_is_meant(engine: Engine, stored: list[str]) -> None:
+    """Runs of one revision follow one another: the one at work is shown and paused, and the paused one resumed."""
+    first, second = begin(engine), begin(engine)
+    with transaction(engine) as connection:
+        assert rescoring.run_of(connection).id == second
+        rescore.feed(connection, R, 4)
+        assert rescoring.run_of(connection).id == first
+        assert rescoring.turn(connection, "pause").id == first
+        rescore.feed(connection, R, 4)
+        assert rescoring.turn(connection, "resume").id == first
+        assert [rescoring.turn(connection, "cancel").state for _ in range(2)] == ["cancelled", "cancelled"]
+        with pytest.raises(InputError, match=f"Cannot cancel: run {second} is cancelled"):
+            rescoring.turn(connection, "cancel")
+    assert look(engine, first).done == 0
+
+
+def test_rate_and_time_left_are_of_late(engine: Engine, runner: Runner, stored: list[str]) -> None:
+    """A long pause weighs for RECENT seconds only; an ended run shows its mean."""
+    run = begin(engine)
+    with transaction(engine) as connection:
+        rescore.feed(connection, R, 6)
+    runner.drain()
+    with transaction(engine) as connection:
+        connection.execute(text("update rescore_runs set started_at = now() - interval '1 hour'"))
+    found = look(engine, run)
+    assert found.rate == pytest.approx(6 / rescore.RECENT)
+    assert found.seconds_left == pytest.approx(6 / found.rate)
+    assert work(engine, runner, run).rate == pytest.approx(12 / 3600, rel=0.01)
 
 
 def test_two_feeders_do_not_feed_the_same_run(engine: Engine, stored: list[str]) -> None:
@@ -159,6 +192,68 @@ def test_a_challenger_is_compared_with_the_champion(
     assert look(engine, run).done == 5
     assert (report["posts"], report["label_agreement"], report["changed_labels"]) == (5, 1.0, [])
     assert report["band_width_a"] == 2.0
+    (joy,) = [row for row in report["emotions"] if row["emotion"] == "joy"]
+    assert {k: joy[k] for k in ("posts", "labelled_a", "labelled_both", "probability_a", "difference")} == {
+        "posts": 5, "labelled_a": 5, "labelled_both": 5, "probability_a": 1.0, "difference": 0.0,
+    }  # fmt: skip
+    assert report["differing"] == []
+
+
+@pytest.mark.usefixtures("_environment")
+def test_the_report_names_what_differs(engine: Engine, runner: Runner, stored: list[str]) -> None:
+    """Counts with their n, agreement per emotion, and the posts furthest apart with their words, whatever stands in them."""
+    work(engine, runner, begin(engine))
+    with transaction(engine) as connection:
+        connection.execute(text("update posts set text = 'so [/b] angry' where id = 'p:03'"))
+        revisions.register(connection, "new", {}, shadow=True)
+        connection.execute(
+            text(
+                """
+                insert into verdicts (post_id, revision, answer) select post_id, 'new', case when post_id > 'p:03' then answer
+                else jsonb_set(jsonb_set(jsonb_set(answer, '{emotions,probabilities,anger}', to_jsonb(prior)),
+                               '{emotions,probabilities,joy}', to_jsonb(1 - prior)), '{emotions,label}', '"anger"') end
+                from verdicts, lateral (select case when post_id = 'p:03' then 0.9 else 0.6 end as prior) p
+                """
+            )
+        )
+    body = json.loads(call("revisions", "--compare", "new", "--json").stdout)
+    assert (body["posts"], body["outcomes"]) == (12, 0)
+    assert body["label_agreement"] == pytest.approx(8 / 12)
+    assert body["changed_labels"] == [{"before": "joy", "after": "anger", "posts": 4}]
+    assert body["differing"][0] == {
+        "post_id": "p:03", "text": "so [/b] angry", "before": "joy", "after": "anger",
+        "certainty_before": 1.0, "certainty_after": 0.9, "apart": pytest.approx(0.9),
+    }  # fmt: skip
+    assert [row["post_id"] for row in body["differing"][1:]] == ["p:00", "p:01", "p:02"]
+    shown = call("revisions", "--compare", "new").stdout
+    assert "66.7%" in shown
+    assert "so [/b] angry" in shown
+
+
+@pytest.mark.usefixtures("_environment", "stored")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["rescore", "--revision", "nobody"], "No model revision nobody is known here, but fake;"),
+        (["rescore", "--shadow"], "There are 0 challengers"),
+        (["rescore", "--shadow", "--revision", R], "is the champion"),
+        (["rescore", "--since", "2025-01-02", "--until", "2025-01-01"], "no post can match"),
+        (["rescore", "--since", "yesterday"], "is not a time"),
+        (["rescore", "status", "7"], "There is no rescore run 7"),
+        (["rescore", "pause"], "There is no rescore run yet"),
+        (["revisions", "--compare", "nobody"], "No model revision nobody"),
+        (["promote", R, "--why", "again"], "is the champion already"),
+        (["promote", "nobody", "--why", "x"], "No model revision nobody"),
+        (["promote", R, "--why", " "], "Say why"),
+        (["rollback", "--why", "x"], "there is nothing to go back to"),
+    ],
+)
+def test_what_cannot_be_is_said(arguments: list[str], sentence: str) -> None:
+    """One sentence, exit status 2, nothing begun."""
+    refused = call(*arguments)
+    assert isinstance(refused.exception, InputError)
+    assert sentence in str(refused.exception)
+    assert call("rescore", "status").exception is not None
 
 
 def call(*arguments: str) -> Any:
@@ -175,6 +270,7 @@ def test_the_commands_begin_show_and_end_a_run() -> None:
     """Counting only, starting, status as JSON, pausing and cancelling, each with its words or JSON."""
     counted = json.loads(call("rescore", "--dry-run", "--source", "even", "--json").stdout)
     assert counted == {"posts": 6, "revision": R, "dry_run": True}
+    assert call("rescore", "--source", "nobody").stdout == "0 posts match; none was queued.\n"
     started = call("rescore", "--detach", "--limit", "5", "--json")
     body = json.loads(started.stdout)
     assert (body["total"], body["state"], body["done"]) == (5, "running", 0)
@@ -193,7 +289,19 @@ def test_promotion_and_roll_back_say_who_and_why(engine: Engine) -> None:
     with transaction(engine) as connection:
         revisions.register(connection, "new", {}, shadow=True)
     assert "in place of fake" in call("promote", "new", "--why", "better", "--by", "ada").stdout
-    assert "in place of new" in call("rollback", "--why", "worse after all", "--by", "ada").stdout
+    back = json.loads(call("rollback", "--why", "worse after all", "--by", "ada", "--json").stdout)
+    assert back == {
+        "revision": R, "replaced": "new", "action": "rollback", "changed_by": "ada", "reason": "worse after all",
+    }  # fmt: skip
+    again = call("rollback", "--why", "once more")
+    assert "nothing to go back to" in str(again.exception), "a roll-back does not lead forward again"
+    history = json.loads(call("revisions", "--history", "--json").stdout)
+    assert [(row["action"], row["revision"], row["replaced"]) for row in history] == [
+        ("rollback", R, "new"),
+        ("promote", "new", R),
+        ("install", R, None),
+    ]
+    assert "  by ada: worse after all\n" in call("revisions", "--history").stdout
     listed = json.loads(call("revisions", "--json").stdout)
     assert {row["revision"]: row["state"] for row in listed} == {"fake": "champion", "new": "retired"}
     assert listed[0]["reason"] == "worse after all"

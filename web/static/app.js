@@ -3,6 +3,7 @@
 import { call, json, key } from "./api.js";
 import { el } from "./dom.js";
 import { start } from "./feed.js";
+import { watch } from "./rescore.js";
 import { show } from "./view.js";
 
 const place = (id) => document.getElementById(id);
@@ -100,4 +101,5 @@ wire();
 health();
 setInterval(() => document.hidden || health(), 10000);
 call("/v1/markets").catch(complain);
+watch();
 start((id) => present(() => json(`/v1/posts/${encodeURIComponent(id)}`)));

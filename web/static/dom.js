@@ -28,6 +28,12 @@ export function move(value, digits = 2) {
   return `${sign}${text} %`;
 }
 
+export function span(seconds) {
+  const minutes = Math.round(seconds / 60);
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
 export const moment = (iso) => iso.replace("T", " ").replace(/(:\d\d)(\.\d+)?Z$/, "").slice(0, 16) + " UTC";
 
 export function ticks(low, high, wanted) {

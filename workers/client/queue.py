@@ -17,7 +17,7 @@ from db.engine import transaction
 from db.queries import jobs, revisions, verdicts
 from domain.answer import Json
 from domain.clock import Clock, SystemClock
-from domain.errors import Busy, InputError, MoodtapeError, Unavailable
+from domain.errors import Busy, Cancelled, InputError, MoodtapeError, Unavailable
 from models.manifest import load_manifest
 from workers.app import SCORE, make_app
 from workers.client.ears import Ears
@@ -130,6 +130,7 @@ class ScoringClient:
 
         Raises:
             MoodtapeError: what the scoring of this post failed with.
+            Cancelled: it was taken off the queue.
             Unavailable: no answer within ``deadline`` seconds, or PostgreSQL is away; the job goes on all the same.
         """
         end = self._clock.monotonic() + deadline
@@ -144,7 +145,7 @@ class ScoringClient:
                 news.wait(min(left, LOOK_AGAIN))
 
     def cancel(self, post_ids: Sequence[str]) -> int:
-        """Take posts off the queue that are not being scored yet; returns how many."""
+        """Take posts off the queue that are not being scored yet; returns how many. Who waits for one is told at once."""
         with transaction(self._engine) as connection:
             return jobs.cancel(connection, post_ids)
 
@@ -167,7 +168,7 @@ class ScoringClient:
             if job is not None and job.state == "failed":
                 raise error_of(job.error)
             if job is not None and job.state == "cancelled":
-                raise Unavailable("The scoring of this post was cancelled.")
+                raise Cancelled("The reading of this post was cancelled; send it again if it is still wanted.")
             return verdicts.answer(connection, post_id, revision)
 
     def _seconds_for(self, connection: Connection, posts: int) -> float:
