@@ -53,10 +53,13 @@ def main() -> None:
     four = [canvas(rows[i : i + 4]) for i in range(0, len(rows) - 3, 4)]
     ours, peer = rate(lambda: batched(reader, rows), len(rows)), rate(lambda: singly(reader, rows), len(rows))
     alone = [canvas([row]) for row in rows[: len(four)]]
+    with patch.object(reader, "mirror", False):
+        once = rate(lambda: batched(reader, rows), len(rows))
     report(
         ours=ours,
         peer=peer,
         unit="pictures cut to the face per CPU-second of one core, decoding and finding included",
+        without_the_mirrored_view=once,
         canvases_of_one_face=rate(lambda: batched(reader, alone), len(alone)),
         canvases_of_four_faces=rate(lambda: batched(reader, four), len(four)),
         faces_found_of_four=float(np.mean([min(faces(r), 4) for r in batched(reader, four)])),
