@@ -176,7 +176,10 @@ def test_the_recipe_leaves_a_model_that_reads(data: Path, tmp_path: Path) -> Non
     """From parquet to a checkpoint folder that the reader opens, with figures of the hold-out in it."""
     figures = emotion_image.run(dict(CONFIG), TrainOptions(data, tmp_path / "out"))
     assert figures["holdout"]["small"]["n"] == 14
+    assert figures["holdout"]["small"]["majority"] == pytest.approx(2 / 14, abs=1e-4)
     assert set(figures["rejected"]) == {"scene", "shuffled", "misplaced", "turned"}
     readings = ImageMoodReader.from_pretrained(tmp_path / "out").read([jpeg(blobs(np.random.default_rng(9)))])
     assert len(readings) == 1
-    assert "terms of the original" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "terms of the original" in card
+    assert "| small | 14 | " in card
