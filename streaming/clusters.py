@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
-
-from datasketch import MinHash, MinHashLSH
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from domain.types import Post
+
+if TYPE_CHECKING:
+    from datasketch import MinHash, MinHashLSH
 
 THRESHOLD = 0.7
 PERMUTATIONS = 64
@@ -35,13 +38,26 @@ def shingles(text: str) -> set[bytes]:
 
 
 class Clusters:
-    """Remembers recent texts and says which of them a new post repeats."""
+    """Remembers recent texts and says which of them a new post repeats.
+
+    datasketch is imported with the first post: it brings scipy, a quarter of the time that a sink takes to start.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}
         self._order: deque[str] = deque()
-        self._lsh = MinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS)
-        self._empty = MinHash(num_perm=PERMUTATIONS, seed=1)
+
+    @cached_property
+    def _lsh(self) -> MinHashLSH:
+        from datasketch import MinHashLSH
+
+        return MinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS)
+
+    @cached_property
+    def _empty(self) -> MinHash:
+        from datasketch import MinHash
+
+        return MinHash(num_perm=PERMUTATIONS, seed=1)
 
     def assign(self, posts: Sequence[Post]) -> dict[str, str]:
         """Post id → id of the first post of its cluster, for posts that repeat an earlier one."""
