@@ -136,18 +136,22 @@ class EmotionTextReader:
         steps = min(STEPS, max(3, PATH_TOKENS // tokens.shape[1]))
         points = (torch.arange(steps, device=end.device).view(-1, 1, 1) + 0.5) / steps
         path = (start + points * (end - start)).requires_grad_(True)
-        mask = torch.ones(steps, tokens.shape[1], dtype=torch.long, device=end.device)
-        with torch.autocast(
-            end.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16 and packable(encoder.model)
-        ):
-            hidden = encoder.model(inputs_embeds=path, attention_mask=mask).last_hidden_state
-        score = self._score(hidden, mask, target)
-        (gradient,) = torch.autograd.grad(score, path)
+        bf16 = self.dtype == torch.bfloat16 and packable(encoder.model)
+        with torch.autocast(end.device.type, torch.bfloat16, enabled=bf16):
+            pooled = self._pooled(path)
+        (gradient,) = torch.autograd.grad(self._score(pooled, target), path)
         return [float(value) for value in (gradient.mean(0) * (end - start)[0]).sum(-1)]
 
-    def _score(self, hidden: Tensor, mask: Tensor, target: int) -> Tensor:
-        reading = self.net.heads(pool(hidden, mask, self.net.pooling), pool(hidden, mask, "mean"))
-        return torch.log_softmax(self.net.calibrated(reading), dim=-1)[:, target].sum()
+    def _pooled(self, path: Tensor) -> Tensor:
+        """Pooled vectors (points, width) of word vectors (points, tokens, width)."""
+        model: Any = self.net.encoder.model
+        if packable(model) and self.net.pooling != "max":
+            return self.net.encoder.upper(list(model.embeddings(inputs_embeds=path)), 0, self.net.pooling)
+        mask = torch.ones(path.shape[:2], dtype=torch.long, device=path.device)
+        return pool(model(inputs_embeds=path, attention_mask=mask).last_hidden_state, mask, self.net.pooling)
+
+    def _score(self, pooled: Tensor, target: int) -> Tensor:
+        return torch.log_softmax(self.net.calibrated(self.net.heads(pooled, pooled)), dim=-1)[:, target].sum()
 
 
 def _words(tokens: list[str], weights: list[float]) -> list[tuple[str, float]]:

@@ -12,48 +12,17 @@ import torch
 from domain.errors import InputError
 from domain.types import EMOTIONS
 from tests.fakes.tiny_text import make_tiny
+from tests.training.synthetic import emotion_sets
 from training.calibration import fit_scale_and_bias, fit_style, fit_thresholds
 from training.data.emotion import OWN, Texts, class_weights, load, varied
 from training.optim import groups, schedule
 from training.recipes import emotion as recipe
 from training.registry import TrainOptions
 
-WORDS = {
-    "sadness": "sad",
-    "joy": "happy",
-    "fear": "scared",
-    "anger": "angry",
-    "surprise": "wow",
-    "neutral": "price",
-    "disgust": "yuck",
-}
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the columns of the real sets and an obvious word per emotion."""
-    root = tmp_path_factory.mktemp("data")
-    (root / "text_emotion").mkdir()
-    rows = [
-        {
-            "text": f"i am so {word} {'today' if n % 2 else 'again'}",
-            "label": label,
-            "labels7": label,
-            "labels28": label,
-            "split": split,
-        }
-        for split, count in (("train", 6), ("val", 3), ("test", 2))
-        for label, word in WORDS.items()
-        for n in range(count)
-    ]
-    frame = pd.DataFrame(rows)
-    several = {"label": None, "labels7": "joy,surprise", "labels28": "joy|surprise"}
-    frame.loc[len(frame)] = {"text": "happy wow", "split": "train"} | several
-    frame.to_parquet(root / "text_emotion" / "goemotions.parquet")
-    love = pd.DataFrame([{"text": "i love it", "label": "love", "split": s} for s in ("train", "val", "test")])
-    dair = frame[frame["label"].isin(["joy", "sadness", "fear", "anger", "surprise"])][["text", "label", "split"]]
-    pd.concat([dair, love]).to_parquet(root / "text_emotion" / "dair_emotion.parquet")
-    return root
+    return emotion_sets(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
