@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,18 @@ def test_the_mean_of_networks_is_a_network(data: Path, tiny: dict[str, object], 
     one, two = recipe.train(recipe.Settings(**tiny | {"seeds": (1, 2), "epochs": 1}), data, tmp_path).values()  # type: ignore[arg-type]
     assert not torch.equal(weights(one), weights(two))
     torch.testing.assert_close(weights(recipe.soup([one, two])), (weights(one) + weights(two)) / 2)
+
+
+def test_seeds_may_share_their_beginning(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """The shared epochs are trained once; a run that has them goes on to the same weights, and epochs are told per run."""
+    settings = recipe.Settings(**tiny | {"seeds": (1, 2), "shared": 1})  # type: ignore[arg-type]
+    whole = recipe.train(settings, data, tmp_path)
+    assert list(json.loads((tmp_path / "shared" / "history.json").read_text())) == ["1"]
+    assert list(json.loads((tmp_path / "seed-2" / "history.json").read_text())) == ["2"]
+    (tmp_path / "seed-2" / "run.safetensors").unlink()
+    again = recipe.train(settings, data, tmp_path, resume=True)
+    assert torch.equal(weights(whole[2]), weights(again[2]))
+    assert not torch.equal(weights(whole[1]), weights(whole[2]))
 
 
 def test_a_large_class_shows_one_half_per_epoch(data: Path, tiny: dict[str, object]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,6 +64,7 @@ class Settings:
     fine_weight: float = 0.0
     unframed: float = 0.0
     named: float = 0.0
+    shared: int = 0
     average_from: float = 0.7
     epochs: int = 2
     patience: int = 1
@@ -91,15 +93,26 @@ def loss_of(
 
 
 def train(settings: Settings, data: Path, run: Path, resume: bool = False) -> dict[int, EmotionNet]:
-    """Train once per seed on the official splits in ``data``; returns the networks as :func:`fit` does, by seed."""
+    """Train once per seed on the official splits in ``data``; returns the networks as :func:`fit` does, by seed.
+
+    The first ``shared`` epochs are trained once, in the order of seed 0, and every seed goes on from there.
+    """
     sets = {s: _cut(load(s, "train", data), settings) for s in settings.sources}
     held = {s: _cut(load(s, "val", data).single(), settings) for s in settings.sources}
     prepared = prepare(settings, sets)
+    trunk = run / "shared"
+    if settings.shared and not (resume and (trunk / "done").is_file()):
+        fit(replace(settings, seeds=(0,)), sets, held, trunk, resume, prepared, settings.shared)
+        (trunk / "done").touch()
     nets: dict[int, EmotionNet] = {}
     for seed in settings.seeds:
         own = run / f"seed-{seed}"
-        begun = resume and (not nets or own.is_dir())
-        nets[seed] = fit(replace(settings, seeds=(seed,)), sets, held, own, begun, prepared)
+        begun = resume and (own / "run.safetensors").is_file()
+        if settings.shared and not begun:
+            own.mkdir(parents=True, exist_ok=True)
+            shutil.copy(trunk / "run.safetensors", own)
+        again = begun or settings.shared > 0 or (resume and not nets)
+        nets[seed] = fit(replace(settings, seeds=(seed,)), sets, held, own, again, prepared)
     return nets
 
 
@@ -116,10 +129,12 @@ def fit(
     run: Path,
     resume: bool = False,
     prepared: Examples | None = None,
+    until: int | None = None,
 ) -> EmotionNet:
     """Train on ``sets`` with early stop on ``held``; returns the averaged network, not yet calibrated.
 
-    ``run`` holds the resumable state, and in history.json the validation figures after each epoch.
+    ``run`` holds the resumable state, and in history.json the validation figures after each epoch; ``until`` ends it
+    after that epoch, in mid-schedule.
     """
     torch.set_num_threads(settings.threads)
     net = _begin(settings, sets)
@@ -130,7 +145,7 @@ def fit(
     state = _State(net, settings, sum(1 for _ in _order(prepared, settings, 0)))
     if resume:
         state.step = load_run(run, net, state.optimiser, state.average)
-    for epoch in range(state.step // state.steps, settings.epochs):
+    for epoch in range(state.step // state.steps, until or settings.epochs):
         _epoch(state, prepared, epoch, run)
         figures = validate(state.average.apply(copy.deepcopy(net)), held)
         _remember(run / "history.json", epoch, figures)
