@@ -13,7 +13,7 @@ from torch import Tensor
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
-from models.emotion_net import EmotionNet, load_net
+from models.emotion_net import EmotionNet, claims, load_net
 from models.encoders.packed import packable
 from models.encoders.text import pool
 from models.fusion import EmotionFusion
@@ -101,10 +101,7 @@ class EmotionTextReader:
         """Independent labels: scores float32 (n, 7) and which of them are claimed, bool (n, 7); more than one may hold."""
         reading = self.net.infer(self.net.encoder.tokenise(texts), self.dtype)
         scores = torch.sigmoid(reading.multi).cpu().numpy().astype(np.float32)
-        claimed = scores > np.asarray(self.config["thresholds"], np.float32)
-        empty = ~claimed.any(1)
-        claimed[empty, scores[empty].argmax(1)] = True
-        return scores, claimed
+        return scores, claims(scores, self.config["thresholds"])
 
     def why(self, text: str, label: str) -> list[dict[str, Any]]:
         """Words that speak for ``label`` by integrated gradients (Sundararajan et al., 2017), most important first.

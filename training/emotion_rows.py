@@ -44,9 +44,9 @@ class RowSettings(Protocol):
 class Examples:
     """Tokenised training rows.
 
-    ``targets`` (n, 7) sum to 1, shared evenly where several labels hold; ``weights`` (n) even out classes; ``multi`` (n, 7)
-    and ``fine`` (n, 28) are 0 or 1, −1 where only one label was asked for; ``turn`` (n) is the parity of the epochs that
-    see a row, −1 for all; ``states`` are the frozen layers' outputs where they are kept.
+    ``targets`` (n, 7) are one-hot, 0 where several labels hold: those rows teach ``multi`` and ``fine`` alone; ``weights``
+    (n) even out classes; ``multi`` (n, 7) and ``fine`` (n, 28) are 0 or 1, −1 where only one label was asked for; ``turn``
+    (n) is the parity of the epochs that see a row, −1 for all; ``states`` are the frozen layers' outputs where kept.
     """
 
     ids: Ids
@@ -66,7 +66,7 @@ def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> 
     for source, texts in sets.items():
         rng = np.random.default_rng(0)
         turn = _turns(texts.labels, settings.alternate, rng)
-        targets = texts.multi / np.maximum(texts.multi.sum(1, keepdims=True), 1)
+        targets = np.where(texts.labels[:, None] >= 0, texts.multi, 0)
         weights = targets @ class_weights(texts.labels[turn < 1], settings.class_power)
         several = (texts.multi.sum(1) > 1).any()
         multi = texts.multi if several else np.full_like(texts.multi, -1)

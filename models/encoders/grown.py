@@ -23,11 +23,11 @@ def lower(model: Any, ids: Sequence[Sequence[int]], depth: int) -> list[Tensor]:
     out: list[Tensor] = [torch.empty(0)] * len(ids)
     for rows in chunks(ids):
         lengths = [len(ids[i]) for i in rows]
-        tokens = torch.tensor([token for i in rows for token in ids[i]])
-        places = torch.cat([torch.arange(length) for length in lengths])
-        e = model.embeddings
+        e, device = model.embeddings, model.embeddings.word_embeddings.weight.device
+        tokens = torch.tensor([token for i in rows for token in ids[i]], device=device)
+        places = torch.cat([torch.arange(length, device=device) for length in lengths])
         total = e.word_embeddings(tokens) + e.position_embeddings(places) + e.token_type_embeddings.weight[0]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             hidden, runs = e.LayerNorm(total), groups(lengths)
             for layer in model.encoder.layer[:depth]:
                 hidden = _layer(model, layer, hidden, runs)

@@ -82,7 +82,7 @@ def emotion_sets(root: Path) -> Path:
         for n in range(count)
     ]
     frame = pd.DataFrame(rows)
-    several = {"label": None, "labels7": "joy,surprise", "labels28": "joy|surprise"}
+    several = {"label": None, "labels7": "joy|surprise", "labels28": "joy|surprise"}
     frame.loc[len(frame)] = {"text": "happy wow", "split": "train"} | several
     frame.to_parquet(root / "text_emotion" / "goemotions.parquet")
     love = pd.DataFrame([{"text": "i love it", "label": "love", "split": s} for s in ("train", "val", "test")])

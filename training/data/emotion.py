@@ -16,6 +16,9 @@ from domain.errors import InputError
 from domain.types import EMOTIONS
 
 INDEX = {label: i for i, label in enumerate(EMOTIONS)}
+SEVERAL = re.compile(r"[|,]")
+"""What stands between several labels of one row."""
+
 LOVE_IS_JOY = {"love": "joy"}
 """dair_emotion's sixth label, joined to joy in training as GoEmotions' Ekman grouping does; tests leave it out."""
 
@@ -66,7 +69,9 @@ def load(source: str, split: str, data: Path) -> Texts:
         frame = frame[frame["label"] != "love"]
     labels = np.array([INDEX.get(LOVE_IS_JOY.get(x, x), -1) for x in frame["label"]], np.int64)
     several = (
-        frame["labels7"].str.split(",") if "labels7" in frame else frame["label"].replace(LOVE_IS_JOY).str.split(",")
+        frame["labels7"].str.split(SEVERAL)
+        if "labels7" in frame
+        else frame["label"].replace(LOVE_IS_JOY).str.split(",")
     )
     fine = _many_hot(frame["labels28"].str.split("|"), _fine_names(frame)) if "labels28" in frame else None
     return Texts(source, frame["text"].astype(str).tolist(), labels, _many_hot(several), fine)
