@@ -13,7 +13,7 @@ from torch import Tensor
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
-from models.emotion_net import EmotionNet, load_net
+from models.emotion_net import EmotionNet, claims, load_net
 from models.encoders.packed import packable
 from models.encoders.text import pool
 from models.fusion import EmotionFusion
@@ -101,10 +101,7 @@ class EmotionTextReader:
         """Independent labels: scores float32 (n, 7) and which of them are claimed, bool (n, 7); more than one may hold."""
         reading = self.net.infer(self.net.encoder.tokenise(texts), self.dtype)
         scores = torch.sigmoid(reading.multi).cpu().numpy().astype(np.float32)
-        claimed = scores > np.asarray(self.config["thresholds"], np.float32)
-        empty = ~claimed.any(1)
-        claimed[empty, scores[empty].argmax(1)] = True
-        return scores, claimed
+        return scores, claims(scores, self.config["thresholds"])
 
     def why(self, text: str, label: str) -> list[dict[str, Any]]:
         """Words that speak for ``label`` by integrated gradients (Sundararajan et al., 2017), most important first.
@@ -136,18 +133,22 @@ class EmotionTextReader:
         steps = min(STEPS, max(3, PATH_TOKENS // tokens.shape[1]))
         points = (torch.arange(steps, device=end.device).view(-1, 1, 1) + 0.5) / steps
         path = (start + points * (end - start)).requires_grad_(True)
-        mask = torch.ones(steps, tokens.shape[1], dtype=torch.long, device=end.device)
-        with torch.autocast(
-            end.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16 and packable(encoder.model)
-        ):
-            hidden = encoder.model(inputs_embeds=path, attention_mask=mask).last_hidden_state
-        score = self._score(hidden, mask, target)
-        (gradient,) = torch.autograd.grad(score, path)
+        bf16 = self.dtype == torch.bfloat16 and packable(encoder.model)
+        with torch.autocast(end.device.type, torch.bfloat16, enabled=bf16):
+            pooled = self._pooled(path)
+        (gradient,) = torch.autograd.grad(self._score(pooled, target), path)
         return [float(value) for value in (gradient.mean(0) * (end - start)[0]).sum(-1)]
 
-    def _score(self, hidden: Tensor, mask: Tensor, target: int) -> Tensor:
-        reading = self.net.heads(pool(hidden, mask, self.net.pooling), pool(hidden, mask, "mean"))
-        return torch.log_softmax(self.net.calibrated(reading), dim=-1)[:, target].sum()
+    def _pooled(self, path: Tensor) -> Tensor:
+        """Pooled vectors (points, width) of word vectors (points, tokens, width)."""
+        model: Any = self.net.encoder.model
+        if packable(model) and self.net.pooling != "max":
+            return self.net.encoder.upper(list(model.embeddings(inputs_embeds=path)), 0, self.net.pooling)
+        mask = torch.ones(path.shape[:2], dtype=torch.long, device=path.device)
+        return pool(model(inputs_embeds=path, attention_mask=mask).last_hidden_state, mask, self.net.pooling)
+
+    def _score(self, pooled: Tensor, target: int) -> Tensor:
+        return torch.log_softmax(self.net.calibrated(self.net.heads(pooled, pooled)), dim=-1)[:, target].sum()
 
 
 def _words(tokens: list[str], weights: list[float]) -> list[tuple[str, float]]:

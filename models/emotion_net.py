@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from domain.errors import WeightsError
@@ -100,6 +102,14 @@ class EmotionNet(nn.Module):
         }
         tensors = {name: tensor for name, tensor in self.state_dict().items() if not name.endswith(FROZEN)}
         checkpoint.save(folder, known | config, tensors, card, torch.float16)
+
+
+def claims(scores: NDArray[np.float32], thresholds: Sequence[float]) -> NDArray[np.bool_]:
+    """Which of the independent labels hold (n, 7): those above their threshold, the best one where none is."""
+    claimed = scores > np.asarray(thresholds, np.float32)
+    empty = ~claimed.any(1)
+    claimed[empty, scores[empty].argmax(1)] = True
+    return claimed
 
 
 def load_net(folder: Path) -> tuple[EmotionNet, dict[str, Any]]:

@@ -1,9 +1,9 @@
-"""One emotion from words and picture: calibrated log-linear pooling with learned weights and a class bias.
+"""One emotion from words and picture: calibrated log-linear pooling with learned weights, a class bias and a doubt.
 
-``p ∝ exp(bias + w_text · log p_text + trust · w_image · log p_image)``, with weights and bias per class, fitted on pairs of
-which a share contradict each other (report 002 wished for a joint answer and never built it). Equal averages are badly
-calibrated, and weights learned without conflict trust the picture too much. A part that is alone is passed on as it is
-calibrated.
+``p ∝ exp(bias + w · log p_text + log((1 − doubt) · q + doubt / 7))`` with ``q ∝ exp(shift) · p_image``: the picture shows
+what the words mean, or with the chance ``doubt`` anything. Fitted on pairs of which a share contradict each other (report 002
+wished for a joint answer and never built it). Equal averages are badly calibrated, and weights learned without conflict
+trust the picture too much. A part that is alone is passed on as it is calibrated.
 """
 
 from __future__ import annotations
@@ -33,15 +33,20 @@ class Pool(nn.Module):
         super().__init__()
         n = len(EMOTIONS)
         self.text_weight = nn.Parameter(torch.ones(n))
-        self.image_weight = nn.Parameter(torch.full((n,), 0.5))
-        self.agreement = nn.Parameter(torch.zeros(1))
+        self.image_shift = nn.Parameter(torch.zeros(n))
+        self.doubt_logit = nn.Parameter(torch.full((1,), -2.0))
         self.bias = nn.Parameter(torch.zeros(n))
 
+    @property
+    def doubt(self) -> Tensor:
+        """Chance (1) that the picture says nothing of what the words mean."""
+        return torch.sigmoid(self.doubt_logit)
+
     def forward(self, text: Tensor, image: Tensor) -> Tensor:
-        """The picture weighs the more, the more its distribution overlaps with that of the words (``agreement`` > 0)."""
-        overlap = (text * image).sqrt().sum(-1, keepdim=True)
-        trust = torch.exp(self.agreement * (overlap - 1))
-        return self.text_weight * _log(text) + trust * self.image_weight * _log(image) + self.bias
+        """Joint logits; a picture can raise an emotion over another by (1 − doubt) · 7 / doubt at most."""
+        shown = torch.softmax(_log(image) + self.image_shift, dim=-1)
+        seen = (1 - self.doubt) * shown + self.doubt / len(EMOTIONS)
+        return self.text_weight * _log(text) + torch.log(seen) + self.bias
 
 
 def _log(probabilities: Tensor) -> Tensor:

@@ -54,6 +54,24 @@ def fit_style(features: Tensor, styles: Tensor, head: nn.Linear, steps: int = 20
         head.bias.copy_(layer.bias - (layer.weight / std) @ mean)
 
 
+def fit_independent(features: Tensor, truth: Tensor, start: nn.Linear, head: nn.Linear, steps: int = 100) -> None:
+    """Train a linear head in place for independent labels (n, k) of features (n, width), drawn to where ``start`` stands."""
+    weight, bias = (p.detach().clone().requires_grad_(True) for p in (start.weight, start.bias))
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = nn.functional.binary_cross_entropy_with_logits(features @ weight.T + bias, truth)
+        value = value + 1e-4 * (weight - start.weight.detach()).square().sum()
+        value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+
+
 def fit_thresholds(scores: Floats, truth: Floats) -> NDArray[np.float64]:
     """Per label, the score above which it is claimed, for the best F1; both arrays (n, 7)."""
     best = np.zeros(truth.shape[1])

@@ -126,23 +126,29 @@ def _top_words(counted: list[Counter[str]], name: str) -> Any:
 
 
 def _clouds(counted: list[Counter[str]], name: str) -> Any:
-    """Words on a sunflower spiral, the commonest in the middle and largest."""
-    figure, grid = _figure(2, 4, (14, 7))
+    """The commonest words in the middle and largest, none over another."""
+    figure, grid = _figure(2, 4, (16, 9))
     for axes, label, counter in zip(grid.flat, EMOTIONS, counted, strict=False):
         top = counter.most_common(CLOUD)
-        for i, (word, count) in enumerate(top):
-            radius, angle = np.sqrt(i / CLOUD), i * 2.39996
-            size = 6 + 16 * np.sqrt(count / top[0][1])
-            axes.text(
-                radius * np.cos(angle),
-                radius * np.sin(angle),
-                word,
-                fontsize=size,
-                color=f"C{i % 10}",
-                ha="center",
-                va="center",
-            )
-        axes.set(xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), title=f"{label} ({name})")
+        sizes = [7 + 15 * np.sqrt(count / top[0][1]) for _, count in top]
+        for i, (x, y) in enumerate(_places([word for word, _ in top], sizes)):
+            axes.text(x, y, top[i][0], fontsize=sizes[i], color=f"C{i % 10}", ha="center", va="center")
+        axes.set(xlim=(-150, 150), ylim=(-140, 140), title=f"{label} ({name})")
         axes.axis("off")
     grid.flat[-1].axis("off")
     return figure
+
+
+def _places(words: list[str], sizes: list[float]) -> list[tuple[float, float]]:
+    """Centres in points: each word goes out along a spiral until its box is free of those before it."""
+    boxes: list[tuple[float, float, float, float]] = []
+    for word, size in zip(words, sizes, strict=True):
+        width, height = 0.68 * size * len(word), 1.25 * size
+        angle = 0.0
+        while True:
+            x, y = 1.6 * angle * np.cos(angle), 1.2 * angle * np.sin(angle)
+            if all(abs(x - u) > (width + w) / 2 or abs(y - v) > (height + h) / 2 for u, v, w, h in boxes):
+                break
+            angle += 0.15
+        boxes.append((x, y, width, height))
+    return [(x, y) for x, y, _, _ in boxes]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from domain.errors import WeightsError
+from models.encoders.grown import lower, upper
 from models.encoders.packed import PackedEncoder, packable
 from models.manifest import package_file
 from models.torchfix import import_transformers
@@ -112,6 +113,14 @@ class TextEncoder(nn.Module):
             hidden, mask = self([ids[i] for i in rows])
             first[rows], mean[rows] = pool(hidden, mask, "first"), pool(hidden, mask, "mean")
         return first, mean
+
+    def lower(self, ids: Sequence[Sequence[int]], depth: int) -> list[Tensor]:
+        """bfloat16 states (tokens, width) of each text after the first ``depth`` layers, which training leaves frozen."""
+        return lower(self.model, ids, depth)
+
+    def upper(self, states: Sequence[Tensor], depth: int, pooling: str) -> Tensor:
+        """Pooled vectors (n, width) with gradients from what :meth:`lower` gave; texts in order of length."""
+        return upper(self.model, torch.cat(list(states)).float(), [len(part) for part in states], depth, pooling)
 
     @property
     def padding(self) -> float:

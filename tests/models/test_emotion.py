@@ -13,6 +13,7 @@ from domain.types import EMOTIONS
 from models import checkpoint
 from models.emotion import FOLDER, EmotionTextReader
 from models.emotion_net import EmotionNet, load_net, new_net
+from models.encoders.text import pool
 from tests.fakes.tiny_text import make_tiny
 
 TEXTS = ["i am so happy", "i am so sad", "i am angry", "wow", "yuck", "i am scared", "the price is good", "rekt"]
@@ -175,7 +176,7 @@ def test_attributions_add_up(reader: EmotionTextReader) -> None:
     blank[0, 1:-1] = encoder.tokenizer.pad_token_id
     with torch.no_grad():
         hidden = [encoder.model(input_ids=t, attention_mask=mask).last_hidden_state for t in (blank, tokens)]
-        scores = [reader._score(h, mask, 1) for h in hidden]
+        scores = [reader._score(pool(h, mask, reader.net.pooling), 1) for h in hidden]
     total = sum(reader._attributions(ids, 1))
     assert total == pytest.approx(float(scores[1] - scores[0]), abs=0.05)
 

@@ -63,6 +63,19 @@ def test_one_kernel_for_all_lengths_gives_the_same(encoder: TextEncoder) -> None
     torch.testing.assert_close(at_once, grouped, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_frozen_layers_kept_give_the_same_gradients(encoder: TextEncoder, depth: int, pooling: str) -> None:
+    """From kept outputs of the lower layers come the padded pass's vectors, and its gradients up to bfloat16's grain."""
+    ids = sorted(encoder.tokenise(TEXTS), key=len)
+    hidden, mask = encoder(ids)
+    weight = encoder.model.encoder.layer[-1].attention.self.value.weight
+    pooled = encoder.upper(encoder.lower(ids, depth), depth, pooling)
+    torch.testing.assert_close(pooled, pool(hidden, mask, pooling), atol=0.05, rtol=0.05)
+    ours, theirs = (torch.autograd.grad(out[:, 0].sum(), weight)[0] for out in (pooled, pool(hidden, mask, pooling)))
+    assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.99
+
+
 def test_half_precision_stays_near(encoder: TextEncoder) -> None:
     """bfloat16 vectors point the same way as float32 ones."""
     ids = encoder.tokenise(TEXTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -52,3 +53,39 @@ def write_pairs(path: Path, count: int = 120, symbol: str = "NEWUSDT", seed: int
     }
     pq.write_table(pa.table(table), path)
     return path
+
+
+WORDS = {
+    "sadness": "sad",
+    "joy": "happy",
+    "fear": "scared",
+    "anger": "angry",
+    "surprise": "wow",
+    "neutral": "price",
+    "disgust": "yuck",
+}
+
+
+def emotion_sets(root: Path) -> Path:
+    """A folder with the columns of the real emotion sets and an obvious word per emotion."""
+    (root / "text_emotion").mkdir()
+    rows = [
+        {
+            "text": f"i am so {word} {'today' if n % 2 else 'again'}",
+            "label": label,
+            "labels7": label,
+            "labels28": label,
+            "split": split,
+        }
+        for split, count in (("train", 6), ("val", 3), ("test", 2))
+        for label, word in WORDS.items()
+        for n in range(count)
+    ]
+    frame = pd.DataFrame(rows)
+    several = {"label": None, "labels7": "joy|surprise", "labels28": "joy|surprise"}
+    frame.loc[len(frame)] = {"text": "happy wow", "split": "train"} | several
+    frame.to_parquet(root / "text_emotion" / "goemotions.parquet")
+    love = pd.DataFrame([{"text": "i love it", "label": "love", "split": s} for s in ("train", "val", "test")])
+    dair = frame[frame["label"].isin(["joy", "sadness", "fear", "anger", "surprise"])][["text", "label", "split"]]
+    pd.concat([dair, love]).to_parquet(root / "text_emotion" / "dair_emotion.parquet")
+    return root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,41 +13,17 @@ import torch
 from domain.errors import InputError
 from domain.types import EMOTIONS
 from tests.fakes.tiny_text import make_tiny
+from tests.training.synthetic import emotion_sets
 from training.calibration import fit_scale_and_bias, fit_style, fit_thresholds
-from training.data.emotion import SLANG, class_weights, load
+from training.data.emotion import OWN, Texts, class_weights, load, varied
 from training.optim import groups, schedule
 from training.recipes import emotion as recipe
 from training.registry import TrainOptions
 
-WORDS = {
-    "sadness": "sad",
-    "joy": "happy",
-    "fear": "scared",
-    "anger": "angry",
-    "surprise": "wow",
-    "neutral": "price",
-    "disgust": "yuck",
-}
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the columns of the real sets and an obvious word per emotion."""
-    root = tmp_path_factory.mktemp("data")
-    (root / "text_emotion").mkdir()
-    rows = [
-        {"text": f"i am so {word} {'today' if n % 2 else 'again'}", "label": label, "labels7": label, "split": split}
-        for split, count in (("train", 6), ("val", 3), ("test", 2))
-        for label, word in WORDS.items()
-        for n in range(count)
-    ]
-    frame = pd.DataFrame(rows)
-    frame.loc[len(frame)] = {"text": "happy wow", "label": None, "labels7": "joy,surprise", "split": "train"}
-    frame.to_parquet(root / "text_emotion" / "goemotions.parquet")
-    love = pd.DataFrame([{"text": "i love it", "label": "love", "split": s} for s in ("train", "val", "test")])
-    dair = frame[frame["label"].isin(["joy", "sadness", "fear", "anger", "surprise"])][["text", "label", "split"]]
-    pd.concat([dair, love]).to_parquet(root / "text_emotion" / "dair_emotion.parquet")
-    return root
+    return emotion_sets(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +31,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     encoder = str(make_tiny(tmp_path_factory.mktemp("tiny")))
     return {
         "encoder": encoder, "sources": {"dair": 1, "goemotions": 1}, "precision": "fp32", "batch_size": 16, "epochs": 2,
-        "learning_rate": 3e-3, "keep_every": 2, "patience": 9,
+        "learning_rate": 3e-3, "patience": 9,
     }  # fmt: skip
 
 
@@ -100,13 +77,56 @@ def test_batches_cover_everything_once_and_follow_the_seed() -> None:
 def test_training_is_deterministic_and_resumes_to_the_bit(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
     """Two runs agree exactly, and a run stopped after one epoch ends where an unbroken one does."""
     two = recipe.Settings(**tiny)  # type: ignore[arg-type]
-    whole = recipe.train(two, data, tmp_path / "a")
-    same = recipe.train(two, data, tmp_path / "b")
+    whole = recipe.train(two, data, tmp_path / "a")[1]
+    same = recipe.train(two, data, tmp_path / "b")[1]
     assert torch.equal(weights(whole), weights(same))
     torch.manual_seed(99)
     broken_off(two, data, tmp_path / "c")
-    resumed = recipe.train(two, data, tmp_path / "c", resume=True)
+    resumed = recipe.train(two, data, tmp_path / "c", resume=True)[1]
     assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_the_mean_of_networks_is_a_network(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """Seeds differ from one another, and every weight of their soup lies midway."""
+    one, two = recipe.train(recipe.Settings(**tiny | {"seeds": (1, 2), "epochs": 1}), data, tmp_path).values()  # type: ignore[arg-type]
+    assert not torch.equal(weights(one), weights(two))
+    torch.testing.assert_close(weights(recipe.soup([one, two])), (weights(one) + weights(two)) / 2)
+
+
+def test_seeds_may_share_their_beginning(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """The shared epochs are trained once; a run that has them goes on to the same weights, and epochs are told per run."""
+    settings = recipe.Settings(**tiny | {"seeds": (1, 2), "shared": 1})  # type: ignore[arg-type]
+    whole = recipe.train(settings, data, tmp_path)
+    assert list(json.loads((tmp_path / "shared" / "history.json").read_text())) == ["1"]
+    assert list(json.loads((tmp_path / "seed-2" / "history.json").read_text())) == ["2"]
+    (tmp_path / "seed-2" / "run.safetensors").unlink()
+    again = recipe.train(settings, data, tmp_path, resume=True)
+    assert torch.equal(weights(whole[2]), weights(again[2]))
+    assert not torch.equal(weights(whole[1]), weights(whole[2]))
+
+
+def test_a_large_class_shows_one_half_per_epoch(data: Path, tiny: dict[str, object]) -> None:
+    """Rows above the limit take turns; all others come every epoch."""
+    settings = recipe.Settings(**tiny | {"alternate": 6})  # type: ignore[arg-type]
+    rows = recipe.prepare(
+        settings, {"dair": load("dair", "train", data), "goemotions": load("goemotions", "train", data)}
+    )
+    seen = [set(np.concatenate(list(recipe._order(rows, settings, epoch))).tolist()) for epoch in (0, 1)]
+    assert len(seen[0] | seen[1]) == len(rows.ids)
+    assert len(seen[0]) == len(seen[1]) == len(rows.ids) - 3
+
+
+def test_variation_takes_frames_and_masks_away() -> None:
+    """Diary sentences lose their frame but never all their words; masked names become first names; nothing else changes."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros(3, np.int64)
+    diary = Texts("dair", ["i feel like a fool today", "i feel sad", "the cat sat"], labels)
+    assert varied(diary, 1.0, 0.0, rng).texts == ["a fool today", "i feel sad", "the cat sat"]
+    comments = Texts("goemotions", ["thanks [NAME]!", "i feel like a fool today", "no"], labels)
+    told = varied(comments, 1.0, 1.0, rng).texts
+    assert "[NAME]" not in told[0]
+    assert told[1:] == comments.texts[1:]
+    assert varied(comments, 0.0, 0.0, rng).texts == comments.texts
 
 
 def broken_off(settings: recipe.Settings, data: Path, run: Path) -> None:
@@ -132,10 +152,11 @@ def test_nothing_to_resume_is_said(data: Path, tiny: dict[str, object], tmp_path
 
 def test_two_epochs_learn_the_obvious(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
     """Train, calibrate, measure and save in one call: the obvious words are learned and the card holds the figures."""
-    config = tiny | {"epochs": 25, "sources": {"dair": 1, "goemotions": 1}}
+    config = tiny | {"epochs": 50, "seeds": [1, 2], "fine_weight": 0.1}
     figures = recipe.run(dict(config), TrainOptions(data, tmp_path / "out"))
-    assert figures["goemotions"]["accuracy"] >= 0.9
-    assert str(figures["goemotions"]["macro_f1"]) in (tmp_path / "out" / "README.md").read_text()
+    assert list(figures) == ["seed 1", "seed 2", "mean"]
+    assert figures["mean"]["goemotions"]["accuracy"] >= 0.9
+    assert str(figures["mean"]["goemotions"]["macro_f1"]) in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft asks transformers
@@ -143,7 +164,7 @@ def test_lora_trains_adapters_and_merges_them(data: Path, tiny: dict[str, object
     """With LoRA the saved network has the plain encoder's tensors and its readings changed."""
     pytest.importorskip("peft")
     settings = recipe.Settings(**(tiny | {"method": "lora", "lora_rank": 2, "epochs": 1}))  # type: ignore[arg-type]
-    net = recipe.train(settings, data, tmp_path / "lora")
+    net = recipe.train(settings, data, tmp_path / "lora")[1]
     assert not any("lora" in name for name in net.state_dict())
     assert net.infer(net.encoder.tokenise(["happy"])).logits.shape == (1, 7)
 
@@ -158,7 +179,7 @@ def test_layers_learn_slower_towards_the_bottom(tiny: dict[str, object]) -> None
     """The learning rate falls by layer_decay per layer, and heads have their own."""
     net = recipe.new_net(str(tiny["encoder"]))
     rates = sorted(group["peak"] for group in groups(net, recipe.Settings(**tiny)))  # type: ignore[arg-type]
-    assert rates == pytest.approx(sorted([1e-3, 3e-3, 3e-3 * 0.8, 3e-3 * 0.8**2]))
+    assert rates == pytest.approx(sorted([1e-3, 3e-3, 3e-3 * 0.85, 3e-3 * 0.85**2]))
     assert schedule(0.0, 0.1) < schedule(0.1, 0.1) == pytest.approx(1.0)
     assert schedule(1.0, 0.1) == pytest.approx(0.02)
 
@@ -199,9 +220,16 @@ def test_thresholds_beat_one_half() -> None:
     assert 0.1 < fit_thresholds(scores, truth)[0] < 0.3
 
 
-def test_slang_is_split_without_overlap() -> None:
-    """Labels are known ones, no line stands in two splits, and about a third is held back."""
-    frame = pd.read_csv(SLANG, sep="\t", keep_default_na=False, quoting=3)
-    assert set(frame["label"]) == set(frame["label2"]) == set(EMOTIONS)
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_own_lines_are_split_without_overlap(name: str) -> None:
+    """Labels are known ones and no line stands in two splits."""
+    frame = pd.read_csv(OWN[name], sep="\t", keep_default_na=False, quoting=3)
+    assert set(frame["label"]) == set(EMOTIONS)
     assert frame["text"].str.lower().is_unique
-    assert 0.3 <= (frame["split"] == "test").mean() <= 0.4
+    assert {"train", "val"} <= set(frame["split"])
+
+
+def test_every_emotion_has_slang_held_back() -> None:
+    """The held-back slang is large enough to say something of each class."""
+    frame = pd.read_csv(OWN["slang"], sep="\t", keep_default_na=False, quoting=3)
+    assert frame[frame["split"] == "test"]["label"].value_counts().min() >= 25

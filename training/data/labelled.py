@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from domain.errors import InputError
-from training.data.emotion import INDEX
+from training.data.emotion import INDEX, SEVERAL
 
 SYNONYMS = {
     "sad": "sadness",
@@ -131,7 +131,7 @@ def _bytes(value: Any, names: str) -> bytes:
 def _many_hot(cells: pd.Series) -> NDArray[np.float32]:
     out = np.zeros((len(cells), len(INDEX)), np.float32)
     for i, cell in enumerate(cells):
-        for name in str(cell).split(","):
+        for name in SEVERAL.split(str(cell)):
             if (index := label_index(name)) >= 0:
                 out[i, index] = 1
     return out

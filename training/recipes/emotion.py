@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,18 +20,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.emotion_net import EmotionNet, Reading, load_net, new_net
-from models.encoders.text import TextEncoder, pool
+from models.encoders.text import pool
 from training import registry
-from training.data.emotion import Texts, class_weights, load
+from training.data.emotion import Texts, load
 from training.emotion_finish import calibrate, card, infer, measure
+from training.emotion_rows import Examples, batches, cached, examples, finest
 from training.metrics import macro_f1
 from training.optim import Averager, groups, load_run, save_run, schedule
 from training.progress import progress
 from training.registry import TrainOptions
 
-Ids = list[list[int]]
 SAVE_EVERY = 250
 """Steps between resumable states."""
+
+HEADS = 0
+"""Seed of the heads' first weights, the same for all runs, so that their mean is a network too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Settings:
     encoder: str
     pooling: str = "first"
     max_tokens: int = 96
-    seed: int = 1
+    seeds: tuple[int, ...] = (1,)
     threads: int = 1
     method: str = "full"
     lora_rank: int = 16
@@ -48,14 +53,18 @@ class Settings:
     batch_size: int = 48
     learning_rate: float = 2e-4
     head_learning_rate: float = 1e-3
-    layer_decay: float = 0.8
+    layer_decay: float = 0.85
+    freeze: int = 0
     weight_decay: float = 0.01
     warmup: float = 0.06
     label_smoothing: float = 0.03
     class_power: float = 0.5
+    alternate: int = 0
     multi_weight: float = 0.5
-    keep_weight: float = 1.0
-    keep_every: int = 4
+    fine_weight: float = 0.0
+    unframed: float = 0.0
+    named: float = 0.0
+    shared: int = 0
     average_from: float = 0.7
     epochs: int = 2
     patience: int = 1
@@ -64,104 +73,123 @@ class Settings:
     start: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """Tokenised training rows.
-
-    ``targets`` (n, 7) sum to 1, shared evenly where several labels hold; ``weights`` (n) even out classes; ``multi`` (n, 7)
-    is 0 or 1, −1 where only one label was asked for.
-    """
-
-    ids: Ids
-    targets: Tensor
-    weights: Tensor
-    multi: Tensor
-
-
-def examples(net: EmotionNet, sets: dict[str, Texts], settings: Settings) -> Examples:
-    """Join the sources; a source is repeated as often as settings say and its classes weigh evenly within it."""
-    ids: Ids = []
-    columns: list[tuple[NDArray[np.float32], ...]] = []
-    for source, texts in sets.items():
-        targets = texts.multi / np.maximum(texts.multi.sum(1, keepdims=True), 1)
-        weights = targets @ class_weights(texts.labels, settings.class_power)
-        multi = texts.multi if source == "goemotions" else np.full_like(texts.multi, -1)
-        ids += net.encoder.tokenise(texts.texts) * settings.sources[source]
-        columns += [(targets, weights, multi)] * settings.sources[source]
-    return Examples(ids, *(torch.from_numpy(np.concatenate(parts)) for parts in zip(*columns, strict=True)))
-
-
-def batches(ids: Ids, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Index batches of similar length in random order: sorted within shuffled blocks of 50 batches."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(ids))
-    lengths = np.array([len(row) for row in ids])
-    cut: list[NDArray[np.int64]] = []
-    for start in range(0, len(order), size * 50):
-        block = order[start : start + size * 50]
-        block = block[np.argsort(lengths[block], kind="stable")]
-        cut += [block[i : i + size] for i in range(0, len(block), size)]
-    for i in rng.permutation(len(cut)):
-        yield cut[i]
-
-
-def loss_of(reading: Reading, data: Examples, rows: NDArray[np.int64], settings: Settings) -> Tensor:
-    """Weighted cross-entropy on the labels plus binary cross-entropy where several may hold."""
+def loss_of(
+    reading: Reading, fine: Tensor | None, data: Examples, rows: NDArray[np.int64], settings: Settings
+) -> Tensor:
+    """Weighted cross-entropy on the labels plus binary cross-entropy where several may hold, on seven and finer labels."""
     index = torch.from_numpy(rows)
-    targets, weights, multi = data.targets[index], data.weights[index], data.multi[index]
-    each = F.cross_entropy(reading.logits, targets, reduction="none", label_smoothing=settings.label_smoothing)
-    loss = (each * weights).mean()
-    known = multi[:, 0] >= 0
-    if known.any():
-        loss = loss + settings.multi_weight * F.binary_cross_entropy_with_logits(reading.multi[known], multi[known]) * 7
+    each = F.cross_entropy(
+        reading.logits, data.targets[index], reduction="none", label_smoothing=settings.label_smoothing
+    )
+    loss = (each * data.weights[index]).mean()
+    parts = [(settings.multi_weight, reading.multi, data.multi[index])]
+    if fine is not None:
+        parts.append((settings.fine_weight, fine, data.fine[index]))
+    for weight, logits, truth in parts:
+        known = truth[:, 0] >= 0
+        if known.any():
+            loss = loss + weight * F.binary_cross_entropy_with_logits(logits[known], truth[known]) * truth.shape[1]
     return loss
 
 
-def train(settings: Settings, data: Path, run: Path, resume: bool = False) -> EmotionNet:
-    """Train on the official splits in ``data``; returns the network as :func:`fit` does."""
+def train(settings: Settings, data: Path, run: Path, resume: bool = False) -> dict[int, EmotionNet]:
+    """Train once per seed on the official splits in ``data``; returns the networks as :func:`fit` does, by seed.
+
+    The first ``shared`` epochs are trained once, in the order of seed 0, and every seed goes on from there.
+    """
     sets = {s: _cut(load(s, "train", data), settings) for s in settings.sources}
     held = {s: _cut(load(s, "val", data).single(), settings) for s in settings.sources}
-    return fit(settings, sets, held, run, resume)
+    prepared = prepare(settings, sets)
+    trunk = run / "shared"
+    if settings.shared and not (resume and (trunk / "done").is_file()):
+        fit(replace(settings, seeds=(0,)), sets, held, trunk, resume, prepared, settings.shared)
+        (trunk / "done").touch()
+    nets: dict[int, EmotionNet] = {}
+    for seed in settings.seeds:
+        own = run / f"seed-{seed}"
+        begun = resume and (own / "run.safetensors").is_file()
+        if settings.shared and not begun:
+            own.mkdir(parents=True, exist_ok=True)
+            shutil.copy(trunk / "run.safetensors", own)
+        again = begun or settings.shared > 0 or (resume and not nets)
+        nets[seed] = fit(replace(settings, seeds=(seed,)), sets, held, own, again, prepared)
+    return nets
+
+
+def prepare(settings: Settings, sets: dict[str, Texts]) -> Examples:
+    """Tokenised rows, and the frozen layers' outputs for them, which all seeds and epochs share."""
+    torch.set_num_threads(settings.threads)
+    return examples(_begin(settings, sets), sets, settings)
 
 
 def fit(
-    settings: Settings, sets: dict[str, Texts], held: dict[str, Texts], run: Path, resume: bool = False
+    settings: Settings,
+    sets: dict[str, Texts],
+    held: dict[str, Texts],
+    run: Path,
+    resume: bool = False,
+    prepared: Examples | None = None,
+    until: int | None = None,
 ) -> EmotionNet:
     """Train on ``sets`` with early stop on ``held``; returns the averaged network, not yet calibrated.
 
-    ``run`` holds the resumable state.
+    ``run`` holds the resumable state, and in history.json the validation figures after each epoch; ``until`` ends it
+    after that epoch, in mid-schedule.
     """
-    torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
-    net = _begin(settings, tuple(sets))
-    net.encoder.max_tokens = min(net.encoder.max_tokens, settings.max_tokens)
-    keeper = TextEncoder.from_name(settings.encoder, settings.max_tokens).eval() if settings.keep_weight else None
+    net = _begin(settings, sets)
+    prepared = prepared or examples(net, sets, settings)
     if settings.method == "lora":
         net.encoder.model = _lora(net.encoder.model, settings.lora_rank)
-    prepared = examples(net, sets, settings)
     best = _Best(settings.patience)
-    state = _State(net, settings, -(-len(prepared.ids) // settings.batch_size))
+    state = _State(net, settings, sum(1 for _ in _order(prepared, settings, 0)))
     if resume:
         state.step = load_run(run, net, state.optimiser, state.average)
-    for epoch in range(state.step // state.steps, settings.epochs):
-        _epoch(state, prepared, keeper, epoch, run)
-        if best.stop(validate(state.average.apply(copy.deepcopy(net)), held)):
+    for epoch in range(state.step // state.steps, until or settings.epochs):
+        _epoch(state, prepared, epoch, run)
+        figures = validate(state.average.apply(copy.deepcopy(net)), held)
+        _remember(run / "history.json", epoch, figures)
+        if best.stop(float(np.mean([f["macro_f1"] for f in figures.values()]))):
             break
     state.average.apply(net)
+    if settings.fine_weight:
+        del net.fine
     if settings.method == "lora":
         merge = cast(Any, net.encoder.model).merge_and_unload
         net.encoder.model = merge()
     return net.eval()
 
 
-def _begin(settings: Settings, styles: tuple[str, ...]) -> EmotionNet:
-    """A fresh network, or the encoder and heads of the checkpoint ``start``."""
-    net = new_net(settings.encoder, styles, settings.pooling)
+def soup(nets: Sequence[EmotionNet]) -> EmotionNet:
+    """Mean of the weights of networks fine-tuned from one start (Wortsman et al., 2022): one network, no slower."""
+    mixed = copy.deepcopy(nets[0])
+    states = [net.state_dict() for net in nets]
+    mixed.load_state_dict({name: torch.stack([s[name].float() for s in states]).mean(0) for name in states[0]})
+    return mixed.eval()
+
+
+def _remember(path: Path, epoch: int, figures: dict[str, dict[str, float]]) -> None:
+    told = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(told | {str(epoch + 1): figures}, indent=1) + "\n")
+
+
+def _begin(settings: Settings, sets: dict[str, Texts]) -> EmotionNet:
+    """A fresh network, or the encoder and heads of the checkpoint ``start``; heads begin alike whatever the seed."""
+    torch.manual_seed(HEADS)
+    net = new_net(settings.encoder, tuple(sets), settings.pooling)
+    net.encoder.max_tokens = min(net.encoder.max_tokens, settings.max_tokens)
     if settings.start:
         trained, _ = load_net(Path(settings.start))
         own = net.state_dict()
         own |= {k: v for k, v in trained.state_dict().items() if not k.startswith(("style.", "calibration."))}
         net.load_state_dict(own)
+    if settings.fine_weight:
+        net.add_module("fine", nn.Linear(net.encoder.width, finest(sets)))
+    if cached(net, settings):
+        model = cast(Any, net.encoder.model)
+        for frozen in (model.embeddings, *model.encoder.layer[: settings.freeze]):
+            frozen.requires_grad_(False)
+    torch.manual_seed(settings.seeds[0])
     return net
 
 
@@ -171,20 +199,25 @@ class _State:
     def __init__(self, net: EmotionNet, settings: Settings, steps: int) -> None:
         self.net, self.settings, self.steps, self.step = net, settings, steps, 0
         self.total = min(steps * settings.epochs, settings.max_steps or steps * settings.epochs)
-        self.optimiser = torch.optim.AdamW(groups(net, settings), weight_decay=settings.weight_decay)
+        self.optimiser = torch.optim.AdamW(groups(net, settings), weight_decay=settings.weight_decay, fused=True)
         self.average = Averager(net, int(settings.average_from * self.total))
 
 
-def _epoch(state: _State, data: Examples, keeper: TextEncoder | None, epoch: int, run: Path) -> None:
+def _order(data: Examples, settings: Settings, epoch: int) -> Iterator[NDArray[np.int64]]:
+    rows = np.flatnonzero((data.turn < 0) | (data.turn == (epoch + settings.seeds[0]) % 2))
+    return batches(data.ids, settings.batch_size, settings.seeds[0] * 1000 + epoch, rows)
+
+
+def _epoch(state: _State, data: Examples, epoch: int, run: Path) -> None:
     net, settings = state.net.train(), state.settings
     with progress(f"epoch {epoch + 1}", state.steps) as report:
-        for position, rows in enumerate(batches(data.ids, settings.batch_size, settings.seed * 1000 + epoch)):
+        for position, rows in enumerate(_order(data, settings, epoch)):
             if epoch * state.steps + position < state.step or state.step >= state.total:
                 continue
             for group in state.optimiser.param_groups:
                 group["lr"] = group["peak"] * schedule(state.step / state.total, settings.warmup)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-                loss = _step_loss(net, data, rows, keeper if state.step % settings.keep_every == 0 else None, settings)
+                loss = _step_loss(net, data, rows, settings)
             loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             state.optimiser.step()
@@ -196,25 +229,28 @@ def _epoch(state: _State, data: Examples, keeper: TextEncoder | None, epoch: int
                 save_run(run, net, state.optimiser, state.average, state.step)
 
 
-def _step_loss(
-    net: EmotionNet, data: Examples, rows: NDArray[np.int64], keeper: TextEncoder | None, settings: Settings
-) -> Tensor:
-    ids = [data.ids[i] for i in rows]
-    reading: Reading = net(ids)
-    loss = loss_of(reading, data, rows, settings)
-    if keeper is not None:
-        with torch.no_grad():
-            hidden, mask = keeper(ids)
-            target = pool(hidden, mask, "mean")
-        far = 1 - F.cosine_similarity(reading.mean, target)
-        loss = loss + settings.keep_weight * settings.keep_every * far.mean()
-    return loss
+def _step_loss(net: EmotionNet, data: Examples, rows: NDArray[np.int64], settings: Settings) -> Tensor:
+    if data.states is None:
+        hidden, mask = net.encoder([data.ids[i] for i in rows])
+        pooled = pool(hidden, mask, settings.pooling)
+    else:
+        pooled = net.encoder.upper([data.states[i] for i in rows], settings.freeze, settings.pooling)
+    fine = net.get_submodule("fine")(pooled) if settings.fine_weight else None
+    return loss_of(net.heads(pooled, pooled), fine, data, rows, settings)
 
 
-def validate(net: EmotionNet, held: dict[str, Texts]) -> float:
-    """Mean macro-F1 over the sources' validation sets, uncalibrated."""
-    scores = [macro_f1(texts.labels, infer(net, texts.texts).logits.argmax(1).numpy()) for texts in held.values()]
-    return float(np.mean(scores))
+def validate(net: EmotionNet, held: dict[str, Texts]) -> dict[str, dict[str, float]]:
+    """Per source: macro-F1, accuracy and loss on the validation set, uncalibrated."""
+    out = {}
+    for source, texts in held.items():
+        logits = infer(net, texts.texts).logits.float()
+        predicted = logits.argmax(1).numpy()
+        out[source] = {
+            "loss": round(float(F.cross_entropy(logits, torch.from_numpy(texts.labels))), 4),
+            "accuracy": round(float((predicted == texts.labels).mean()), 4),
+            "macro_f1": round(macro_f1(texts.labels, predicted), 4),
+        }
+    return out
 
 
 class _Best:
@@ -240,15 +276,19 @@ def _cut(texts: Texts, settings: Settings) -> Texts:
     limit = settings.limits.get(texts.source)
     if limit is None:
         return texts
-    return texts.take(np.random.default_rng(settings.seed).permutation(len(texts))[:limit])
+    return texts.take(np.random.default_rng(0).permutation(len(texts))[:limit])
 
 
 def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
-    """Train, calibrate, measure on the official tests and write the checkpoint with its card."""
+    """Train each seed, average their weights, calibrate, measure on the official tests, write the checkpoint and card."""
     chosen = registry.settings(Settings, config)
-    net = train(chosen, options.data, options.out.with_name(options.out.name + ".run"), options.resume)
-    extra = calibrate(net, chosen.sources, options.data)
-    figures = measure(net, extra, options.data)
-    described = {"encoder": chosen.encoder, "trained_on": list(chosen.sources), "seed": chosen.seed, "figures": figures}
-    net.save(options.out, extra | described, card(figures, config))
+    members = train(chosen, options.data, options.out.with_name(options.out.name + ".run"), options.resume)
+    nets = {f"seed {seed}": net for seed, net in members.items()}
+    if len(nets) > 1:
+        nets["mean"] = soup(list(members.values()))
+    extras = {name: calibrate(net, chosen.sources, options.data) for name, net in nets.items()}
+    figures = {name: measure(net, extras[name], options.data) for name, net in nets.items()}
+    *_, ships = nets
+    described = {"encoder": chosen.encoder, "trained_on": list(chosen.sources), "figures": figures[ships]}
+    nets[ships].save(options.out, extras[ships] | described, card(figures, config))
     return figures

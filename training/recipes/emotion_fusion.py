@@ -82,7 +82,7 @@ def make_pairs(text: Part, image: Part, conflict: float, count: int, rng: np.ran
 
 
 def fit(pairs: Pairs, penalty: float) -> Pool:
-    """Weights and bias of greatest likelihood, drawn to (words 1, picture 0.5, no bias) by ``penalty``."""
+    """Weights and bias of greatest likelihood, drawn to (words 1, no shift, doubt 0.12, no bias) by ``penalty``."""
     pool = Pool()
     start = [p.detach().clone() for p in pool.parameters()]
     text, image, labels = map(torch.from_numpy, (pairs.text, pairs.image, pairs.labels))
@@ -205,10 +205,10 @@ def card(figures: dict[str, Any], pool: Pool) -> str:
     weights = [
         f"| {label} | {t:.2f} | {i:.2f} | {b:.2f} |"
         for label, t, i, b in zip(
-            EMOTIONS, pool.text_weight.tolist(), pool.image_weight.tolist(), pool.bias.tolist(), strict=True
+            EMOTIONS, pool.text_weight.tolist(), pool.image_shift.tolist(), pool.bias.tolist(), strict=True
         )
     ]
-    return CARD.format(table="\n".join(lines), weights="\n".join(weights), agreement=pool.agreement.item())
+    return CARD.format(table="\n".join(lines), weights="\n".join(weights), doubt=pool.doubt.item())
 
 
 CARD = """---
@@ -216,8 +216,8 @@ license: apache-2.0
 ---
 # moodtape emotion-fusion
 
-Joins the emotion of words and picture: `p ∝ exp(bias + w_text · log p_text + trust · w_image · log p_image)` with
-`trust = exp({agreement:.2f} · (overlap − 1))`. A missing part leaves the other one as it is calibrated.
+Joins the emotion of words and picture: `p ∝ exp(bias + w · log p_text + log((1 − doubt) · q + doubt / 7))` with
+`q ∝ exp(shift) · p_image` and a doubt of {doubt:.2f}. A missing part leaves the other one as it is calibrated.
 
 No data set of posts with a caption, a face and one label was at hand: the pairs are synthetic, a held-back text (dair_emotion,
 GoEmotions) with a held-back face (FER2013, muxspace) of the same label or, at the stated rate, of another. The words' label
@@ -225,7 +225,7 @@ is the truth. Fitted on validation texts and half of the faces, measured on test
 
 {table}
 
-| emotion | weight of words | weight of picture | bias |
+| emotion | weight of words | shift of picture | bias |
 |---|---|---|---|
 {weights}
 """

@@ -1,0 +1,116 @@
+"""Training rows of the text emotion: sources joined and balanced, tokenised, and batched by length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domain.types import EMOTIONS
+from models.emotion_net import EmotionNet
+from models.encoders.packed import packable
+from training.data.emotion import Texts, class_weights, varied
+
+Ids = list[list[int]]
+
+
+class RowSettings(Protocol):
+    """The recipe's settings that shape its rows."""
+
+    @property
+    def sources(self) -> dict[str, int]: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def freeze(self) -> int: ...
+    @property
+    def class_power(self) -> float: ...
+    @property
+    def alternate(self) -> int: ...
+    @property
+    def unframed(self) -> float: ...
+    @property
+    def named(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Tokenised training rows.
+
+    ``targets`` (n, 7) are one-hot, 0 where several labels hold: those rows teach ``multi`` and ``fine`` alone; ``weights``
+    (n) even out classes; ``multi`` (n, 7) and ``fine`` (n, 28) are 0 or 1, −1 where only one label was asked for; ``turn``
+    (n) is the parity of the epochs that see a row, −1 for all; ``states`` are the frozen layers' outputs where kept.
+    """
+
+    ids: Ids
+    targets: Tensor
+    weights: Tensor
+    multi: Tensor
+    fine: Tensor
+    turn: NDArray[np.int64]
+    states: list[Tensor] | None = None
+
+
+def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> Examples:
+    """Join the sources; a source is repeated as often as settings say and its classes weigh evenly within it."""
+    ids: Ids = []
+    states: list[Tensor] | None = [] if cached(net, settings) else None
+    columns: list[tuple[NDArray[Any], ...]] = []
+    for source, texts in sets.items():
+        rng = np.random.default_rng(0)
+        turn = _turns(texts.labels, settings.alternate, rng)
+        targets = np.where(texts.labels[:, None] >= 0, texts.multi, 0)
+        weights = targets @ class_weights(texts.labels[turn < 1], settings.class_power)
+        several = (texts.multi.sum(1) > 1).any()
+        multi = texts.multi if several else np.full_like(texts.multi, -1)
+        fine = np.full((len(texts), finest(sets)), -1, np.float32) if texts.fine is None else texts.fine
+        rows = net.encoder.tokenise(varied(texts, settings.unframed, settings.named, rng).texts)
+        times = settings.sources[source]
+        ids += rows * times
+        if states is not None:
+            states += net.encoder.eval().lower(rows, settings.freeze) * times
+        columns += [(targets, weights, multi, fine, turn)] * times
+    *tensors, turns = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    return Examples(ids, *map(torch.from_numpy, tensors), turns, states)  # type: ignore[arg-type]  # four tensors
+
+
+def finest(sets: dict[str, Texts]) -> int:
+    """How many finer labels the sources bring, an auxiliary task; 0 without any."""
+    return max(0 if texts.fine is None else texts.fine.shape[1] for texts in sets.values())
+
+
+def cached(net: EmotionNet, settings: RowSettings) -> bool:
+    """Whether the frozen layers' outputs can be kept: trained whole, an architecture that is packed, no ``max`` pooling."""
+    return settings.method == "full" and settings.pooling != "max" and packable(net.encoder.model)
+
+
+def _turns(labels: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Two halves that take turns for each class of more than ``most`` rows, −1 for all other rows."""
+    turn = np.full(len(labels), -1)
+    for label in range(len(EMOTIONS)):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if 0 < most < len(members):
+            even = members[: len(members) // 2 * 2]
+            turn[even] = np.arange(len(even)) % 2
+    return turn
+
+
+def batches(ids: Ids, size: int, seed: int, rows: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
+    """Index batches of similar length in random order: sorted within shuffled blocks of 50 batches."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(ids) if rows is None else rows)
+    lengths = np.array([len(row) for row in ids])
+    cut: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), size * 50):
+        block = order[start : start + size * 50]
+        block = block[np.argsort(lengths[block], kind="stable")]
+        cut += [block[i : i + size] for i in range(0, len(block), size)]
+    for i in rng.permutation(len(cut)):
+        yield cut[i]
