@@ -27,6 +27,7 @@ forgotten =
        *[other] Vergessen: { $posts } Beiträge und alles dazu.
     }
 no-last = Es gibt noch keine Antwort. Schick zuerst einen Beitrag.
+reading = Ich lese deinen Beitrag …
 late = Ich lese noch. Die Antwort erscheint an dieser Stelle.
 interrupted = Ich wurde beim Senden einer Antwort unterbrochen. Siehst du sie oben nicht, zeigt /last sie.
 interrupted-early = Ich wurde beim Antworten unterbrochen. Siehst du oben keine Antwort, schick es bitte noch einmal.

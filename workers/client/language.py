@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from functools import cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -17,6 +18,9 @@ LANGUAGES = (
 """What people write about markets here; fewer candidates make short texts safer."""
 
 SURE = 0.6
+
+_LOADING = threading.Lock()
+"""Without it, threads that come at the same time each load the model, which takes half a second and 100 MB for each."""
 
 _TAGS = re.compile(r"https?://\S+|www\.\S+|[@#$]\w+")
 _NOT_WORDS = re.compile(r"[\W\d_]+")
@@ -39,5 +43,7 @@ def detect(text: str) -> str:
     words = _NOT_WORDS.sub(" ", _TAGS.sub(" ", text)).strip()
     if len(words) < 2:
         return UNKNOWN
-    best, certainty = _identifier().classify(words.lower())
+    with _LOADING:
+        identifier = _identifier()
+    best, certainty = identifier.classify(words.lower())
     return str(best) if certainty >= SURE or _NOT_LATIN.search(words) else "en"
