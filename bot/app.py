@@ -105,7 +105,6 @@ async def opened(
     finally:
         await desk.drain(DRAIN)
         await watch.close()
-        await world.close()
         await asyncio.to_thread(reader.close)
         await bot.session.close()
 

@@ -142,8 +142,12 @@ class Desk:
             await self._think_and_mail(unit)
         except Gone:
             log.info("no answer is needed any more", update=rows[0].update_id)
+            if unit is not None:
+                await self._mailer.withdraw(unit)
         except Uncertain:
             log.warning("a first message may have arrived", update=rows[0].update_id)
+            await asyncio.sleep(LOOK_AGAIN)
+            await self._give_up(rows)
         except Undeliverable as why:
             await self._store(inbox.close, [row.update_id for row in rows], error=str(why))
         except MoodtapeError as error:
@@ -159,7 +163,7 @@ class Desk:
         say = self._texts.speaker(language)
         note = say("interrupted" if unit.post_id else "interrupted-early")
         reply: Reply | None = Reply(note, post_id=unit.post_id)
-        if not unit.uncertain:
+        if unit.post_id or not unit.uncertain:
             reply = await self._think(unit, language)
         if reply is None:
             await self._store(inbox.close, unit.ids)

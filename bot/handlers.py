@@ -121,14 +121,14 @@ async def post(
         Gone: the author was forgotten meanwhile.
     """
     notes = list(world.notes(say))
-    if unit.post_id is None:
-        world.at_work(mailer.action(unit.chat_id))
-        if not await reader.take(unit, messages):
-            notes.append(say("note-forwarded"))
+    if unit.post_id is None and not await reader.take(unit, messages):
+        notes.append(say("note-forwarded"))
     if len(messages) > 1:
         notes.append(say("note-album", count=len(messages)))
     assert unit.post_id is not None
     await reader.submit(unit)
+    if unit.reply_id is None:
+        await mailer.hold(unit, say("reading"))
     try:
         answer = await reader.wait(unit.post_id, world.patience)
     except Late:

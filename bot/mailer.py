@@ -1,10 +1,14 @@
 """Answers out, each once.
 
 Telegram knows no idempotency key and lets nobody read back what a bot has sent, so a process killed between a send and
-its note in the database cannot know whether the message arrived. Therefore: the row is *reserved* in the database just
-before the request leaves (after all waiting for limits), and closed just after. A row found reserved at the next start
-is not answered again; a short line says that an answer may be missing and that /last shows it. Everything Telegram has
-certainly refused (429, 4xx, 5xx, no connection) lifts the reservation. Edits are idempotent and need none.
+its note in the database cannot know whether the message arrived. Edits, however, may be repeated. Therefore the answer
+to a post is edited into a first message whose number has been noted: whatever is killed when, the chart stands there
+once. At worst a second first message is sent, and the other keeps its few words.
+
+What is sent in one go (answers to commands) is *reserved* in the database just before the request leaves (after all
+waiting for limits), and closed just after. A row found reserved at the next start is not answered again; a short line
+says that an answer may be missing. Everything Telegram has certainly refused (429, 4xx, 5xx, no connection) lifts the
+reservation.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from aiogram.types import (
     ReplyParameters,
 )
 from aiohttp import ClientConnectorError
+from sqlalchemy import Connection
 
 from bot.limiter import Limiter
 from bot.reply import Reply
@@ -82,13 +87,14 @@ class Mailer:
         """Deliver a unit's one answer and close it; who has blocked the bot gets none, and the row says so.
 
         ``note`` is sent instead where an earlier try may have arrived.
+
+        Raises:
+            Gone: forgotten meanwhile.
         """
         error = reply.error
         message_id: int | None = None
         try:
             message_id = await self._once(unit, reply, note)
-        except Gone:
-            return
         except (Undeliverable, Uncertain) as why:
             error = str(why)
             log.warning("an answer could not be delivered", update=unit.lead, error=error)
@@ -119,20 +125,36 @@ class Mailer:
             return await self._deliver(unit, Reply(note), reserved=True)
 
     async def hold(self, unit: Unit, words: str) -> None:
-        """Send a first message that the answer will replace.
+        """Send a first message that the answer will replace, or put these words into it.
 
         Raises:
             Gone: forgotten meanwhile.
             Undeliverable: Telegram does not take it.
+            Uncertain: it may have arrived, twice over; nothing is noted.
         """
-        if unit.reply_id is None:
-            message_id = await self._deliver(unit, Reply(words))
-            await self._noted(partial(self._attach, unit, message_id))
-            unit.reply_id = message_id
+        if unit.reply_id is not None:
+            await self._reserve(unit)
+            await self.refresh(unit.chat_id, unit.reply_id, Reply(words))
+            return
+        try:
+            message_id = await self._deliver(unit, Reply(words), reserved=unit.uncertain)
+        except Uncertain:
+            message_id = await self._deliver(unit, Reply(words), reserved=True)
+        await self._noted(partial(self._attach, unit, message_id))
+        unit.reply_id = message_id
 
     async def _attach(self, unit: Unit, message_id: int) -> None:
         if not await self._store(inbox.attach_reply, unit.lead, message_id):
             raise Gone
+
+    async def withdraw(self, unit: Unit) -> None:
+        """Take the first message back where no answer will replace it; one that is gone already is no harm."""
+        if unit.reply_id is None:
+            return
+        try:
+            await self._bot.delete_message(unit.chat_id, unit.reply_id)
+        except AiogramError as error:
+            log.info("a message could not be taken back", error=type(error).__name__)
 
     async def toast(self, query: CallbackQuery, words: str) -> None:
         """Answer a pressed button; one pressed too long ago cannot be answered, and that is no harm."""
@@ -144,21 +166,16 @@ class Mailer:
         except AiogramError as error:
             log.info("a button could not be answered", error=type(error).__name__)
 
-    async def action(self, chat_id: int) -> None:
-        """Show that the bot is at work; a sign of life, not worth an error."""
-        try:
-            await self._bot.send_chat_action(chat_id, "upload_photo")
-        except AiogramError as error:
-            log.info("no chat action", error=type(error).__name__)
-
     async def _close(self, unit: Unit, reply: Reply, message_id: int | None, error: str | None, language: str) -> None:
         if reply.forget:
             await self._store(inbox.remove, unit.ids)
             return
-        steps = [partial(inbox.close, update_ids=unit.ids, reply_id=message_id, error=error)]
-        if reply.post_id:
-            steps.append(partial(chats.set_last, chat_id=unit.chat_id, code=language, post_id=reply.post_id))
-        await self._store.all(*steps)
+
+        def close(connection: Connection) -> None:
+            if inbox.close(connection, unit.ids, message_id, error) and reply.post_id:
+                chats.set_last(connection, chat_id=unit.chat_id, code=language, post_id=reply.post_id)
+
+        await self._store(close)
 
     async def _noted(self, closing: Callable[[], Awaitable[None]]) -> None:
         """What has been sent must be noted, however long the database is away."""
@@ -194,7 +211,9 @@ class Mailer:
                     await self._sleep(pause)
 
     async def _reserve(self, unit: Unit) -> None:
-        if unit.reply_id is None and not await self._store(inbox.reserve, unit.lead):
+        """Before a send the row is reserved; an edit needs only that it is still open."""
+        take = inbox.reserve if unit.reply_id is None else inbox.is_open
+        if not await self._store(take, unit.lead):
             raise Gone
 
     async def _free(self, unit: Unit) -> None:

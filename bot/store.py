@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -32,12 +32,3 @@ class Store:
                 return query(connection, *args, **kwargs)
 
         return await asyncio.to_thread(work)
-
-    async def all(self, *queries: Callable[[Connection], Any]) -> None:
-        """Several queries in one transaction."""
-
-        def work(connection: Connection) -> None:
-            for query in queries:
-                query(connection)
-
-        await self(work)

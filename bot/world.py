@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bot.texts import Say
 from domain.answer import Json
@@ -20,7 +19,6 @@ class World:
     data_dir: Path
     patience: float
     give_up: float
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def notes(self, say: Say) -> tuple[str, ...]:
         """Lines that belong under every answer now."""
@@ -37,13 +35,3 @@ class World:
     async def drawn(self, draw: Callable[[Json], bytes], answer: Json) -> bytes:
         """The chart, drawn in a thread."""
         return await asyncio.to_thread(draw, answer)
-
-    def at_work(self, sign: Coroutine[Any, Any, None]) -> None:
-        """Give a sign of life without waiting for it."""
-        task = asyncio.create_task(sign)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        """Wait for the signs under way."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache, lru_cache
+from threading import Lock
 from typing import Any
 
 _LINK = re.compile(r"(?:https?://|www\.)\S+")
@@ -89,10 +90,22 @@ def language(text: str) -> str:
     if not letters:
         return "und" if not any(letter.isalpha() for letter in wording(text)) else "en"
     latin = sum("LATIN" in unicodedata.name(letter, "") for letter in letters) / len(letters)
-    code, probability = _identifier().classify(words.lower())
+    code, probability = identify(words.lower())
     if latin < 0.5:
-        return str(code) if code != "en" else "und"
-    return str(code) if len(words.split()) >= _WORDS and probability >= _SURE else "en"
+        return code if code != "en" else "und"
+    return code if len(words.split()) >= _WORDS and probability >= _SURE else "en"
+
+
+_LOADING = Lock()
+"""Without it, threads that come at the same time each load the model, which takes half a second and 100 MB for each."""
+
+
+def identify(text: str) -> tuple[str, float]:
+    """The likeliest of the languages in :data:`NAMES` for lower-case words, and how certain that is (0…1)."""
+    with _LOADING:
+        identifier = _identifier()
+    code, certainty = identifier.classify(text)
+    return str(code), float(certainty)
 
 
 @cache

@@ -27,6 +27,7 @@ forgotten =
        *[other] Vergessen: { $posts } Beiträge und alles dazu.
     }
 no-last = Es gibt noch keine Antwort. Schick zuerst einen Beitrag.
+reading = Ich lese deinen Beitrag …
 late = Ich lese noch. Die Antwort erscheint an dieser Stelle.
 interrupted = Ich wurde beim Senden einer Antwort unterbrochen. Siehst du sie oben nicht, zeigt /last sie.
 interrupted-early = Ich wurde beim Antworten unterbrochen. Siehst du oben keine Antwort, schick es bitte noch einmal.
@@ -70,7 +71,7 @@ note-album = Ein Album mit { $count } Bildern: Das erste wurde gelesen.
 error-empty-post = Schick Text oder ein Bild; in dieser Nachricht gibt es nichts zu lesen.
 error-too-large = Das ist zu groß: Bilder bis 25 Megapixel und 20 MB, Text bis 20.000 Zeichen. Schick etwas Kleineres.
 error-file-too-big = Diese Datei ist zu groß: Telegram lässt Bots { $megabytes } MB holen. Schick eine kleinere.
-error-unreadable-image = Das ist kein lesbares Bild. Schick JPEG, PNG, WebP oder GIF.
+error-unreadable-image = Das ist kein lesbares Bild. Schick JPEG, PNG, WebP, GIF oder HEIC.
 error-unsupported = Diese Art Nachricht kann ich nicht lesen. Schick Text oder ein Bild.
 error-unknown-symbol = Diesen Markt gibt es hier nicht; schreib ihn wie BTC/USDT.
 error-no-candles = Für diesen Markt und diese Zeit gibt es hier keine Kurse.

@@ -27,6 +27,7 @@ forgotten =
        *[other] Forgotten: { $posts } posts, and everything with them.
     }
 no-last = There is no answer yet. Send a post first.
+reading = Reading your post …
 late = Still reading. The answer will take this message's place.
 interrupted = I was interrupted while sending an answer. If you do not see it above, /last shows it.
 interrupted-early = I was interrupted while answering. If you do not see an answer above, please send it again.

@@ -134,6 +134,12 @@ def reserve(connection: Connection, update_id: int) -> bool:
     return connection.execute(statement).rowcount == 1
 
 
+def is_open(connection: Connection, update_id: int) -> bool:
+    """Whether an answer is still wanted: the update is there and not answered."""
+    query = select(literal(1)).where(InboxRow.update_id == update_id, InboxRow.answered_at.is_(None))
+    return connection.execute(query).first() is not None
+
+
 def release(connection: Connection, update_id: int) -> bool:
     """Take a reservation back: Telegram has certainly not taken the answer."""
     return _change(connection, update_id, sending_at=None)
@@ -152,13 +158,15 @@ def count_attempt(connection: Connection, update_id: int) -> int:
 
 def close(
     connection: Connection, update_ids: Sequence[int], reply_id: int | None = None, error: str | None = None
-) -> None:
-    """Mark updates as done and empty their payloads; ``reply_id`` belongs to the first of them."""
+) -> bool:
+    """Mark updates as done and empty their payloads; ``reply_id`` belongs to the first of them. Whether any is there."""
+    found = 0
     for number, update_id in enumerate(update_ids):
         values: dict[str, Any] = {"answered_at": func.now(), "payload": {}, "error": error}
         if number == 0 and reply_id is not None:
             values["reply_id"] = reply_id
-        connection.execute(update(InboxRow).where(InboxRow.update_id == update_id).values(**values))
+        found += connection.execute(update(InboxRow).where(InboxRow.update_id == update_id).values(**values)).rowcount
+    return found > 0
 
 
 def post_of(connection: Connection, update_id: int, chat_id: int) -> str | None:

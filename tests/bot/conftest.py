@@ -24,6 +24,8 @@ from tests.fakes.telegram import TOKEN, Telegram, serve
 from workers.client.queue import ScoringClient
 from workers.settings import WorkerSettings
 
+READING = ("Reading your post", "Ich lese deinen Beitrag")
+
 
 @pytest.fixture
 async def telegram() -> AsyncIterator[Telegram]:
@@ -71,8 +73,12 @@ class Bench:
         return found
 
     async def answers(self, count: int, chat: int = 7, seconds: float = 10.0) -> list[Any]:
-        """The messages in a chat, once there are ``count``."""
-        return await self.until(lambda: len(found := self.telegram.in_chat(chat)) >= count and found, seconds)
+        """The messages in a chat without those that only say that an answer comes, once there are ``count``."""
+
+        def found() -> list[Any]:
+            return [m for m in self.telegram.in_chat(chat) if not m.text.startswith(READING)]
+
+        return await self.until(lambda: len(now := found()) >= count and now, seconds)
 
     async def closed(self) -> None:
         """Wait until no update is open."""

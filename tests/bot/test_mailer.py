@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from bot.app import make_bot
 from bot.limiter import Limiter
-from bot.mailer import Mailer
+from bot.mailer import Gone, Mailer
 from bot.reply import Reply
 from bot.settings import BotSettings
 from bot.store import Store
@@ -163,8 +163,45 @@ async def test_a_forgotten_update_gets_no_answer(post: Post) -> None:
     """The row is gone when the answer is ready: nothing is sent."""
     unit = await post.unit()
     await post.store(inbox.drop, "who", None)
-    await post.mailer.answer(unit, Reply("words"), "en", NOTE)
+    with pytest.raises(Gone):
+        await post.mailer.answer(unit, Reply("words"), "en", NOTE)
     assert post.telegram.calls == []
+
+
+async def test_a_first_message_without_an_answer_is_taken_back(post: Post) -> None:
+    """Forgotten after the first message: the answer is not put into it, and it goes."""
+    unit = await post.unit()
+    await post.mailer.hold(unit, "reading")
+    await post.store(inbox.drop, "who", None)
+    for attempt in (post.mailer.hold(unit, "late"), post.mailer.answer(unit, Reply("words"), "en", NOTE)):
+        with pytest.raises(Gone):
+            await attempt
+    assert [m.text for m in post.telegram.in_chat()] == ["reading"]
+    await post.mailer.withdraw(unit)
+    await post.mailer.withdraw(unit)
+    assert post.telegram.in_chat() == []
+
+
+@pytest.mark.parametrize("died", ["before", "first sent", "first noted", "answer sent"])
+async def test_whenever_a_process_dies_the_chart_stands_once(post: Post, died: str) -> None:
+    """Whatever the first process came to, the second one leaves one chart; at worst a first message stands beside it."""
+    unit = await post.unit()
+    await post.store(inbox.attach_post, unit.lead, "p")
+    if died != "before":
+        await post.mailer.hold(unit, "reading")
+    if died == "first sent":
+        lost = "update inbox set reply_id = null, sending_at = now()"
+        await post.store(lambda connection: connection.execute(text(lost)).rowcount)
+    if died == "answer sent":
+        await post.mailer._deliver(unit, Reply("words", b"png"))
+    again = await post.reread()
+    assert again.uncertain == (died == "first sent")
+    if again.reply_id is None:
+        await post.mailer.hold(again, "reading")
+    await post.mailer.answer(again, Reply("words", b"png"), "en", NOTE)
+    assert [(m.text, m.has_media) for m in post.telegram.in_chat() if m.text != "reading"] == [("words", True)]
+    assert len(post.telegram.in_chat()) == 1 + (died == "first sent")
+    assert (await post.row()).done
 
 
 async def test_an_edit_can_be_repeated(post: Post) -> None:

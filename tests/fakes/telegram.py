@@ -229,6 +229,11 @@ class Telegram:
             raise Refused(400, "Bad Request: there is no text in the message to edit")
         return self._change(call, text=self._words(call, "text", TEXT_LIMIT))
 
+    async def _deleteMessage(self, call: Call) -> bool:
+        self._found(call)
+        del self.messages[int(call.params["chat_id"]), int(call.params["message_id"])]
+        return True
+
     async def _editMessageCaption(self, call: Call) -> Json:
         return self._change(call, text=self._words(call, "caption", CAPTION_LIMIT))
 

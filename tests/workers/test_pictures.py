@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import resource
 import struct
@@ -13,6 +14,20 @@ from PIL import Image
 
 from domain.errors import MoodtapeError, TooLarge, UnreadableImage
 from workers.client.pictures import MAX_BYTES, MAX_SIDE, clean_picture
+
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAaFtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9jAAAAAERA"
+    "AAIAAQAAAAABxQABAAAAAAAAAFIAAgAAAAACFwABAAAAAAAAAD4AAAA4aWluZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAAABVpbmZlAgAAAQAC"
+    "AABFeGlmAAAAAA5waXRtAAAAAAABAAAA4GlwcnAAAADAaXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAA"
+    "AAMAAAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoDyAyWW6kkprm4CGgwIAAAMAMgAAAwACEGIAAQAHRAHBcrAiQAAAABNjb2xybmNseAABAA0A"
+    "BoAAAAAUaXNwZQAAAAAAAAB4AAAAyAAAABBwaXhpAAAAAAMICAgAAAAJaXJvdAMAAAAYaXBtYQAAAAAAAAABAAEFgQIDBIUAAAAaaXJlZgAAAAAAAAAO"
+    "Y2RzYwACAAEAAQAAAJhtZGF0AAAATigBr1j5DpJf//mYHyP2O0/+RdDGxkwaOz8m0AAAElGagStMMX/meSiRM5NvWK1k484QQFtHovHVNIYYBDjf51Rm"
+    "AARTACjxlgAAeYRRlQAAAAZFeGlmAABNTQAqAAAACAACAQ4AAgAAAA0AAAAmARIAAwAAAAEABgAAAAAAAHNlY3JldCBwbGFjZQAA"
+)
+"""A phone's photo: red left and blue right once it is turned as the camera says, with a secret in its metadata.
+
+Nothing that is installed here can write HEIC, so it stands here as bytes.
+"""
 
 
 def photo(width: int = 200, height: int = 120) -> Image.Image:
@@ -73,7 +88,8 @@ def test_a_file_of_many_bytes_is_refused() -> None:
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
         (b"\n<!DOCTYPE html><html><body>404</body></html>", "a web page"),
         (b"%PDF-1.7 ...", "a PDF document"),
-        (b"\0\0\0\x18ftypheic" + b"\0" * 64, "a HEIC photo"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 64, "a cut-off HEIC photo"),
+        (HEIC[:500], "a cut-off HEIC photo"),
         (b"\0\0\0\x18ftypmp42" + b"\0" * 64, "a video"),
         (b"hello, this is no picture", "plain text"),
         (bytes(range(256)), "something else"),
@@ -88,11 +104,11 @@ def test_what_is_no_picture_is_named(data: bytes, named: str) -> None:
     assert "Send a JPEG" in caught.value.message
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIC"])
 def test_damaged_pictures_never_break_the_process(kind: str) -> None:
     """Random damage ends in a cleaned picture or in an error of ours, nothing else."""
     random = np.random.default_rng(7)
-    whole = encoded(photo(48, 48), kind)
+    whole = HEIC if kind == "HEIC" else encoded(photo(48, 48), kind)
     refused = 0
     for _ in range(60):
         data = bytearray(whole)
@@ -102,7 +118,7 @@ def test_damaged_pictures_never_break_the_process(kind: str) -> None:
             clean_picture(bytes(data))
         except MoodtapeError:
             refused += 1
-    assert refused < 60 or kind in ("PNG", "WEBP", "AVIF")
+    assert refused < 60 or kind in ("PNG", "WEBP", "AVIF", "HEIC")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +131,9 @@ def test_damaged_pictures_never_break_the_process(kind: str) -> None:
         encoded(photo(), "WEBP", save_all=True, append_images=[Image.new("RGB", (200, 120))], quality=95),
         encoded(photo(), "BMP"),
         encoded(photo(), "AVIF"),
+        HEIC,
     ],
-    ids=["cmyk", "alpha", "palette", "animated gif", "animated webp", "bmp", "avif"],
+    ids=["cmyk", "alpha", "palette", "animated gif", "animated webp", "bmp", "avif", "heic"],
 )
 def test_every_kind_becomes_the_same_plain_picture(data: bytes) -> None:
     """Colour spaces, palettes and animations end as one JPEG of the first frame, red left and blue right."""
@@ -127,6 +144,15 @@ def test_every_kind_becomes_the_same_plain_picture(data: bytes) -> None:
     left, right = picture.getpixel((40, 60)), picture.getpixel((160, 60))
     assert left[0] > 150 > left[2]
     assert right[2] > 150 > right[0]
+
+
+def test_a_large_heic_is_refused_before_it_is_decoded() -> None:
+    """Its header alone says how many pixels there would be."""
+    size = HEIC.index(b"ispe") + 8
+    with pytest.raises(TooLarge, match=r"image too large \(max 25 Mpx\)"):
+        clean_picture(HEIC[:size] + struct.pack(">II", 6_000, 5_000) + HEIC[size + 8 :])
+    assert b"secret" in HEIC
+    assert b"secret" not in clean_picture(HEIC)[1]
 
 
 def test_sixteen_bits_keep_their_brightness() -> None:

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from models.wording import identify
 
 UNKNOWN = "und"
 """ISO 639 code for a text whose language cannot be told."""
 
-LANGUAGES = (
-    "ar", "de", "en", "es", "fa", "fr", "hi", "id", "it", "ja", "ko",
-    "nl", "pl", "pt", "ru", "sv", "th", "tr", "uk", "vi", "zh",
-)  # fmt: skip
-"""What people write about markets here; fewer candidates make short texts safer."""
-
 SURE = 0.6
+"""Enough to note a language with a post; a model that would refuse to read it must be surer (models/wording.py)."""
 
 _TAGS = re.compile(r"https?://\S+|www\.\S+|[@#$]\w+")
 _NOT_WORDS = re.compile(r"[\W\d_]+")
 _NOT_LATIN = re.compile("[\u0370-\u1fff\u2c80-\ua71f\ua800-\uabff\uac00-\ufaff]")
-
-
-@cache
-def _identifier() -> LanguageIdentifier:
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages(LANGUAGES)
-    return identifier
 
 
 def detect(text: str) -> str:
@@ -39,5 +26,5 @@ def detect(text: str) -> str:
     words = _NOT_WORDS.sub(" ", _TAGS.sub(" ", text)).strip()
     if len(words) < 2:
         return UNKNOWN
-    best, certainty = _identifier().classify(words.lower())
-    return str(best) if certainty >= SURE or _NOT_LATIN.search(words) else "en"
+    best, certainty = identify(words.lower())
+    return best if certainty >= SURE or _NOT_LATIN.search(words) else "en"

@@ -6,8 +6,10 @@ import hashlib
 import io
 import struct
 import threading
+from functools import cache
 
 import numpy as np
+import pi_heif
 from PIL import Image, UnidentifiedImageError
 
 from domain.errors import TooLarge, UnreadableImage
@@ -18,13 +20,13 @@ MAX_PIXELS = 25_000_000
 MAX_SIDE = 1024
 QUALITY = 90
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF")
 """The decoders that strangers' bytes may reach."""
 
 _DECODING = threading.BoundedSemaphore(2)
 """A picture of 25 megapixels takes 100 MB and more while it is decoded; callers beyond the second wait."""
 
-_ADVICE = "Send a JPEG, PNG, WebP or GIF."
+_ADVICE = "Send a JPEG, PNG, WebP, GIF or HEIC."
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,7 +54,7 @@ def clean_picture(data: bytes) -> tuple[ImageRef, bytes]:
         raise UnreadableImage(f"The picture is an empty file (0 bytes). {_ADVICE}")
     if len(data) > MAX_BYTES:
         raise TooLarge(f"The picture has {len(data) / 2**20:.0f} MB; image too large (max 20 MB). Send a smaller one.")
-    Image.init()
+    _prepare()
     try:
         with _DECODING, Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_size(opened.size)
@@ -67,6 +69,13 @@ def clean_picture(data: bytes) -> tuple[ImageRef, bytes]:
     upright.save(out, "JPEG", quality=QUALITY)
     cleaned = out.getvalue()
     return ImageRef(hashlib.sha256(cleaned).hexdigest(), "image/jpeg", *upright.size), cleaned
+
+
+@cache
+def _prepare() -> None:
+    """Load the decoders; iPhones send HEIC, which Pillow leaves to others."""
+    Image.init()
+    pi_heif.register_heif_opener()
 
 
 def _check_size(size: tuple[int, int]) -> None:
@@ -123,11 +132,7 @@ def _what(data: bytes) -> str:
     """What the first bytes look like, in words."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if data[4:8] == b"ftyp":
-        return (
-            "a HEIC photo (share it as JPEG)"
-            if data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
-            else "a video"
-        )
+        return "a cut-off HEIC photo" if data[8:12] in _HEIC else "a video"
     if head.startswith((b"<!doctype html", b"<html")) or b"<body" in head:
         return "a web page (HTML)"
     if b"<svg" in head:
@@ -138,6 +143,7 @@ def _what(data: bytes) -> str:
     return "something else" if _binary(data[:512]) else "plain text"
 
 
+_HEIC = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
 _MAGIC = (
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a ZIP archive or an Office document"),
