@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import get_args
+from typing import cast, get_args
 
 import structlog
 from aiogram.types import CallbackQuery, Message
@@ -107,7 +107,7 @@ async def pressed(
     if action not in get_args(rescoring.Action) or not number.isdigit() or query.message is None:
         return
     try:
-        found = await store(rescoring.turn, action, int(number))
+        found = await store(rescoring.turn, cast(rescoring.Action, action), int(number))
         words = say(f"state-{found.state}")
     except InputError:
         found = await store(rescoring.run_of, int(number))

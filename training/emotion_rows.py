@@ -77,8 +77,9 @@ def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> 
         if states is not None:
             states += net.encoder.eval().lower(rows, settings.freeze) * times
         columns += [(targets, weights, multi, fine, turn)] * times
-    *tensors, turns = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return Examples(ids, *map(torch.from_numpy, tensors), turns, states)  # type: ignore[arg-type]  # four tensors
+    joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
+    tensors = [torch.from_numpy(part) for part in joined[:4]]
+    return Examples(ids, tensors[0], tensors[1], tensors[2], tensors[3], joined[4], states)
 
 
 def finest(sets: dict[str, Texts]) -> int:

@@ -46,7 +46,7 @@ class _Linear:
         self.bias = bias.detach().to(dtype).contiguous()
         self.gelu = gelu
         self.laid_out: Tensor | None = None
-        if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # untyped in torch
             self.laid_out = torch.ops.mkldnn._reorder_linear_weight(self.weight, BLOCK)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -120,8 +120,8 @@ class PackedEncoder:
         hidden = self._embed(ids, lengths, padded(tokens) - tokens)
         attend = self._attention(lengths)
         for layer in self.layers:
-            qkv = torch.cat([layer.qkv(block) for block in hidden.split(self.block)])
-            pairs = zip(hidden.split(self.block), attend(qkv).split(self.block), strict=True)
+            qkv = torch.cat([layer.qkv(block) for block in torch.split(hidden, self.block)])
+            pairs = zip(torch.split(hidden, self.block), torch.split(attend(qkv), self.block), strict=True)
             hidden = torch.cat([self._mix(layer, block, attended) for block, attended in pairs])
         return hidden[:tokens]
 
