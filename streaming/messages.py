@@ -139,13 +139,20 @@ def decode(topic: str, payload: bytes) -> Message:
         raise ValueError("the message is nested too deeply") from None
 
 
+class _Span(msgspec.Struct):
+    lane: str
+    after: Whole
+    upto: Whole
+
+
 def span_of(payload: bytes) -> tuple[str, int, int] | None:
-    """Lane, after and upto of a message that was refused, so that its lane goes on; None where even they cannot be read."""
+    """Lane, after and upto of a message that was refused, so that its lane goes on; None where even they cannot be stored."""
     try:
-        found = json.loads(payload)  # more lenient than msgspec: what is wrong elsewhere does not matter here
-        return (str(found["lane"]), int(found["after"]), int(found["upto"])) if found["lane"] else None
-    except (ValueError, LookupError, TypeError, RecursionError):
+        # json is more lenient than msgspec: what is wrong elsewhere in the message does not matter here
+        found = msgspec.convert(json.loads(payload), _Span)
+    except (ValueError, RecursionError):
         return None
+    return (found.lane, found.after, found.upto) if found.lane and found.lane.isprintable() else None
 
 
 def encode(message: Message) -> bytes:
