@@ -8,7 +8,9 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +18,23 @@ from typing import Annotated, Any
 import structlog
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy import Engine
 
 from db.engine import make_engine, transaction
 from db.queries import dead_letters
 from db.queries.dead_letters import Letter
+from db.queries.gaps import note_gaps
 from domain import symbols as names
 from domain.clock import SystemClock
 from domain.errors import InputError, Unavailable
@@ -41,6 +53,9 @@ from workers.client.queue import ScoringClient
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 dlq = typer.Typer(no_args_is_help=True, help="Messages that could not be stored.")
 app.add_typer(dlq, name="dlq")
+
+LINE_SECONDS = 5.0
+"""Seconds between lines of progress in a log."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
@@ -74,7 +89,7 @@ def backfill(
             as_json,
         )
         return
-    _run(source, source.expected, as_json, score=False)
+    _run(source, source.expected, as_json, score=False, span=(start, end))
 
 
 @app.command("import")
@@ -108,7 +123,7 @@ def import_(
     if dry_run:
         _show({"candles": candles, "posts": posts, "lanes": len(source.lanes())}, as_json)
         return
-    _run(source, candles + posts, as_json, score=score)
+    _run(source, candles + posts, as_json, score=score, span=source.span)
 
 
 @dlq.command("list")
@@ -172,23 +187,50 @@ class _letters:  # noqa: N801 - reads as a word where it is used
         self._engine.dispose()
 
 
-def _run(source: Source, total: int, as_json: bool, *, score: bool) -> None:
-    """Run one finite source through the broker into the database, with a bar on standard error."""
+def _run(source: Source, total: int, as_json: bool, *, score: bool, span: tuple[datetime, datetime] | None) -> None:
+    """Run one finite source through the broker into the database; holes in the ``span`` of its candles are recorded."""
     _log_to_stderr()
     settings, engine = StreamingSettings(), make_engine()
     broker = KafkaBroker(settings.bootstrap)
     scoring = ScoringClient(engine) if score else None
     service = Service(engine, broker, settings, sources=[source], sink=True, scoring=scoring, once=True, kind="")
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task(source.name, total=total or None)
-            asyncio.run(_follow(service, lambda: bar.update(task, completed=_done(service.counts))))
+        with _progress(source.name, total) as tick:
+            asyncio.run(_follow(service, lambda: tick(_done(service.counts))))
+        with transaction(engine) as connection:
+            gaps, _ = note_gaps(connection, *span) if span else (0, 0)
     finally:
         broker.close()
         engine.dispose()
-    _show(service.summary(), as_json)
+    _show(service.summary() | {"gaps_recorded": gaps}, as_json)
+
+
+class _Rate(ProgressColumn):
+    """Rows per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f}/s")
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on a terminal, a plain line every five seconds in a log; both on standard error."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    began = told = time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=total or None)
+
+        def tick(done: int) -> None:
+            nonlocal told
+            bar.update(task, completed=done)
+            now = time.monotonic()
+            if not console.is_terminal and now - told >= LINE_SECONDS:
+                told, rate = now, done / (now - began)
+                left = f", {(total - done) / rate:,.0f} s left" if rate else ""
+                sys.stderr.write(f"{name}: {done:,} of {total:,}, {rate:,.0f}/s{left}\n")
+
+        yield tick
 
 
 def _log_to_stderr() -> None:

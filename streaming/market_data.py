@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -153,6 +153,9 @@ class Backfill:
                 key = (self._exchange, market_of(symbol), symbol, self._timeframe)
                 at = cursors[lane]
                 async for rows in pages(exchange, symbol, self._timeframe, at + step, self._until, page):
+                    if rows[0, 0] - at > (page + 1) * step:
+                        since, first = (datetime.fromtimestamp(t, UTC).isoformat() for t in (at + step, rows[0, 0]))
+                        log.warning("the exchange has nothing there", market=symbol, since=since, until=first)
                     yield blocks(key, rows, lane, at)
                     at = int(rows[-1, 0])
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ TICK = 0.05
 """Seconds of real time that one batch of a paced replay covers."""
 MOST_LETTERS = 1_000_000
 """Letters of a post that are sent on: a message of more does not fit the topic, and the sink refuses far shorter ones."""
+_LAST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 SHARE = 2_000
 """Messages given at a time when there is no pace."""
 
@@ -59,6 +61,15 @@ class Replay:
     def rows(self) -> tuple[int, int]:
         """Numbers of candles and posts in the files."""
         return sum(len(t.at) for t in self._candles.values()), sum(len(t.at) for t in self._posts.values())
+
+    @property
+    def span(self) -> tuple[datetime, datetime] | None:
+        """The first candle's opening time and the last one's end; None without candles."""
+        tables = self._candles.values()
+        if not tables:
+            return None
+        first, last = min(int(t.at[0]) for t in tables), max(int(t.at[-1]) for t in tables)
+        return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(min(last, _LAST) + 60, UTC)
 
     def lanes(self) -> Mapping[str, int]:
         return dict.fromkeys([*self._candles, *self._posts], 0)

@@ -84,6 +84,7 @@ class SinkThread:
     ) -> None:
         self.counts = Counts()
         self.error: MoodtapeError | Exception | None = None
+        self.started = False
         self._stop = threading.Event()
         self._clusters = Clusters()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sink")
@@ -99,8 +100,10 @@ class SinkThread:
         self._thread = threading.Thread(target=self._run, name="consumer")
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin, once."""
+        if not self.started:
+            self.started = True
+            self._thread.start()
 
     @property
     def alive(self) -> bool:
@@ -109,7 +112,8 @@ class SinkThread:
     def stop(self) -> None:
         """Drain, leave the group, end."""
         self._stop.set()
-        self._thread.join()
+        if self.started:
+            self._thread.join()
         self._executor.shutdown()
 
     def _run(self) -> None:
@@ -189,7 +193,7 @@ class Service:
         await asyncio.to_thread(self._keep_house)
         self._started = self._clock.monotonic()
         self._say_feed()
-        if self._sink:
+        if self._sink and not self._once:
             self._sink.start()
         tasks = [asyncio.create_task(feed.run()) for feed in self.feeds]
         try:
@@ -222,7 +226,9 @@ class Service:
             for task in tasks:
                 if task.done() and not task.cancelled() and task.exception():
                     task.result()
-            if self._sink and not self._sink.alive:
+            if self._sink and any(feed.sent for feed in self.feeds):
+                self._sink.start()  # of a run that ends nobody joins the group before there is something to store
+            if self._sink and self._sink.started and not self._sink.alive:
                 return
             if self._once and all(task.done() for task in tasks):
                 return

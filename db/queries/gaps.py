@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
@@ -12,7 +12,7 @@ select market_id, before + interval '1 minute', opened_at
 from (
     select c.market_id, c.opened_at, lag(c.opened_at) over (partition by c.market_id order by c.opened_at) as before
     from candles c join markets m on m.id = c.market_id
-    where m.timeframe = '1m' and c.final and c.opened_at >= :since
+    where m.timeframe = '1m' and c.final and c.opened_at >= :since and c.opened_at < :until
 ) neighbours
 where opened_at - before > interval '1 minute'
 on conflict (market_id, start_at) do nothing
@@ -27,8 +27,9 @@ where g.filled_at is null and g.end_at >= :since
 """
 
 
-def note_gaps(connection: Connection, since: datetime) -> tuple[int, int]:
-    """Record the holes between stored one-minute candles since a moment; returns how many are new and how many filled."""
-    new = len(connection.execute(text(_NOTE), {"since": since}).all())
+def note_gaps(connection: Connection, since: datetime, until: datetime | None = None) -> tuple[int, int]:
+    """Record the holes between stored one-minute candles in [since, until); returns how many are new, and how many filled."""
+    values = {"since": since, "until": until or since + timedelta(days=100_000)}
+    new = len(connection.execute(text(_NOTE), values).all())
     filled = connection.execute(text(_FILL), {"since": since}).rowcount
     return new, filled

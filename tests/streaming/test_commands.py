@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from db.queries import dead_letters
 from db.queries.dead_letters import Letter
 from domain.errors import InputError
+from streaming import cli
 from streaming.cli import app
 from streaming.messages import POSTS
 from streaming.times import cut_of, moment
@@ -81,10 +83,11 @@ def test_bad_rows_of_a_file_are_dead_letters(shell: CliRunner, engine: Engine, t
 
 @pytest.fixture
 def exchange_url() -> Iterator[str]:
-    """The loopback exchange with 700 minutes, on a loop of its own: the command brings its own loop."""
+    """The loopback exchange with 760 minutes but for a hole of 60, on a loop of its own: the command brings its own loop."""
     fake, loop = FakeExchange(), asyncio.new_event_loop()
-    for n in range(700):
-        fake.put("BTC/USDT", T + 60 * n)
+    for n in range(760):
+        if not 100 <= n < 160:
+            fake.put("BTC/USDT", T + 60 * n)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     asyncio.run_coroutine_threadsafe(fake.__aenter__(), loop).result(10)
@@ -97,15 +100,31 @@ def exchange_url() -> Iterator[str]:
 
 @pytest.mark.stack
 def test_a_backfill_is_idempotent(shell: CliRunner, engine: Engine, exchange_url: str) -> None:
-    """Fetched once and stored; the same command again fetches and changes nothing."""
-    span = ("--since", "2021-01-01", "--until", "2021-01-01T11:40", "--url", exchange_url, "--json")
-    dry = json.loads(ask(shell, "backfill", "binance", *span, "--dry-run").stdout)
+    """Fetched once and stored, the hole recorded; the same command again changes nothing, a later end fetches the rest."""
+    span = ("--since", "2021-01-01", "--url", exchange_url, "--json", "--until")
+    dry = json.loads(ask(shell, "backfill", "binance", *span, "2021-01-01T11:40", "--dry-run").stdout)
     assert dry["candles"] == 700
-    first = json.loads(ask(shell, "backfill", "binance", *span).stdout)
-    assert (first["rows_sent"], first["candles_stored"]) == (700, 700)
-    second = json.loads(ask(shell, "backfill", "binance", *span).stdout)
+    first = json.loads(ask(shell, "backfill", "binance", *span, "2021-01-01T11:40").stdout)
+    assert (first["rows_sent"], first["candles_stored"], first["gaps_recorded"]) == (640, 640, 1)
+    second = json.loads(ask(shell, "backfill", "binance", *span, "2021-01-01T11:40").stdout)
     assert (second["rows_sent"], second["candles_stored"], second["corrected"]) == (0, 0, 0)
+    assert second["gaps_recorded"] == 0
+    third = json.loads(ask(shell, "backfill", "binance", *span, "2021-01-01T12:40").stdout)
+    assert (third["rows_sent"], third["candles_stored"]) == (60, 60)
     assert count(engine, "select count(*) from candles") == 700
+    assert count(engine, "select extract(epoch from end_at - start_at)::int / 60 from candle_gaps") == 60
+
+
+def test_progress_is_told_in_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Done, total, rate and time left on standard error; nothing on standard output."""
+    monkeypatch.setattr(cli, "LINE_SECONDS", 0.0)
+    with cli._progress("backfill-x", 1000) as tick:
+        tick(250)
+    told = capsys.readouterr()
+    assert re.match(r"backfill-x: 250 of 1,000, [\d,]+/s, [\d,]+ s left\n", told.err)
+    assert told.out == ""
 
 
 @pytest.mark.stack
