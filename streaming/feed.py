@@ -119,6 +119,12 @@ class Feed:
         self.sent = 0
         self.finished = False
 
+    @property
+    def well(self) -> bool:
+        """Whether the stored cursors move, or nothing is ahead of them."""
+        now = self._clock.monotonic()
+        return all(not lane.ahead or now - lane.moved_at < STALL_SECONDS for lane in self._lanes.values())
+
     async def run(self) -> None:
         """Until the source ends and everything it gave is stored, or until :meth:`stop`."""
         wait = FIRST_WAIT

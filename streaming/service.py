@@ -155,8 +155,9 @@ class Service:
 
     @property
     def healthy(self) -> bool:
-        """Whether positions move (or all is read) and the broker answers."""
-        return self._watch.up and (self._sink is None or (self._sink.alive and self._sink.runtime.ready))
+        """Whether positions and cursors move (or all is read and stored) and the broker answers."""
+        moving = all(feed.well for feed in self.feeds)
+        return moving and self._watch.up and (self._sink is None or (self._sink.alive and self._sink.runtime.ready))
 
     @property
     def counts(self) -> Counts:

@@ -1,4 +1,4 @@
-"""Telegram channel pages and Mastodon through snscrape, an optional extra (GPL; install it yourself).
+"""Telegram channel pages and Mastodon through snscrape, the optional extra ``scrape`` (GPL, so not part of ``all``).
 
 snscrape looks its modules up with an interface that Python 3.12 removed. Registering ``snscrape.modules`` as a package
 with only a path lets the modules be imported by name, on 3.11 to 3.13.
@@ -25,6 +25,8 @@ from streaming.posts import message
 EVERY = 60.0
 MOST = 200
 """Items read at a time."""
+KNOWN = 20
+"""So many known items in a row end the search: pinned ones, which may be old, are fewer."""
 
 
 class Item(NamedTuple):
@@ -46,7 +48,9 @@ def scraper_module(name: str) -> ModuleType:
     try:
         folders = import_module("snscrape").__path__
     except ModuleNotFoundError:
-        raise InputError("This post source needs snscrape, which is not installed: pip install snscrape") from None
+        raise InputError(
+            "This post source needs snscrape, which is not installed: pip install 'moodtape[scrape]'"
+        ) from None
     if "snscrape.modules" not in sys.modules:
         package = ModuleType("snscrape.modules")
         package.__path__ = [str(Path(folder) / "modules") for folder in folders]
@@ -94,8 +98,15 @@ class Scraped:
 
     def _newer(self, at: int) -> list[Item]:
         """Items after the cursor, oldest first. Pinned ones may be old: they do not end the search."""
+        found: list[Item] = []
+        known = 0
         try:
-            found = [self._convert(raw) for raw in islice(self._fetch(), MOST)]
+            for item in map(self._convert, islice(self._fetch(), MOST)):
+                known = 0 if item is None or item.number > at else known + 1
+                if item is not None and item.number > at:
+                    found.append(item)
+                if known == KNOWN:
+                    break
         except Exception as error:  # snscrape and requests have no common ancestor for what a site may answer
             raise Unavailable(f"{self.name} cannot be read ({type(error).__name__}).") from error
-        return sorted(item for item in found if item is not None and item.number > at)
+        return sorted(found)

@@ -1,4 +1,4 @@
-"""Loopback servers of posts: a Jetstream that can be read again from a cursor, and an RSS feed."""
+"""Loopback servers of posts: a Jetstream that can be read again from a cursor, an RSS feed, a Telegram channel's pages."""
 
 from __future__ import annotations
 
@@ -87,6 +87,52 @@ async def rss() -> AsyncIterator[FakeRss]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     fake.url = f"http://{host}:{port}/feed.xml"
+    try:
+        yield fake
+    finally:
+        await runner.cleanup()
+
+
+@dataclass
+class FakeChannel:
+    """A public channel's pages as t.me shows them: ``posts`` by number, ``page`` of them a page, the newest page first."""
+
+    name: str = "chan"
+    posts: dict[int, str] = field(default_factory=dict)
+    page: int = 20
+    status: int = 200
+    asked: list[str] = field(default_factory=list)
+    url: str = ""
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path_qs)
+        before = int(request.query.get("before", 1 << 60))
+        numbers = sorted(n for n in self.posts if n < before)[-self.page :]
+        older = bool(numbers) and min(self.posts) < numbers[0]
+        link = f'<a class="tme_messages_more" data-before="{numbers[0]}" href="/s/{self.name}?before={numbers[0]}"></a>'
+        body = (link if older else "") + "".join(self._post(n) for n in numbers)
+        return web.Response(text=f"<html><body>{body}</body></html>", status=self.status, content_type="text/html")
+
+    def _post(self, number: int) -> str:
+        return (
+            f'<div class="tgme_widget_message" data-post="{self.name}/{number}">'
+            f'<div class="tgme_widget_message_text">{self.posts[number]}</div>'
+            f'<div class="tgme_widget_message_footer"><a class="tgme_widget_message_date" '
+            f'href="https://t.me/{self.name}/{number}"><time datetime="2026-03-01T11:00:00+00:00">11:00</time></a></div></div>'
+        )
+
+
+@asynccontextmanager
+async def channel() -> AsyncIterator[FakeChannel]:
+    """A running one."""
+    fake = FakeChannel()
+    app = web.Application()
+    app.router.add_get("/s/{name}", fake._answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    fake.url = f"http://{host}:{port}"
     try:
         yield fake
     finally:

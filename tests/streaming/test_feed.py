@@ -96,6 +96,9 @@ async def test_the_window_bounds_what_is_ahead(engine: Engine) -> None:
     await until(lambda: feed.ahead == 8)
     await asyncio.sleep(0.05)
     assert feed.ahead == 8
+    assert feed.well
+    rig.clock.advance(feeds.STALL_SECONDS)
+    assert not feed.well
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -74,3 +74,17 @@ def test_a_window_with_a_hole_gets_no_figures(engine: Engine) -> None:
         assert settle(connection, START + timedelta(days=3)) == 1
         row = connection.execute(text("select end_change, inside_band, hype, brier from prediction_scores")).one()
     assert tuple(row) == (None, None, None, None)
+
+
+def test_predictions_behind_a_hole_do_not_hold_up_others(engine: Engine) -> None:
+    """However many older windows wait for a missing candle, those that are whole are scored."""
+    with engine.begin() as connection:
+        for n in range(6):
+            symbol, due = ("ETH/USDT" if n < 5 else "BTC/USDT"), START + (256 + (n == 5)) * MINUTE
+            insert_posts(connection, [Post(f"t:{n}", "t", "btc", "en", START, (symbol,))])
+            insert_predictions(connection, [Said(f"t:{n}", "r", symbol, due, 0.5, 1.0, 0.0, -1.0, 1.0)])
+        upsert_candles(connection, candles(*range(257)))
+        eth = Candle("x", "spot", "ETH/USDT", START, 1.0, 1.0, 1.0, 1.0, 1.0)
+        upsert_candles(connection, [eth])
+        assert settle(connection, START + 300 * MINUTE, limit=2) == 1
+        assert connection.execute(text("select post_id from prediction_scores")).scalar() == "t:5"

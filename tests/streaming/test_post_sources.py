@@ -19,11 +19,11 @@ from streaming.messages import PostMessage
 from streaming.posts import mastodon, telegram
 from streaming.posts.bluesky import Bluesky
 from streaming.posts.rss import Rss
-from streaming.posts.snscrape_bridge import Scraped
+from streaming.posts.snscrape_bridge import Scraped, scraper_module
 from streaming.posts.x import X
 from streaming.settings import StreamingSettings
 from streaming.validate import to_post
-from tests.fakes.post_servers import jetstream, rss
+from tests.fakes.post_servers import channel, jetstream, rss
 from tests.streaming.test_replay import Waits
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -115,6 +115,34 @@ async def test_scraped_pages_are_turned_round() -> None:
 
     with pytest.raises(Unavailable, match="RuntimeError"):
         await take(Scraped("telegram", "chan", broken, telegram.convert, "k"), 0, 1)
+
+
+async def test_a_channel_is_read_through_snscrape() -> None:
+    """The real scraper on pages of ours: page after page back to the cursor, oldest first, no further than it needs."""
+    pytest.importorskip("snscrape", reason="the extra “scrape” is not installed")
+    import requests
+
+    async with channel() as server:
+        server.posts = {n: f"bitcoin {n}" for n in range(1, 101)}
+        module = scraper_module("telegram")
+
+        class Diverted(requests.adapters.HTTPAdapter):
+            def send(self, request: Any, **named: Any) -> Any:
+                request.url = request.url.replace("https://t.me", server.url)
+                return super().send(request, **named)
+
+        def fetch() -> Any:
+            scraper = module.TelegramChannelScraper("chan")
+            scraper._session.mount("https://t.me/", Diverted())
+            scraper._session.trust_env = False
+            return scraper.get_items()
+
+        source = Scraped("telegram", "chan", fetch, telegram.convert, "k")
+        assert [m.id for m in await take(source, 65, 35)] == [f"telegram:chan/{n}" for n in range(66, 101)]
+        assert server.asked == ["/s/chan", "/s/chan?before=81", "/s/chan?before=61"]
+        server.status = 429
+        with pytest.raises(Unavailable, match="ScraperException"):
+            await take(source, 65, 1)
 
 
 def test_a_toot_is_plain_text() -> None:
