@@ -61,6 +61,7 @@ class Settings:
     patience: int = 4
     frozen: Sequence[str] = ()
     backgrounds: Sequence[str] = ()
+    note: str = ""
 
     def size_at(self, step: int) -> int:
         """Input side in pixels at a step."""
