@@ -1,8 +1,10 @@
-"""Posts per second through the text model, tokenising included, one core: ours, and two common ways with the same weights.
+"""Posts per second through the text model, tokenising included, one core: ours, and the common ways with the same weights.
 
-``ours`` is :meth:`EmotionTextReader.read` in batches of 256 as the worker calls it. ``peer`` is the transformers
-text-classification pipeline (batch 32, fp32) over the same fine-tuned encoder; ``sorted_batches`` is what
-sentence-transformers' ``encode`` does (texts sorted by length, padded batches of 32, mean pooling, fp32).
+``ours`` is :meth:`EmotionTextReader.read` in batches of 256 as the worker calls it, ``whole_path`` the whole scorer (words,
+mood, hype, retrieval from the starter library). ``peer`` is the transformers text-classification pipeline (batch 32, fp32)
+over the same fine-tuned encoder; ``sentence_transformers`` is that package's ``encode`` (batch 32, fp32, mean pooling) where
+it is installed (``pip install --no-deps sentence-transformers``), and ``sorted_batches`` the same by hand. Sides take turns;
+each figure is the best of its rounds by the wall clock, so nothing else should run on the core.
 
     python -m benchmarks.encode [--data posts.parquet] [--posts 2000] [--json]
 """
@@ -14,6 +16,10 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +27,12 @@ import numpy as np
 import torch
 
 from benchmarks.report import report
-from domain.types import EMOTIONS
+from domain.symbols import DEFAULT_SYMBOL
+from domain.types import EMOTIONS, Post
 from models.emotion import EmotionTextReader
 from models.encoders.packed import chunks, padded
 from models.manifest import ARTIFACTS
+from models.scorer import Scorer, ScoringInput
 from models.torchfix import import_transformers
 
 PEER_BATCH = 32
@@ -34,6 +42,14 @@ WORDS = (
     "bullish bearish why not happy sad angry whale pump dump support resistance volume elon tweet news "
     "lol wow please never again profit loss trade long short leverage liquidated green red candle week"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Posts per second by the wall clock, and per CPU-second."""
+
+    wall: float
+    cpu: float
 
 
 def made_up(count: int) -> list[str]:
@@ -50,20 +66,52 @@ def real(path: Path, count: int) -> list[str]:
     return random.Random(7).sample(texts, min(count, len(texts)))
 
 
-def rate(work: Callable[[], Any], posts: int, rounds: int = 3) -> float:
-    """Posts per CPU-second (neighbours on the machine do not count), the best of some rounds after one to warm up."""
-    work()
-    best = float("inf")
+def rates(sides: dict[str, tuple[Callable[[Sequence[str]], Any], Sequence[str]]], rounds: int = 3) -> dict[str, Rate]:
+    """Posts per second of each side, the sides taking turns after a few posts each to warm up."""
+    best = {name: Rate(0.0, 0.0) for name in sides}
+    for work, texts in sides.values():
+        work(texts[: 2 * PEER_BATCH])
     for _ in range(rounds):
-        started = time.process_time()
-        work()
-        best = min(best, time.process_time() - started)
-    return posts / best
+        for name, (work, texts) in sides.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            work(texts)
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            best[name] = Rate(max(best[name].wall, len(texts) / wall), max(best[name].cpu, len(texts) / cpu))
+    return best
 
 
 def ours(reader: EmotionTextReader, texts: Sequence[str]) -> Any:
     """As the worker does: batches in the order of arrival, packed inside."""
     return [reading for start in range(0, len(texts), BATCH) for reading in reader.read(texts[start : start + BATCH])]
+
+
+def scorer(reader: EmotionTextReader) -> Callable[[Sequence[str]], Any]:
+    """All that a worker does between loading posts and writing verdicts."""
+    whole = Scorer.load()
+    whole.parts = replace(whole.parts, text=reader)
+    noon = datetime(2022, 6, 1, 12, tzinfo=UTC)
+
+    def score(texts: Sequence[str]) -> None:
+        posts = [Post(f"p:{n}", "made up", words, "en", noon, (DEFAULT_SYMBOL,)) for n, words in enumerate(texts)]
+        for start in range(0, len(posts), BATCH):
+            whole.score([ScoringInput(post, None, None, DEFAULT_SYMBOL) for post in posts[start : start + BATCH]])
+
+    return score
+
+
+def sentence_transformers(reader: EmotionTextReader) -> Callable[[Sequence[str]], Any] | None:
+    """The package's ``encode`` with our weights; None where it is not installed."""
+    if find_spec("sentence_transformers") is None:
+        return None
+    import_transformers()
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    encoder = reader.net.encoder
+    body = Transformer(encoder.model.config.name_or_path, max_seq_length=encoder.max_tokens)
+    body.auto_model.load_state_dict(encoder.model.state_dict(), strict=False)
+    model = SentenceTransformer(modules=[body, Pooling(encoder.width, "mean")], device="cpu")
+    return lambda texts: model.encode(list(texts), batch_size=PEER_BATCH, show_progress_bar=False)
 
 
 def pipeline(reader: EmotionTextReader) -> Callable[[Sequence[str]], Any]:
@@ -105,17 +153,15 @@ def agreement(reader: EmotionTextReader, texts: Sequence[str]) -> float:
     return float(np.mean(np.equal(*labels)))
 
 
-def padding(reader: EmotionTextReader, texts: Sequence[str], batch: int | None = None) -> float:
-    """Share of computed token positions that are padding: packed, or in padded batches in the order of arrival."""
+def padding(reader: EmotionTextReader, texts: Sequence[str]) -> tuple[float, float]:
+    """Share of computed token positions that are padding: ours in batches of 256, and batches of 32 padded to the longest."""
     lengths = [len(ids) for ids in reader.net.encoder.tokenise(texts)]
-    real_tokens = sum(lengths)
-    if batch is None:
-        ids = reader.net.encoder.tokenise(texts)
-        computed = sum(padded(sum(len(ids[i]) for i in rows)) for rows in chunks(ids))
-    else:
-        blocks = [lengths[i : i + batch] for i in range(0, len(lengths), batch)]
-        computed = sum(len(block) * max(block) for block in blocks)
-    return 1 - real_tokens / computed
+    ids = [[0] * length for length in lengths]
+    batches = [ids[n : n + BATCH] for n in range(0, len(ids), BATCH)]
+    mine = sum(padded(sum(len(batch[i]) for i in rows)) for batch in batches for rows in chunks(batch))
+    blocks = [lengths[n : n + PEER_BATCH] for n in range(0, len(lengths), PEER_BATCH)]
+    theirs = sum(len(block) * max(block) for block in blocks)
+    return 1 - sum(lengths) / mine, 1 - sum(lengths) / theirs
 
 
 def main() -> None:
@@ -130,21 +176,29 @@ def main() -> None:
     texts = real(given.data, given.posts) if given.data else made_up(given.posts)
     reader = EmotionTextReader.from_pretrained(ARTIFACTS / "emotion-text")
     few = texts[: max(PEER_BATCH, len(texts) // 4)]
-    common = pipeline(reader)
-    mine = rate(lambda: ours(reader, texts), len(texts))
-    peer = rate(lambda: common(few), len(few), rounds=2)
-    sorted_rate = rate(lambda: sorted_batches(reader, few), len(few), rounds=2)
+    sides = {
+        "ours": (partial(ours, reader), texts),
+        "whole_path": (scorer(reader), texts),
+        "peer": (pipeline(reader), few),
+        "sorted_batches": (partial(sorted_batches, reader), few),
+    }
+    if (package := sentence_transformers(reader)) is not None:
+        sides["sentence_transformers"] = (package, few)
+    found = rates(sides)
+    waste, waste_peer = padding(reader, texts)
     report(
-        ours=mine,
-        peer=peer,
-        unit="posts per CPU-second of one core, tokenising included",
-        sorted_batches=sorted_rate,
-        ratio_to_sorted_batches=mine / sorted_rate,
+        ours=found["ours"].wall,
+        peer=found["peer"].wall,
+        unit="posts per second on one core by the wall clock, tokenising included",
+        **{f"{name}_per_second": rate.wall for name, rate in found.items()},
+        **{f"ratio_to_{name}": found["ours"].wall / rate.wall for name, rate in found.items() if name != "ours"},
+        ratio_of_whole_path=found["whole_path"].wall / found["peer"].wall,
+        ratio_by_cpu_seconds=found["ours"].cpu / found["peer"].cpu,
         label_agreement_with_fp32=agreement(reader, texts),
-        padding_waste=padding(reader, texts),
-        padding_waste_peer=padding(reader, texts, PEER_BATCH),
+        padding_waste=waste,
+        padding_waste_peer=waste_peer,
         posts=len(texts),
-        packages=("torch", "transformers", "tokenizers"),
+        packages=("torch", "transformers", "tokenizers", *(["sentence-transformers"] if package else [])),
     )
 
 

@@ -19,6 +19,8 @@ from models.scan import Scan, floor_of
 
 MICROS_PER_WINDOW = HORIZON // MICROSECOND
 
+STRIDE = 64
+
 NEAR_DUPLICATE = 0.98
 """Cosine from which two posts count as the same words."""
 
@@ -46,10 +48,22 @@ class Shelf:
     after: Floats
     device: str = "cpu"
     scan: Scan = field(init=False)
+    _sums: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Prepare the vectors to be scanned."""
+        """Prepare the vectors to be scanned, and sums of changes over every :data:`STRIDE` rows."""
         self.scan = Scan(self.vectors, self.device)
+        blocks = len(self.change) // STRIDE
+        each = (
+            self.change[: blocks * STRIDE].reshape(blocks, STRIDE, self.change.shape[1]).sum(axis=1, dtype=np.float64)
+        )
+        self._sums = np.concatenate([np.zeros((1, self.change.shape[1])), each.cumsum(axis=0)])
+
+    def mean_change(self, known: int) -> Floats:
+        """Mean trajectory of the first ``known`` (> 0) rows, float32[256]; the same cost however many they are."""
+        block = known // STRIDE
+        rest = self.change[block * STRIDE : known].sum(axis=0, dtype=np.float64)
+        return np.asarray((self._sums[block] + rest) / known, dtype=np.float32)
 
     def known(self, moment: int) -> int:
         """How many rows, from the first on, had ended at a moment (microseconds)."""

@@ -180,7 +180,7 @@ class RetrievedTrajectories:
             )
             changes *= np.clip((seen or usual) / before, 0.1, 10.0)[:, None]
         own = self.index.shelf(symbol)
-        baseline = own.change[:known].astype(np.float32).mean(axis=0) if own and known else np.zeros(STEPS, np.float32)
+        baseline = own.mean_change(known) if own and known else np.zeros(STEPS, np.float32)
         stirred = float(np.mean(np.log(after / before)))
         lately = volatility_before(context.mid[-65:]) if context is not None and seen else None
         now = features(seen or usual, usual, stirred, np.log(lately / seen) if lately and seen else 0.0, moment)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -104,7 +104,7 @@ class FakeScorer:
 
     def score(self, inputs: Sequence[ScoringInput]) -> list[Verdict | MoodtapeError]:
         self.batches.append([item.post.id for item in inputs])
-        time.sleep(self.seconds * len(inputs))
+        select.select([], [], [], self.seconds * len(inputs))  # time.sleep fails when libfaketime moves the clock
         if any("KILL" in item.post.text for item in inputs):
             os.kill(os.getpid(), signal.SIGKILL)
         return [self._one(item) for item in inputs]

@@ -57,6 +57,15 @@ def brute(rows: LibraryRows, query: np.ndarray, symbol: str | None, moment: date
     return [rows.post_ids[i] for i in chosen[:k]]
 
 
+@pytest.mark.parametrize("known", [1, 63, 64, 65, 200])
+def test_the_mean_change_is_that_of_the_known_rows(known: int) -> None:
+    """Sums kept per stride and the rows after them give the plain mean of a prefix."""
+    shelf = SeriesIndex(make_rows(3, 200, ("BTC/USDT",))).shelf("BTC/USDT")
+    assert shelf is not None
+    plain = shelf.change[:known].astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(shelf.mean_change(known), plain, atol=1e-6)
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 150), k=st.integers(1, 12), minute=st.integers(0, 16_000))
 def test_search_equals_brute_force(seed: int, count: int, k: int, minute: int) -> None:
