@@ -166,14 +166,14 @@ class Decode:
     def _one(self, topic: str, number: int, record: Record, out: Decoded, pile: _Pile) -> None:
         message = decode(topic, record.value or b"")
         refuse_unstorable(lane=message.lane)
-        if message.lane:
-            out.spans.append((message.lane, message.after, message.upto))
         if isinstance(message, CandleMessage):
             pile.one(number, self._key(message), message)
         elif isinstance(message, CandleBlock):
             pile.many(number, self._key(message), message)
         else:
             self._post(message, out)
+        if message.lane:
+            out.spans.append((message.lane, message.after, message.upto))
 
     def _post(self, message: PostMessage, out: Decoded) -> None:
         post = to_post(message, self._clock.now().timestamp(), self._language)
