@@ -110,6 +110,10 @@ _DECODERS: dict[str, msgspec.json.Decoder[Message]] = {
 }
 
 
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""What PostgreSQL cannot keep in a text: NUL and half a surrogate pair."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A message on its way to the broker, with what the feed must remember of it."""
@@ -139,20 +143,15 @@ def decode(topic: str, payload: bytes) -> Message:
         raise ValueError("the message is nested too deeply") from None
 
 
-class _Span(msgspec.Struct):
-    lane: str
-    after: Whole
-    upto: Whole
-
-
 def span_of(payload: bytes) -> tuple[str, int, int] | None:
     """Lane, after and upto of a message that was refused, so that its lane goes on; None where even they cannot be stored."""
     try:
-        # json is more lenient than msgspec: what is wrong elsewhere in the message does not matter here
-        found = msgspec.convert(json.loads(payload), _Span)
-    except (ValueError, RecursionError):
+        found = json.loads(payload)  # more lenient than msgspec: what is wrong elsewhere does not matter here
+        lane, after, upto = str(found["lane"]), int(found["after"]), int(found["upto"])
+    except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
         return None
-    return (found.lane, found.after, found.upto) if found.lane and found.lane.isprintable() else None
+    fits = max(abs(after), abs(upto)) <= 2**62 and not UNSTORABLE.search(lane)
+    return (lane, after, upto) if lane and fits else None
 
 
 def encode(message: Message) -> bytes:

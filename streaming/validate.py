@@ -15,7 +15,7 @@ from domain import symbols
 from domain.errors import InputError
 from domain.text import clean
 from domain.types import Post
-from streaming.messages import PostMessage
+from streaming.messages import UNSTORABLE, PostMessage
 
 FIRST = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp())
 """Nothing traded here is older than the first bitcoin block."""
@@ -25,7 +25,6 @@ AHEAD = 60
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_.\-]{0,39}$")
 _TIMEFRAME = re.compile(r"^[1-9]\d?[mhdw]$")
-_FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 _CLAIMS: tuple[tuple[str, Callable[[NDArray[np.float64]], Any]], ...] = (
     ("a price or the volume is not a number", lambda b: ~np.isfinite(b).all(axis=1)),
     ("a price is zero or negative", lambda b: (b[:, :4] <= 0).any(axis=1)),
@@ -84,7 +83,7 @@ def candle_reasons(at: NDArray[np.int64], bars: NDArray[np.float64], now: float)
 def refuse_unstorable(**texts: str) -> None:
     """Raise ValueError when one of the named texts holds what PostgreSQL cannot store."""
     for name, value in texts.items():
-        if _FORBIDDEN.search(value):
+        if UNSTORABLE.search(value):
             raise ValueError(f"the {name} holds a NUL or half a surrogate pair")
 
 
