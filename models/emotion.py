@@ -61,7 +61,13 @@ class EmotionTextReader:
         net, config = load_net(Path(folder))
         return cls(net, config, dtype, device)
 
-    def read(self, texts: Sequence[str], source: str | None = None) -> list[TextReading]:
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text."""
+        return self.net.encoder.tokenise(texts)
+
+    def read(
+        self, texts: Sequence[str], source: str | None = None, *, ids: Sequence[list[int] | None] = ()
+    ) -> list[TextReading]:
         """One reading per text, in order. ``source``: the kind of text, where it is known (``config["styles"]``).
 
         Raises:
@@ -71,7 +77,8 @@ class EmotionTextReader:
             raise InputError(f"The model knows the kinds of text {', '.join(self.net.styles)}, not {source}.")
         if not texts:
             return []
-        reading = self.net.infer(self.net.encoder.tokenise(texts), self.dtype)
+        known = [row for row in ids if row is not None]
+        reading = self.net.infer(known if len(known) == len(texts) else self.tokenise(texts), self.dtype)
         probabilities = self.net.probabilities(reading, source).cpu().numpy().astype(np.float32)
         vectors = torch.nn.functional.normalize(reading.mean, dim=-1).cpu().numpy().astype(np.float32)
         return [self._reading(*parts) for parts in zip(texts, probabilities, vectors, strict=True)]

@@ -66,9 +66,13 @@ class ImageMoodReader:
         config, tensors = load(Path(folder))
         return cls(build(config, tensors, Path(folder).name), config, device)
 
-    def read(self, pictures: Sequence[bytes]) -> list[ImageReading | MoodtapeError]:
+    def decode(self, pictures: Sequence[bytes]) -> list[Picture | MoodtapeError]:
+        """Grey pixels of each picture, or why there are none."""
+        return [_open(data) for data in pictures]
+
+    def read(self, pictures: Sequence[bytes | Picture | MoodtapeError]) -> list[ImageReading | MoodtapeError]:
         """One reading per picture, in order; a picture that breaks fails alone, as an error in its place."""
-        opened = [_open(data) for data in pictures]
+        opened = [_open(item) if isinstance(item, bytes) else item for item in pictures]
         faces = self._faces([item for item in opened if isinstance(item, Picture)])
         return [item if isinstance(item, MoodtapeError) else _reading(item, *next(faces)) for item in opened]
 

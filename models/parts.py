@@ -52,8 +52,12 @@ class TextReader(Protocol):
     @property
     def padding(self) -> float: ...
 
-    def read(self, texts: Sequence[str]) -> list[TextReading]:
-        """One reading per text, in order; a batch is one packed forward pass."""
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """What :meth:`read` needs beside each text; may run while another batch is read."""
+        ...
+
+    def read(self, texts: Sequence[str], *, ids: Sequence[list[int] | None] = ()) -> list[TextReading]:
+        """One reading per text, in order; a batch is one packed forward pass. ``ids``: their tokens, where known."""
         ...
 
     def why(self, text: str, label: str) -> list[dict[str, Any]]:
@@ -64,8 +68,12 @@ class TextReader(Protocol):
 class ImageReader(Protocol):
     """Picture bytes to readings."""
 
-    def read(self, pictures: Sequence[bytes]) -> list[ImageReading | MoodtapeError]:
-        """One reading per picture, in order; a picture that breaks fails alone, as an error in its place."""
+    def decode(self, pictures: Sequence[bytes]) -> list[Any]:
+        """Pictures ready for :meth:`read`, or the error of one that breaks; may run while another batch is read."""
+        ...
+
+    def read(self, pictures: Sequence[Any]) -> list[ImageReading | MoodtapeError]:
+        """One reading per picture (bytes or decoded), in order; one that breaks fails alone, as an error in its place."""
         ...
 
     def why(self, picture: bytes, label: str) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ class ScoringInput:
     """A post with what is needed to score it. ``named``: whether the post names ``symbol``; ``why``: say what spoke for it.
 
     A post with ``post.image`` set and ``image`` None has lost its picture and fails when it has no words either.
+    ``ids`` and ``opened`` are what :meth:`Scorer.prepare` made of words and picture.
     """
 
     post: Post
@@ -43,6 +44,8 @@ class ScoringInput:
     symbol: str
     named: bool = True
     why: bool = False
+    ids: list[int] | None = None
+    opened: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,16 @@ class Scorer:
         """Share of the token positions computed so far that were padding."""
         return self.parts.text.padding
 
+    def prepare(self, inputs: Sequence[ScoringInput]) -> list[ScoringInput]:
+        """Words tokenised and pictures decoded: work that needs no model and may overlap with another batch's score."""
+        worded, pictured = _places(inputs)
+        ids = dict(zip(worded, _each(self.parts.text.tokenise, [inputs[i].post.text for i in worded]), strict=True))
+        opened = dict(
+            zip(pictured, _each(self.parts.image.decode, [_picture(inputs[i]) for i in pictured]), strict=True)
+        )
+        good = {i: found for i, found in ids.items() if not isinstance(found, MoodtapeError)}
+        return [replace(item, ids=good.get(i), opened=opened.get(i)) for i, item in enumerate(inputs)]
+
     def score(self, inputs: Sequence[ScoringInput]) -> list[Verdict | MoodtapeError]:
         """One verdict or error per input, in order."""
         moods = self._moods(inputs)
@@ -119,13 +132,15 @@ class Scorer:
         return out
 
     def _moods(self, inputs: Sequence[ScoringInput]) -> list[_Mood | MoodtapeError]:
-        worded = [i for i, item in enumerate(inputs) if item.post.text]
-        pictured = [i for i, item in enumerate(inputs) if item.image is not None]
-        texts = dict(zip(worded, _each(self.parts.text.read, [inputs[i].post.text for i in worded]), strict=True))
+        worded, pictured = _places(inputs)
+        texts = dict(zip(worded, _each(self._read, [inputs[i] for i in worded]), strict=True))
         pictures: dict[int, ImageReading | MoodtapeError] = dict(
-            zip(pictured, _each(self.parts.image.read, [inputs[i].image or b"" for i in pictured]), strict=True)
+            zip(pictured, _each(self.parts.image.read, [_picture(inputs[i]) for i in pictured]), strict=True)
         )
         return [self._mood(item, texts.get(i), pictures.get(i)) for i, item in enumerate(inputs)]
+
+    def _read(self, items: Sequence[ScoringInput]) -> list[TextReading]:
+        return self.parts.text.read([item.post.text for item in items], ids=[item.ids for item in items])
 
     def _mood(
         self, item: ScoringInput, text: TextReading | MoodtapeError | None, image: ImageReading | MoodtapeError | None
@@ -178,6 +193,16 @@ class Scorer:
 
 
 _UNREACHED = MoodtapeError("This post was not scored.")
+
+
+def _places(inputs: Sequence[ScoringInput]) -> tuple[list[int], list[int]]:
+    """Which inputs have words, and which have a picture."""
+    worded = [i for i, item in enumerate(inputs) if item.post.text]
+    return worded, [i for i, item in enumerate(inputs) if item.image is not None]
+
+
+def _picture(item: ScoringInput) -> Any:
+    return item.image if item.opened is None else item.opened
 
 
 def _embedding(text: TextReading | None) -> Floats:

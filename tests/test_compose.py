@@ -34,7 +34,7 @@ SERVICE = {
         "depends_on": {"type": "object", "additionalProperties": {"type": "object", "properties": {
             "condition": {"enum": ["service_healthy", "service_completed_successfully"]}}, "required": ["condition"]}},
         "healthcheck": {"type": "object", "required": ["test", "interval", "timeout", "retries"]},
-        "profiles": {"type": "array", "items": {"enum": ["gpu", "obs", "bot"]}},
+        "profiles": {"type": "array", "items": {"enum": ["gpu", "obs", "bot", "flower"]}},
         "deploy": {"type": "object"},
         "stop_grace_period": {"type": "string", "pattern": r"^\d+s$"},
         "security_opt": {"type": "array"},

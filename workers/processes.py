@@ -21,7 +21,9 @@ log = structlog.get_logger()
 STEADY = 60.0
 """Seconds after which a process that lived that long is started again at once."""
 
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 4.0
+"""With the start of a process, which loads the models, still within the ten seconds that one death may cost."""
+
 GRACE = 30.0
 """Seconds that processes get to finish their batch when told to stop."""
 

@@ -35,6 +35,10 @@ class BatchScorer(Protocol):
 
     revision: str
 
+    def prepare(self, inputs: Sequence[ScoringInput]) -> list[ScoringInput]:
+        """The same inputs, tokenised and decoded; may run while another batch is scored."""
+        ...
+
     def score(self, inputs: Sequence[ScoringInput]) -> list[Verdict | MoodtapeError]:
         """One verdict or error per input, in order."""
         ...
@@ -52,8 +56,8 @@ class Done:
 class Runner:
     """Runs batches; any thread may ask for the next one.
 
-    The models serve one batch at a time. Everything else of a batch (claim, loading, writing) overlaps with them when a
-    second thread asks too: see :class:`workers.lane.Lane`.
+    The models serve one batch at a time. Everything else of a batch (claim, loading, tokenising, decoding, writing)
+    overlaps with them when a second thread asks too: see :class:`workers.lane.Lane`.
     """
 
     def __init__(
@@ -161,6 +165,8 @@ class Runner:
     def _score(self, connection: Connection, claims: Sequence[jobs.Claim]) -> int:
         with self._timed("load"):
             inputs = load_inputs(connection, claims)
+        with self._timed("prepare"):
+            inputs = self._scorer.prepare(inputs)
         priority = claims[0].priority
         with self._models, self._timed("score") as elapsed:
             results = self._scorer.score(inputs)

@@ -32,7 +32,10 @@ class FakeText:
     batches: list[list[str]] = field(default_factory=list)
     padding: float = 0.0
 
-    def read(self, texts: Sequence[str]) -> list[TextReading]:
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[len(text)] for text in texts]
+
+    def read(self, texts: Sequence[str], *, ids: Sequence[list[int] | None] = ()) -> list[TextReading]:
         self.batches.append(list(texts))
         if any("BREAK" in text for text in texts):
             raise RuntimeError("this tensor does not fit")
@@ -44,6 +47,9 @@ class FakeText:
 
 class FakeImage:
     """A picture is its bytes; ``broken`` ones fail alone."""
+
+    def decode(self, pictures: Sequence[bytes]) -> list[Any]:
+        return list(pictures)
 
     def read(self, pictures: Sequence[bytes]) -> list[ImageReading | MoodtapeError]:
         return [
@@ -101,6 +107,9 @@ class FakeScorer:
         self.revision = revision
         self.seconds = seconds
         self.batches: list[list[str]] = []
+
+    def prepare(self, inputs: Sequence[ScoringInput]) -> list[ScoringInput]:
+        return list(inputs)
 
     def score(self, inputs: Sequence[ScoringInput]) -> list[Verdict | MoodtapeError]:
         self.batches.append([item.post.id for item in inputs])

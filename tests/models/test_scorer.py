@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from domain.clock import ManualClock
 from domain.errors import EmptyPost, InputError, MoodtapeError, UnreadableImage
 from domain.types import WINDOWS, ImageRef, MarketContext, Post, Verdict
+from models.parts import ImageReading, TextReading
 from models.scorer import NO_EXPLANATION, WHY_SECONDS, Parts, Scorer, ScoringInput
-from tests.fakes.scoring import TRAINED, FakeFusion, FakeHype, FakeImage, FakeText, FakeTrajectories
+from tests.fakes.scoring import TRAINED, FakeFusion, FakeHype, FakeImage, FakeText, FakeTrajectories, joyful
 
 NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
 REF = ImageRef("00", "image/png", 8, 8)
@@ -52,6 +54,38 @@ def test_a_text_that_breaks_the_model_fails_alone(scorer: Scorer) -> None:
     results = scorer.score([item(f"post {n}" if n != 5 else "BREAK it") for n in range(9)])
     assert [n for n, r in enumerate(results) if isinstance(r, InputError)] == [5]
     assert sum(isinstance(r, Verdict) for r in results) == 8
+
+
+def test_what_was_prepared_is_what_is_read() -> None:
+    """Tokens and decoded pictures made beforehand reach the readers; what breaks in the making still fails alone."""
+    seen: list[Any] = []
+
+    class Words(FakeText):
+        def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+            if "BREAK" in texts:
+                raise RuntimeError("no token for this")
+            return [[7] for _ in texts]
+
+        def read(self, texts: Sequence[str], *, ids: Sequence[list[int] | None] = ()) -> list[TextReading]:
+            seen.extend(ids)
+            return super().read(texts)
+
+    class Pictures(FakeImage):
+        def decode(self, pictures: Sequence[bytes]) -> list[Any]:
+            return [UnreadableImage("no picture") if p == b"bad" else p.upper() for p in pictures]
+
+        def read(self, pictures: Sequence[Any]) -> list[Any]:
+            seen.extend(pictures)
+            return [p if isinstance(p, MoodtapeError) else ImageReading(joyful(), 1) for p in pictures]
+
+    parts = Parts(Words(), Pictures(), FakeFusion(), FakeHype(), FakeTrajectories())
+    scorer = Scorer(parts, "r", TRAINED, ManualClock(NOON))
+    ready = scorer.prepare([item("words", b"png"), item("", b"bad"), item("BREAK")])
+    assert [entry.ids for entry in ready] == [[7], None, None]
+    results = scorer.score(ready)
+    assert [type(result) for result in results] == [Verdict, UnreadableImage, InputError]
+    assert [7] in seen
+    assert b"PNG" in seen
 
 
 def test_a_picture_that_breaks_fails_alone(scorer: Scorer) -> None:

@@ -13,6 +13,7 @@ from db.queries import jobs, revisions
 from db.queries.posts import insert_posts
 from domain.errors import Busy, Cancelled, TooLarge, Unavailable
 from domain.types import Post
+from workers.app import make_app
 from workers.client.queue import Priority, ScoringClient, error_of, error_text
 from workers.settings import WorkerSettings
 
@@ -256,3 +257,15 @@ def test_the_first_revision_becomes_champion_and_a_change_is_recorded(engine: En
         assert revisions.replaced_by(connection, "r2") == "r1"
         row = connection.execute(text("select changed_by, reason from revision_changes order by id desc limit 1")).one()
     assert tuple(row) == ("ada", "better ECE")
+
+
+def test_celery_keeps_what_a_dying_worker_held() -> None:
+    """Late acknowledgement, one message at a time, rings restored every second, and time to finish a batch."""
+    app = make_app(WorkerSettings(redis_url="redis://127.0.0.1:1/0", visibility=7))
+    conf = app.conf
+    assert (conf.task_acks_late, conf.task_reject_on_worker_lost, conf.worker_prefetch_multiplier) == (True, True, 1)
+    transport = conf.broker_transport_options
+    assert transport["visibility_timeout"] == 7
+    assert (transport["unacked_restore_interval"], transport["unacked_restore_throttle"]) == (1, 1)
+    assert conf.worker_soft_shutdown_timeout > 0
+    assert conf.worker_pool == "solo"

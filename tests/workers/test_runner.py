@@ -183,16 +183,23 @@ def test_fixed_costs_do_not_shrink_batches_to_nothing() -> None:
 def test_a_second_lane_claims_and_writes_while_the_models_work(
     engine: Engine, metrics: Metrics, queue: Any, settings: WorkerSettings
 ) -> None:
-    """Two batches are under way at once, the models see one at a time, and every post has one verdict."""
+    """A second batch is claimed and prepared meanwhile, the models see one at a time, and every post has one verdict."""
     inside: list[int] = []
+    prepared: list[int] = []
     overlapped = threading.Event()
 
     class Watched(FakeScorer):
+        def prepare(self, inputs: Any) -> Any:
+            prepared.append(len(inputs))
+            if len(prepared) == 2:
+                overlapped.set()
+            return super().prepare(inputs)
+
         def score(self, inputs: Any) -> Any:
             inside.append(1)
             assert len(inside) == 1, "the models serve one batch at a time"
             if len(self.batches) == 0:
-                assert overlapped.wait(10), "nobody claimed the next batch meanwhile"
+                assert overlapped.wait(10), "nobody prepared the next batch meanwhile"
             result = super().score(inputs)
             inside.pop()
             return result
@@ -201,17 +208,8 @@ def test_a_second_lane_claims_and_writes_while_the_models_work(
     runner = Runner(engine, Watched("fake"), WorkerSettings(batch_posts=4), metrics)
     lane = Lane(runner, on_defect=lambda: None)
     lane.start()
-
-    def watch() -> None:
-        while value(engine, "select count(*) from batches") < 2:
-            pass
-        overlapped.set()
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
     runner.drain()
     lane.stop()
-    watcher.join(10)
     assert value(engine, "select count(*) from verdicts") == 20
     assert value(engine, "select count(*) from jobs where state <> 'done'") == 0
 
