@@ -143,9 +143,11 @@ def span_of(payload: bytes) -> tuple[str, int, int] | None:
     """Lane, after and upto of a message that was refused, so that its lane goes on; None where even they cannot be read."""
     try:
         found = json.loads(payload)  # more lenient than msgspec: what is wrong elsewhere does not matter here
-        return (str(found["lane"]), int(found["after"]), int(found["upto"])) if found["lane"] else None
-    except (ValueError, LookupError, TypeError, RecursionError):
+        lane, after, upto = str(found["lane"]), int(found["after"]), int(found["upto"])
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
+    storable = lane and lane.isprintable() and max(abs(after), abs(upto)) < 2**62
+    return (lane, after, upto) if storable else None
 
 
 def encode(message: Message) -> bytes:

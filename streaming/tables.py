@@ -125,7 +125,8 @@ def epoch_seconds(column: Any) -> NDArray[np.float64]:
         column = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
         return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64) / 1e6
     values = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-    return values / np.select([np.abs(values) > 1e14, np.abs(values) > 1e11], [1e6, 1e3], 1.0)
+    units = np.select([np.abs(values) > 1e14, np.abs(values) > 1e11], [1e6, 1e3], 1.0)
+    return np.asarray(values / units, dtype=np.float64)
 
 
 def candle_tables(columns: dict[str, Any], cut: Cut, exchange: str, symbol: str | None = None) -> list[CandleTable]:

@@ -122,4 +122,5 @@ def _rows(connection: Connection, closed: Sequence[Closed], words: TextReader) -
         change=np.clip([w.change for w in windows], -MOST, MOST).astype(np.float16).reshape(-1, STEPS),
         volatility=np.array([v for v in before if v is not None], dtype=np.float32),
     )
-    return rows.take(np.isfinite(rows.embedding).all(axis=1) & rows.embedding.any(axis=1))
+    sound = np.isfinite(rows.embedding).all(axis=1) & rows.embedding.any(axis=1)
+    return rows.take(np.flatnonzero(sound))
