@@ -155,7 +155,8 @@ class Decode:
                 self._one(partition.topic, number, record, out, pile)
             except ValueError as error:
                 refused[number] = str(error)
-                if (span := span_of(record.value or b"")) is not None:
+                span = span_of(record.value or b"")
+                if span is not None and span not in out.spans[-1:]:
                     out.spans.append(span)
         if pile.at:
             out.candles, wrong = pile.checked(self._clock.now().timestamp())

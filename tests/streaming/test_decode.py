@@ -121,6 +121,14 @@ def test_a_refused_message_still_moves_its_lane(topic: str, payload: bytes) -> N
     assert out.spans == [("m", 0, 1)]
 
 
+@pytest.mark.parametrize(
+    "more", [{"lane": "a\0"}, {"lane": ""}, {"lane": "m", "upto": 2**70}, {"lane": "m", "upto": "x"}]
+)
+def test_a_lane_that_cannot_be_stored_is_not_moved(more: dict[str, Any]) -> None:
+    """Nothing that a stranger writes into a refused message reaches the cursors unchecked."""
+    assert run(POSTS, with_(POST, **{"text": "a\0b", "after": 0, "upto": 1, **more})).spans == []
+
+
 def test_full_is_passed_on_without_losing_the_chunk() -> None:
     """When the next step is full the same chunk can be offered again, and is counted once."""
     keep = Keep()
