@@ -9,6 +9,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -107,7 +108,7 @@ class Reader:
             except ValueError:
                 return None
             return found.replace(tzinfo=found.tzinfo or ZoneInfo("UTC")).timestamp()
-        return None if value is None else float(value)
+        return None if value is None else _number(str(value))
 
     def _local(self, text: str, offset: str) -> float:
         """Twint writes local times; the zone comes from the option, else from the row's own offset."""
@@ -128,6 +129,14 @@ def author_hash(name: object, key: str) -> str | None:
     if not name:
         return None
     return hmac.new(key.encode(), str(name).lower().encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _date(text: str) -> float:
+    """Epoch seconds of a UTC time like ``2021-01-08``, ``2021-01-08 17:00:00`` or ``2019-10-17 05-PM``, else NaN."""
+    for read in (datetime.fromisoformat, lambda words: datetime.strptime(words, "%Y-%m-%d %I-%p")):  # noqa: DTZ007 - next line
+        with suppress(ValueError):
+            return read(text.strip()).replace(tzinfo=ZoneInfo("UTC")).timestamp()
+    return float("nan")
 
 
 def _number(text: str) -> float:
@@ -190,12 +199,8 @@ def _crypto_data_download(lines: Iterable[str]) -> dict[str, Any]:
 
 def _columns(rows: Sequence[Sequence[str]], places: Mapping[str, int], symbol: str) -> dict[str, Any]:
     time = next((name for name in ("unix", "open_time") if name in places), None)
-    if time is None:
-        moments = [
-            datetime.fromisoformat(row[places["date"]]).replace(tzinfo=ZoneInfo("UTC")).timestamp() for row in rows
-        ]
-    else:
-        moments = [_number(row[places[time]]) for row in rows]
+    read, place = (_date, places["date"]) if time is None else (_number, places[time])
+    moments = [read(row[place]) for row in rows]
     out = {"t": pa.chunked_array([pa.array(moments)])}
     for name in ("open", "high", "low", "close", "volume"):
         out[name] = pa.chunked_array([pa.array([_number(row[places[name]]) for row in rows])])

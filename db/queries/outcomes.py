@@ -14,8 +14,11 @@ with due as (
     where p.due_at <= :now
       and not exists (select from prediction_scores s where s.post_id = p.post_id and s.revision = p.revision)
 ),
-spans as (select distinct symbol, starts_at from due where symbol in (select symbol from markets where timeframe = '1m')),
-whole as (select span.symbol, span.starts_at, found.change[256] as end_change, found.volume
+spans as materialized (
+    select distinct symbol, starts_at from due where symbol in (select symbol from markets where timeframe = '1m')
+),
+whole as materialized (
+          select span.symbol, span.starts_at, found.change[256] as end_change, found.volume
           from spans span cross join lateral ({WHOLE}) found),
 seen as (
     select d.*, w.end_change, w.volume > d.hype_threshold as hype

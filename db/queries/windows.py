@@ -47,26 +47,32 @@ on conflict do nothing
 """
 
 _CLOSED = f"""
-with spans as (
+with spans as materialized (
     select distinct w.symbol, w.starts_at from open_windows w
     where w.starts_at <= :closed and w.symbol in (select symbol from markets where timeframe = '1m')
+      and exists (select from verdicts v where v.post_id = w.post_id)
+    order by w.starts_at
 ),
-whole as (select span.symbol, span.starts_at, found.change from spans span cross join lateral ({WHOLE}) found)
+whole as materialized (
+    select span.symbol, span.starts_at, found.change from spans span cross join lateral ({WHOLE}) found limit :limit
+)
 select w.post_id, w.symbol, w.starts_at, p.source, p.text, p.posted_at, whole.change
 from whole join open_windows w using (symbol, starts_at) join posts p on p.id = w.post_id
 where exists (select from verdicts v where v.post_id = w.post_id)
 order by w.starts_at, w.post_id limit :limit for key share of p skip locked
 """
+"""Materialised, because the candles of a minute are looked at once, however many posts it has."""
 
 _CORRECT = f"""
-with spans as (
+with spans as materialized (
     select distinct t.symbol, t.starts_at
     from candles c join markets m on m.id = c.market_id
     join trajectories t on t.symbol = m.symbol
      and t.starts_at > c.opened_at - interval '256 minutes' and t.starts_at <= c.opened_at
     where c.revision > 0 and c.opened_at >= :since and m.timeframe = '1m'
 ),
-whole as (select span.symbol, span.starts_at,
+whole as materialized (
+          select span.symbol, span.starts_at,
                  (select array_agg(least(step, 65000)) from unnest(found.change) step)::halfvec(256) as change
           from spans span cross join lateral ({WHOLE}) found)
 update trajectories t set change = whole.change

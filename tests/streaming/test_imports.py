@@ -40,6 +40,15 @@ def load(path: Path, reader: Reader | None = None) -> Replay:
             ["2021-01-08,BTCUSD,1,2,0.5,1.5,9,7", "2021-01-07,BTCUSD,1,2,0.5,1.4,9,6"],
             "1d",
         ),
+        (
+            "Date,Symbol,Open,High,Low,Close,Volume BTC,Volume USD",
+            [
+                "2019-10-17 09-PM,BTCUSD,1,2,0.5,1.5,7,9",
+                "2019-10-17 08-PM,BTCUSD,1,2,0.5,1.4,6,9",
+                "soon,BTCUSD,1,2,1,1,1,1",
+            ],
+            "1h",
+        ),
     ],
 )
 def test_crypto_data_download(tmp_path: Path, header: str, rows: list[str], timeframe: str) -> None:

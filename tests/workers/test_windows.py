@@ -154,8 +154,8 @@ def test_all_are_stored_and_searches_see_one_an_hour(engine: Engine, feed: Libra
         posted(engine, name, NOON + n * timedelta(seconds=50))
     store(engine, candles(range(-256, 400)))
     words = FakeText()
-    done = [complete(feed, CLOSED + 200 * MINUTE, words) for _ in range(4)]
-    assert done == [64, 64, 22, 0]
+    done = [complete(feed, CLOSED + 200 * MINUTE, words) for _ in range(6)]
+    assert done == [32, 32, 32, 32, 22, 0]
     assert number(engine, "select count(*) from trajectories") == 150
     assert number(engine, "select count(*) from trajectories where shelved") == 3
     assert len(feed.rows()) == 3
