@@ -58,8 +58,13 @@ class Servers:
 
     def logged(self, words: str) -> int:
         """How often the sinks have said this."""
+        return self.log.count(words)
+
+    @property
+    def log(self) -> str:
+        """What the sinks have said."""
         path = self.folder / "sink.log"
-        return path.read_text(errors="replace").count(words) if path.exists() else 0
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def number(self, query: str) -> int:
         """One number from the database."""
@@ -87,6 +92,9 @@ def servers(bootstrap: str | None = None, durable: bool = True) -> Iterator[Serv
             made = Servers(folder, postgres, broker, address, make_engine(settings))
             try:
                 yield made
+            except BaseException:
+                sys.stderr.write(made.log[-6000:])
+                raise
             finally:
                 _end(made.children)
                 made.engine.dispose()

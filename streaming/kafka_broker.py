@@ -89,12 +89,13 @@ class KafkaBroker:
     def consumer(self, group: str, topics: Sequence[str]) -> KafkaReader:
         """A member of the group; with the packaged broker the group's name carries the identity of the log.
 
-        That broker hangs a group for ever when a member from before its restart speaks to it.
+        That broker hangs a group for ever when a member from before its restart speaks to it, and when a member leaves
+        while another is joining: there a member that goes falls silent instead.
         """
         if not self._packaged():
             return KafkaReader(self._bootstrap, group, topics, SESSION_MS, self._member)
         log = self.epochs(topics).get(topics[0], "")
-        return KafkaReader(self._bootstrap, f"{group}-{log[-12:]}", topics, QUICK_MS)
+        return KafkaReader(self._bootstrap, f"{group}-{log[-12:]}", topics, QUICK_MS, leaves=False)
 
     def close(self) -> None:
         with self._lock:
@@ -214,8 +215,18 @@ class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]
 class KafkaReader:
     """A member of a consumer group; offsets live in the database, so nothing is committed to Kafka."""
 
-    def __init__(self, bootstrap: str, group: str, topics: Sequence[str], session_ms: int, member: str = "") -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        topics: Sequence[str],
+        session_ms: int,
+        member: str = "",
+        *,
+        leaves: bool = True,
+    ) -> None:
         self._changes = _Changes()
+        self._leaves = leaves
         knock(bootstrap)
         try:
             self._consumer = KafkaConsumer(
@@ -274,6 +285,8 @@ class KafkaReader:
 
     def close(self) -> None:
         with suppress(KafkaError, OSError):
+            if not self._leaves:
+                self._consumer._coordinator.reset_generation()  # without a member's id close() sends no LeaveGroup
             self._consumer.close(autocommit=False, timeout_ms=3_000)
 
     def _own(self, partitions: Iterable[Partition]) -> list[Any]:
