@@ -85,15 +85,13 @@ async def language_(
     return Reply(texts.say(code, "language-set"))
 
 
-async def last(
-    message: Message, unit: Unit, store: Store, reader: Reader, world: World, language: str, say: Say
-) -> Reply:
+async def last(message: Message, unit: Unit, store: Store, reader: Reader, world: World, say: Say) -> Reply:
     """/last: the chat's last answer again."""
     post_id = await store(chats.last, unit.chat_id)
     answer = await reader.again(post_id) if post_id else None
     if post_id is None or answer is None:
         return Reply(say("no-last"))
-    words = tell(answer, say, reasons=language == "en", notes=world.notes(say))
+    words = tell(answer, say, notes=world.notes(say))
     return Reply(words, await world.drawn(draw, answer), post_id=post_id)
 
 
@@ -111,7 +109,6 @@ async def post(
     reader: Reader,
     mailer: Mailer,
     world: World,
-    language: str,
     say: Say,
 ) -> Reply:
     """Words, a picture, both, or an album: read, and answered with a chart and words.
@@ -137,7 +134,7 @@ async def post(
             answer = await reader.wait(unit.post_id, world.give_up)
         except Late:
             raise Unavailable("No verdict came; the worker may be down.") from None
-    words = tell(answer, say, reasons=language == "en", notes=tuple(notes))
+    words = tell(answer, say, notes=tuple(notes))
     buttons = ((say("button-right"), f"said:right:{unit.lead}"), (say("button-wrong"), f"said:wrong:{unit.lead}"))
     return Reply(words, await world.drawn(draw, answer), buttons=(buttons,), post_id=unit.post_id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bot.reasons import told
 from bot.texts import Say
 from domain.answer import Json
 from domain.errors import (
@@ -61,19 +62,19 @@ def complain(error: Exception, say: Say) -> str:
     return say(key, message=error.message, id=error.id, seconds=seconds)
 
 
-def tell(answer: Json, say: Say, *, reasons: bool, notes: tuple[str, ...] = ()) -> str:
-    """The answer in a few lines. ``reasons``: the models' own English half-sentences may be woven in."""
+def tell(answer: Json, say: Say, *, notes: tuple[str, ...] = ()) -> str:
+    """The answer in a few lines, ``notes`` above the disclaimer."""
     said = facts(answer)
-    lines = [_mood(said, say, reasons=reasons), _hype(said, say, reasons=reasons), *_paths(said, say)]
+    lines = [_mood(said, say), _hype(said, say), *_paths(said, say)]
     if said["explanation"]:
         lines.append(say("explanation", words=said["explanation"]))
-    lines += [say("note", words=warning) for warning in said["warnings"]]
+    lines += [say("note", words=told(warning, say)) for warning in said["warnings"]]
     return "\n".join([*lines, *notes, say("not-advice")])
 
 
-def _mood(said: dict[str, Any], say: Say, *, reasons: bool) -> str:
+def _mood(said: dict[str, Any], say: Say) -> str:
     if said["label"] is None:
-        return say("mood-none", reason=_reason(said["abstained"], reasons))
+        return say("mood-none", reason=_reason(said["abstained"], say))
     parts = [say("mood", label=say(f"emotion-{said['label']}"), certainty=said["certainty"])]
     for key, label in (("mood-text", said["text_label"]), ("mood-image", said["image_label"])):
         if label and said["text_label"] and said["image_label"]:
@@ -83,9 +84,9 @@ def _mood(said: dict[str, Any], say: Say, *, reasons: bool) -> str:
     return "\n".join([parts[0], " ".join(parts[1:])]).rstrip()
 
 
-def _hype(said: dict[str, Any], say: Say, *, reasons: bool) -> str:
+def _hype(said: dict[str, Any], say: Say) -> str:
     if said["hype"] is None:
-        return say("hype-none", reason=_reason(said["hype_reason"], reasons))
+        return say("hype-none", reason=_reason(said["hype_reason"], say))
     parts = [say("hype", chance=said["hype"], hours=f"{said['hype_minutes'] / 60:.1f}")]
     if said["base_rate"] is not None:
         parts.append(say("hype-usual", rate=said["base_rate"]))
@@ -105,5 +106,5 @@ def _paths(said: dict[str, Any], say: Say) -> list[str]:
     ]
 
 
-def _reason(text: str | None, wanted: bool) -> str:
-    return f" – {text.strip().rstrip('.')}" if text and wanted else ""
+def _reason(sentence: str | None, say: Say) -> str:
+    return f" – {told(sentence, say).rstrip('.')}" if sentence else ""

@@ -68,6 +68,25 @@ note = Hinweis: { $words }
 note-forwarded = Zur Zeit des Originals gibt es hier keine Kurse; gelesen, als wäre es eben erschienen.
 note-album = Ein Album mit { $count } Bildern: Das erste wurde gelesen.
 
+reason-no-words = der Text hat weder Wörter noch Emoji
+reason-foreign = der Text ist nicht englisch, und nur Englisch wird gelesen
+reason-unsure = unsicher zwischen { $first } und { $second }
+reason-no-face = im Bild ist kein Gesicht zu finden
+reason-nothing = weder Text noch Bild zeigen eine lesbare Stimmung
+reason-no-candles = vor dem Beitrag gibt es keine Kurse dieses Markts
+reason-few-candles = in den 256 Minuten vor dem Beitrag gibt es zu wenige Kurse
+reason-few-windows = nur { $count } der { $windows } Fenster vor dem Beitrag haben genug Kurse; { $least } braucht es
+reason-no-trade = in den Fenstern vor dem Beitrag wurde nichts gehandelt
+warning-no-coin = Der Beitrag nennt keine Münze; angenommen ist { $symbol }.
+warning-no-candles = In den 256 Minuten vor dem Beitrag gibt es keine Kurse von { $symbol }.
+warning-no-picture = Das Bild dieses Beitrags ist nicht mehr gespeichert; nur die Worte wurden gelesen.
+warning-no-past = Vor diesem Beitrag war noch kein Fenster zu Ende; es gibt nichts zu vergleichen.
+warning-width = Zu wenige Kurse von { $symbol } vor dem Beitrag: Die Breite des Bands stammt aus früheren Fenstern.
+warning-no-window = Von { $symbol } gibt es noch kein früheres Fenster: verglichen mit allen Märkten, auf seine Schwankung umgerechnet.
+warning-newest = Der Beitrag hat keine Worte zum Vergleichen: Die neuesten Fenster stehen dafür.
+warning-no-explanation = Eine Erklärung in Worten gibt es nicht: Diese Generation der Modelle hat keine.
+warning-language = Der Text ist nicht englisch.
+
 error-empty-post = Schick Text oder ein Bild; in dieser Nachricht gibt es nichts zu lesen.
 error-too-large = Das ist zu groß: Bilder bis 25 Megapixel und 20 MB, Text bis 20.000 Zeichen. Schick etwas Kleineres.
 error-file-too-big = Diese Datei ist zu groß: Telegram lässt Bots { $megabytes } MB holen. Schick eine kleinere.

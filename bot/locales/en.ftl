@@ -68,6 +68,25 @@ note = Note: { $words }
 note-forwarded = The original's time has no prices here; read as posted now.
 note-album = An album of { $count } pictures: the first was read.
 
+reason-no-words = the text has no words or emoji to read
+reason-foreign = the text is not English, and only English is read
+reason-unsure = unsure between { $first } and { $second }
+reason-no-face = no face found in the picture
+reason-nothing = there is neither text nor a picture with a readable mood
+reason-no-candles = there are no prices of this market before the post
+reason-few-candles = there are too few prices in the 256 minutes before the post
+reason-few-windows = only { $count } of the { $windows } windows before the post have enough prices; { $least } are needed
+reason-no-trade = nothing was traded in the windows before the post
+warning-no-coin = No coin is named in the post; { $symbol } is assumed.
+warning-no-candles = There are no prices of { $symbol } in the 256 minutes before the post.
+warning-no-picture = The picture of this post is no longer stored; only its words were read.
+warning-no-past = No past window had ended before this post; there is nothing to match.
+warning-width = Too few prices of { $symbol } before the post: the band's width comes from past windows.
+warning-no-window = No past window of { $symbol } is in the library yet: matched over all markets, scaled to its volatility.
+warning-newest = The post has no words to match: the newest windows stand in.
+warning-no-explanation = No explanation in words: it is not part of this generation of models.
+warning-language = The text is not in English.
+
 error-empty-post = Send text or a picture; there is nothing to read in this message.
 error-too-large = { $message }
 error-file-too-big = This file is too big: Telegram lets bots fetch { $megabytes } MB. Send a smaller one.

@@ -135,9 +135,9 @@ def reserve(connection: Connection, update_id: int) -> bool:
 
 
 def is_open(connection: Connection, update_id: int) -> bool:
-    """Whether an answer is still wanted: the update is there and not answered."""
-    query = select(literal(1)).where(InboxRow.update_id == update_id, InboxRow.answered_at.is_(None))
-    return connection.execute(query).first() is not None
+    """Whether an answer is still wanted: the update is there and not answered. Waits for a deletion under way."""
+    query = select(InboxRow.update_id).where(InboxRow.update_id == update_id, InboxRow.answered_at.is_(None))
+    return connection.execute(query.with_for_update()).first() is not None
 
 
 def release(connection: Connection, update_id: int) -> bool:
