@@ -46,7 +46,7 @@ class _Linear:
         self.bias = bias.detach().to(dtype).contiguous()
         self.gelu = gelu
         self.laid_out: Tensor | None = None
-        if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # untyped in torch
             self.laid_out = torch.ops.mkldnn._reorder_linear_weight(self.weight, BLOCK)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -120,10 +120,14 @@ class PackedEncoder:
         hidden = self._embed(ids, lengths, padded(tokens) - tokens)
         attend = self._attention(lengths)
         for layer in self.layers:
-            qkv = torch.cat([layer.qkv(block) for block in hidden.split(self.block)])
-            pairs = zip(hidden.split(self.block), attend(qkv).split(self.block), strict=True)
+            blocks = self._blocks(hidden)
+            attended = attend(torch.cat([layer.qkv(block) for block in blocks]))
+            pairs = zip(blocks, self._blocks(attended), strict=True)
             hidden = torch.cat([self._mix(layer, block, attended) for block, attended in pairs])
         return hidden[:tokens]
+
+    def _blocks(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return rows.split(self.block)  # type: ignore[no-untyped-call, no-any-return]  # untyped in torch
 
     def _mix(self, layer: _Layer, hidden: Tensor, attended: Tensor) -> Tensor:
         """What follows attention in a layer; each token by itself."""
