@@ -37,7 +37,9 @@ from db.queries import jobs
 from models.manifest import load_manifest
 
 ALLOWED = 10.0
-PER_KILL = 120
+LOAD = 240
+"""Posts that wait at least when a blow falls."""
+
 FAKETIME = "*/faketime/libfaketime.so.1"
 
 
@@ -89,9 +91,9 @@ def ended(run: Stack) -> dict[str, int]:
     }
 
 
-def enqueue(run: Stack, count: int, revision: str, prefix: str = "t") -> None:
-    """Put posts on the queue as live ones, without a bell."""
-    ids = run.store(made_up(count), prefix)
+def enqueue(run: Stack, count: int, revision: str) -> None:
+    """Put new posts on the queue as live ones, without a bell."""
+    ids = run.store(made_up(count), f"t{run.scalar('select count(*) from posts')}")
     with transaction(run.engine) as connection:
         jobs.enqueue(connection, ids, revision, priority=1)
 
@@ -107,10 +109,12 @@ def in_the_air(run: Stack) -> list[int]:
     return list(run.scalar(query) or [])
 
 
-def strike(run: Stack, blow: Callable[[], None]) -> float:
-    """Wait for a batch, strike, and wait until every job it held is done; the seconds from the blow's end."""
-    struck: list[int] = []
-    run.until(lambda: struck.extend(in_the_air(run)) or struck)
+def strike(run: Stack, revision: str, blow: Callable[[], None]) -> float:
+    """Under load, strike while a batch is in the air, and wait until every job it held is done; seconds from the blow."""
+    if waiting(run) < LOAD:
+        enqueue(run, LOAD, revision)
+    run.until(lambda: in_the_air(run))
+    struck = in_the_air(run)
     begun = time.monotonic()
     blow()
     done = "select count(*) from jobs where id = any(:ids) and state = 'waiting'"
@@ -120,20 +124,28 @@ def strike(run: Stack, blow: Callable[[], None]) -> float:
 
 def kill_models(run: Stack, revision: str, kills: int) -> tuple[list[float], dict[str, int]]:
     """One of two scoring processes under one parent, in turn."""
-    enqueue(run, PER_KILL * kills, revision)
     worker = psutil.Process(run.start_worker(MOODTAPE_WORKER_PROCESSES="2", MOODTAPE_THREADS="1").pid)
     seconds = []
     for _ in range(kills):
-        run.until(lambda: run.scalar("select count(*) from scorers where beat_at > now() - interval '5 s'") >= 1)
-        children = [child for child in worker.children() if child.status() != psutil.STATUS_ZOMBIE]
-        oldest = min(children, key=lambda child: child.create_time())
-        seconds.append(strike(run, oldest.kill))
+        run.until(lambda: len(alive(worker)) == 2 and all(serves(run, child.pid) for child in alive(worker)))
+        oldest = min(alive(worker), key=lambda child: child.create_time())
+        seconds.append(strike(run, revision, oldest.kill))
     return seconds, {}
+
+
+def alive(worker: psutil.Process) -> list[psutil.Process]:
+    """Scoring processes under a parent."""
+    return [child for child in worker.children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def serves(run: Stack, pid: int) -> bool:
+    """Whether a process has its models loaded and has reported lately."""
+    query = "select count(*) from scorers where name like :name and beat_at > now() - interval '5 s'"
+    return bool(run.scalar(query, name=f"%:{pid}"))
 
 
 def kill_workers(run: Stack, revision: str, kills: int) -> tuple[list[float], dict[str, int]]:
     """The worker with everything in it; a new one is started at once."""
-    enqueue(run, PER_KILL * kills, revision)
     worker = run.start_worker()
 
     def blow() -> None:
@@ -141,14 +153,13 @@ def kill_workers(run: Stack, revision: str, kills: int) -> tuple[list[float], di
         run.kill(worker)
         worker = run.start_worker()
 
-    return [strike(run, blow) for _ in range(kills)], {}
+    return [strike(run, revision, blow) for _ in range(kills)], {}
 
 
 def kill_server(
     run: Stack, revision: str, kills: int, blow: Callable[[Stack], None]
 ) -> tuple[list[float], dict[str, int]]:
     """A server under a worker that must outlive it; seconds from the server's return."""
-    enqueue(run, PER_KILL * kills, revision)
     worker = run.start_worker()
     seconds = []
     for _ in range(kills):
@@ -159,7 +170,7 @@ def kill_server(
             blow(run)
             away.append(time.monotonic() - begun)
 
-        seconds.append(strike(run, timed) - away[0])
+        seconds.append(strike(run, revision, timed) - away[0])
     return seconds, {"workers_ended": int(worker.poll() is not None)}
 
 
@@ -184,11 +195,10 @@ def kill_postgres(run: Stack) -> None:
 
 def outlast_visibility(run: Stack, revision: str, kills: int) -> tuple[list[float], dict[str, int]]:
     """Two workers, batches of about five seconds, doorbells that ring again after one."""
-    enqueue(run, PER_KILL, revision)
     ports = [free_port() for _ in range(2)]
     for port in ports:
         run.start_worker(MOODTAPE_VISIBILITY="1", MOODTAPE_BATCH_SECONDS="5", MOODTAPE_WORKER_METRICS_PORT=str(port))
-    seconds = [strike(run, lambda: None)]
+    seconds = [strike(run, revision, lambda: None)]
     run.until(lambda: waiting(run) == 0)
     return seconds, {"duplicates_counted": sum(duplicates(port) for port in ports)}
 
@@ -198,7 +208,6 @@ def jump_the_clock(run: Stack, revision: str, kills: int) -> tuple[list[float], 
     library = next(Path("/usr/lib").glob(FAKETIME), None)
     if library is None:
         raise SystemExit("libfaketime is not installed (Debian: apt-get install faketime).")
-    enqueue(run, 4 * PER_KILL, revision)
     offset = run.folder / "offset"
     offset.write_text("+0")
     moved = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
@@ -207,7 +216,7 @@ def jump_the_clock(run: Stack, revision: str, kills: int) -> tuple[list[float], 
     right = run.start_worker(MOODTAPE_SERVICE="right", MOODTAPE_WORKER_METRICS_PORT=str(ports[0]))
     wrong = run.start_worker(MOODTAPE_SERVICE="wrong", MOODTAPE_WORKER_METRICS_PORT=str(ports[1]), **moved)
     run.until(lambda: run.scalar("select count(*) from scorers") == 2)
-    seconds = [strike(run, partial(set_clock, offset, jump)) for jump in ("+2h", "+0", "-10m")]
+    seconds = [strike(run, revision, partial(set_clock, offset, jump)) for jump in ("+2h", "+0", "-10m")]
     run.until(lambda: waiting(run) == 0)
     counted = sum(duplicates(port) for port in ports)
     return seconds, {"duplicates_counted": counted, "workers_ended": sum(w.poll() is not None for w in (right, wrong))}
