@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from db.queries import jobs, revisions
 from domain.clock import ManualClock
 from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import NOON
+from workers import reconciler
 from workers.client.queue import Priority
 from workers.metrics import Metrics
 from workers.reconciler import DEAF, Reconciler
@@ -132,3 +134,18 @@ def test_metrics_tell_how_old_the_queue_is(reconciler: Reconciler, queue: Any, m
     reconciler.tick()
     assert metrics.registry.get_sample_value("moodtape_queue_posts", {"priority": "rescore"}) == 2
     assert metrics.registry.get_sample_value("moodtape_queue_posts", {"priority": "people"}) == 0
+
+
+def test_freed_memory_goes_back_where_the_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """glibc is asked to trim; a C library without that is left alone."""
+    asked: list[int] = []
+
+    def trim(keep: int) -> int:
+        asked.append(keep)
+        return 1
+
+    monkeypatch.setattr(reconciler.ctypes, "CDLL", lambda _: SimpleNamespace(malloc_trim=trim))
+    assert reconciler.give_back_memory()
+    assert asked == [0]
+    monkeypatch.setattr(reconciler.ctypes, "CDLL", lambda _: SimpleNamespace())
+    assert not reconciler.give_back_memory()
