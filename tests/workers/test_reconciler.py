@@ -13,10 +13,9 @@ from db.queries import jobs, revisions
 from domain.clock import ManualClock
 from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import NOON
-from workers import reconciler
 from workers.client.queue import Priority
 from workers.metrics import Metrics
-from workers.reconciler import DEAF, Reconciler
+from workers.reconciler import DEAF, Reconciler, give_back_memory
 from workers.runner import Runner
 from workers.settings import WorkerSettings
 
@@ -144,8 +143,8 @@ def test_freed_memory_goes_back_where_the_library_can(monkeypatch: pytest.Monkey
         asked.append(keep)
         return 1
 
-    monkeypatch.setattr(reconciler.ctypes, "CDLL", lambda _: SimpleNamespace(malloc_trim=trim))
-    assert reconciler.give_back_memory()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(malloc_trim=trim))
+    assert give_back_memory()
     assert asked == [0]
-    monkeypatch.setattr(reconciler.ctypes, "CDLL", lambda _: SimpleNamespace())
-    assert not reconciler.give_back_memory()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace())
+    assert not give_back_memory()
