@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import threading
@@ -29,6 +30,15 @@ DEAF = 1.5
 
 SILENCE = 15.0
 """Seconds without a report after which a scoring process counts as gone."""
+
+
+def give_back_memory() -> bool:
+    """Let the C library return freed pages to the system, where it can; whether it had any.
+
+    Batches of ever other sizes leave holes between what is kept: without this a worker creeps up by megabytes an hour.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return bool(trim(0)) if trim is not None else False
 
 
 class Reconciler:
@@ -93,6 +103,8 @@ class Reconciler:
             with transaction(self._engine) as connection:
                 if count := jobs.adopt(connection, self._runner.revision, SILENCE):
                     log.info("jobs of retired weights were adopted", jobs=count)
+        if self._due("trim", 10.0):
+            give_back_memory()
         if self._due("refresh", 5.0) and not self._runner.busy:
             self._runner.between_batches(self._refresh)
 

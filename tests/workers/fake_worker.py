@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from models.manifest import Manifest
 from tests.fakes.scoring import TRAINED, FakeScorer
 from workers.client.logs import configure
+from workers.processes import run_processes
 from workers.service import Loaded, serve
 from workers.settings import WorkerSettings
 
@@ -21,4 +22,8 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
 
 if __name__ == "__main__":
     configure("workers")
-    sys.exit(serve(WorkerSettings(), load))
+    settings = WorkerSettings()
+    if settings.processes > 1:
+        again = (sys.executable, "-m", "tests.workers.fake_worker", *sys.argv[1:])
+        sys.exit(run_processes(settings.processes, again))
+    sys.exit(serve(settings, load))
