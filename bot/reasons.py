@@ -53,5 +53,6 @@ def _known(sentence: str, say: Say) -> str | None:
 @cache
 def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple(
-        (re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^;]+)", re.escape(saying))), key) for saying, key in SAYINGS.items()
+        (re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^;]+)", re.escape(saying))), key)
+        for saying, key in SAYINGS.items()
     )
