@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional as nnf
 
 from domain.types import EMOTIONS
@@ -31,6 +31,19 @@ class Outputs:
     labels: NDArray[np.int64]
 
 
+@torch.no_grad()
+def refresh(net: MoodNet, batches: Iterable[Tensor]) -> None:
+    """Take the batch-norm statistics anew from prepared batches: averaged weights deserve their own (Izmailov et al., 2018)."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for pictures in batches:
+        net(pictures)
+    net.eval()
+
+
 @torch.inference_mode()
 def infer(net: MoodNet, crops: Crops, batch: int = 128) -> tuple[Tensor, Tensor]:
     """Mood logits (n, 7) and face logits (n,) of crops uint8 (n, h, w), the mean of a crop and its mirror as served."""
@@ -47,6 +60,15 @@ def infer(net: MoodNet, crops: Crops, batch: int = 128) -> tuple[Tensor, Tensor]
 def outputs(net: MoodNet, sets: dict[str, Faces], part: str) -> dict[str, Outputs]:
     """The network's logits for one part of every source."""
     return {name: Outputs(*infer(net, faces.of(part)[0]), faces.of(part)[1]) for name, faces in sets.items()}
+
+
+def scores(net: MoodNet, sets: dict[str, Faces], part: str) -> dict[str, tuple[float, float]]:
+    """Accuracy and macro-F1 of every source's part."""
+    found = {}
+    for name, out in outputs(net, sets, part).items():
+        guess = out.moods.argmax(1).numpy()
+        found[name] = (float((guess == out.labels).mean()), macro_f1(out.labels, guess))
+    return found
 
 
 def calibrate(held: dict[str, Outputs]) -> dict[str, float]:
@@ -139,6 +161,7 @@ Settings: `{settings}`
 
 def card(
     settings: Any,
+    size: int,
     sets: dict[str, Faces],
     measured: dict[str, dict[str, float]],
     turned_down: dict[str, float],
@@ -160,7 +183,7 @@ def card(
     return CARD.format(
         labels=", ".join(EMOTIONS),
         encoder=settings.encoder,
-        size=settings.sizes[-1][1],
+        size=size,
         frozen=", ".join(settings.frozen) or "none",
         data="\n".join(data),
         photos=f", and squares cut from {', '.join(photos)}" if photos else "",

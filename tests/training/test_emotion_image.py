@@ -15,7 +15,8 @@ from PIL import Image
 from domain.errors import InputError
 from domain.types import EMOTIONS
 from models.emotion_image import ImageMoodReader
-from models.encoders.image import CROP
+from models.encoders.image import CROP, ImageEncoder, MoodNet, prepare
+from training import emotion_image_finish as finish
 from training.data import face_views, faces
 from training.recipes import emotion_image
 from training.recipes.emotion_image import Settings
@@ -30,6 +31,7 @@ CONFIG = {
     "sizes": [[0.0, 32]],
     "warmup": 2,
     "check_every": 2,
+    "refreshed": 2,
     "sources": {"small": 1.0},
 }
 
@@ -164,6 +166,30 @@ def test_a_stopped_run_goes_on_to_the_same_weights(data: Path, tmp_path: Path, m
     resumed = emotion_image.train(chosen, sets, [], tmp_path / "broken", resume=True)
     pairs = zip(unbroken.state_dict().values(), resumed.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_averaged_weights_get_batch_statistics_of_their_own() -> None:
+    """Statistics are the mean over the batches given, whatever they were before; the network is left to serve."""
+    torch.manual_seed(0)
+    net = MoodNet(ImageEncoder.from_name("test_efficientnet", pretrained=False), 32)
+    batches = [prepare(torch.rand(4, 1, 32, 32) * 255, 32) for _ in range(3)]
+    finish.refresh(net, batches)
+    stem = net.encoder.body.bn1
+    with torch.no_grad():
+        seen = [net.encoder.body.conv_stem(batch).mean(dim=(0, 2, 3)) for batch in batches]
+    assert torch.allclose(stem.running_mean, torch.stack(seen).mean(0), atol=1e-5)
+    assert not net.training
+    assert not stem.training
+
+
+def test_the_card_tells_the_size_that_is_served(data: Path, tmp_path: Path) -> None:
+    """The best checkpoint may come from before the last change of size; the card and the config say its own."""
+    config = CONFIG | {"sizes": [[0.0, 32], [0.75, 48]], "steps": 4}
+    chosen, sets = Settings(**config), {"small": faces.load(data / "face_emotion" / "small.parquet", validation=0.3)}
+    net = MoodNet(ImageEncoder.from_name("test_efficientnet", pretrained=False), 32)
+    emotion_image.finish(chosen, sets, net.eval(), [], tmp_path / "out")
+    assert "32 × 32 pixels" in (tmp_path / "out" / "README.md").read_text()
+    assert ImageMoodReader.from_pretrained(tmp_path / "out").net.size == 32
 
 
 def test_resuming_nothing_is_said(tmp_path: Path, data: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ from models.checkpoint import save
 from models.encoders.image import DEFAULT, ImageEncoder, MoodNet, prepare
 from training.data import face_views
 from training.data.faces import Crops, Faces, load, scenes
-from training.emotion_image_finish import calibrate, card, figures, outputs, rejected
-from training.metrics import macro_f1
+from training.emotion_image_finish import calibrate, card, figures, outputs, refresh, rejected, scores
 from training.progress import progress
 from training.registry import TrainOptions, settings
 
@@ -61,6 +60,7 @@ class Settings:
     patience: int = 4
     frozen: Sequence[str] = ()
     backgrounds: Sequence[str] = ()
+    refreshed: int = 40
     note: str = ""
 
     def size_at(self, step: int) -> int:
@@ -162,9 +162,8 @@ def finish(chosen: Settings, sets: dict[str, Faces], net: MoodNet, photos: Seque
         "rejected": turned_down,
         "training": asdict(chosen),
     }
-    save(
-        out, told, net.state_dict(), card(chosen, sets, measured, turned_down, [p.name for p in photos]), torch.float16
-    )
+    readme = card(chosen, net.size, sets, measured, turned_down, [p.name for p in photos])
+    save(out, told, net.state_dict(), readme, torch.float16)
     return {"holdout": measured, "rejected": turned_down, **calibrated}
 
 
@@ -184,7 +183,11 @@ def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path],
             report(state.step, f"loss {loss:.3f} best {state.best:.4f}")
             if state.step % chosen.check_every == 0 or state.step == chosen.steps:
                 _check(state, sets)
-    return best_net(chosen, folder)
+    best = best_net(chosen, folder)
+    if chosen.refreshed:
+        same = replace(chosen, sizes=((0.0, best.size),))
+        refresh(best, (draw(pool, same, state.step + i)[0] for i in range(chosen.refreshed)))
+    return best
 
 
 def best_net(chosen: Settings, folder: Path) -> MoodNet:
@@ -239,15 +242,6 @@ def losses(net: MoodNet, batch: tuple[Tensor, Tensor, Tensor], chosen: Settings)
     moods, faces = net(pictures)
     mood = nnf.cross_entropy(moods[: len(targets)], targets, label_smoothing=chosen.label_smoothing)
     return mood + chosen.face_weight * nnf.binary_cross_entropy_with_logits(faces, flags)
-
-
-def scores(net: MoodNet, sets: dict[str, Faces], part: str) -> dict[str, tuple[float, float]]:
-    """Accuracy and macro-F1 of every source's part."""
-    found = {}
-    for name, out in outputs(net, sets, part).items():
-        guess = out.moods.argmax(1).numpy()
-        found[name] = (float((guess == out.labels).mean()), macro_f1(out.labels, guess))
-    return found
 
 
 def _step(state: Run, pool: Pool) -> float:
