@@ -20,6 +20,7 @@ import os
 import signal
 import socket
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -119,7 +120,9 @@ def strike(run: Stack, revision: str, blow: Callable[[], None]) -> float:
     blow()
     done = "select count(*) from jobs where id = any(:ids) and state = 'waiting'"
     run.until(lambda: not run.scalar(done, ids=struck))
-    return time.monotonic() - begun
+    seconds = time.monotonic() - begun
+    print(f"{len(struck)} jobs struck, done after {seconds:.1f} s", file=sys.stderr, flush=True)
+    return seconds
 
 
 def kill_models(run: Stack, revision: str, kills: int) -> tuple[list[float], dict[str, int]]:

@@ -110,7 +110,8 @@ class Stack:
 
 @contextmanager
 def stack(worker: Sequence[str]) -> Iterator[Stack]:
-    """A stack in a temporary directory."""
+    """A stack in a temporary directory; nothing of it outlasts a SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="moodtape-bench-"))
     folder.chmod(0o711)
     made = Stack(folder, worker)

@@ -13,9 +13,6 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
-import psutil
-
 from benchmarks.encode import made_up, pipeline, real
 from benchmarks.queue_stack import REAL, Stack, stack
 from benchmarks.report import report
@@ -44,12 +41,11 @@ def main() -> None:
         before, first = measure(run, stored // 3)
         run.kill(worker)
         killed = time.monotonic()
-        worker = run.start_worker()
+        run.start_worker()
         at_kill = done(run)
         run.until(lambda: done(run) > at_kill)
         recovered = time.monotonic() - killed
-        memory: list[tuple[float, float]] = []
-        after, second = measure(run, stored, psutil.Process(worker.pid), memory)
+        after, second = measure(run, stored)
         run.until(lambda: run.scalar("select state from rescore_runs where id = :id", id=number) == "done")
         verdicts = int(run.scalar("select count(*) from verdicts"))
         doubled = verdicts - int(run.scalar("select count(distinct post_id) from verdicts"))
@@ -64,8 +60,6 @@ def main() -> None:
         doubled=doubled,
         not_done=failed,
         seconds_to_recover=recovered,
-        worker_mb=memory[-1][1],
-        worker_mb_per_10k_posts=slope(memory),
         packages=("torch", "transformers", "psycopg", "celery"),
     )
 
@@ -75,24 +69,14 @@ def done(run: Stack) -> int:
     return int(run.scalar("select count(*) from verdicts"))
 
 
-def measure(
-    run: Stack, until: int, process: psutil.Process | None = None, memory: list[tuple[float, float]] | None = None
-) -> tuple[int, float]:
-    """Wait for so many verdicts in all; (verdicts, seconds) from the first that came, memory noted on the way."""
+def measure(run: Stack, until: int) -> tuple[int, float]:
+    """Wait for so many verdicts in all; (verdicts, seconds) from the first that came."""
     start = done(run)
     run.until(lambda: done(run) > start)
     start, begun = done(run), time.monotonic()
     while (now := done(run)) < until:
-        if process is not None and memory is not None:
-            memory.append((now, process.memory_info().rss / 2**20))
         time.sleep(0.5)
     return now - start, time.monotonic() - begun
-
-
-def slope(memory: list[tuple[float, float]]) -> float:
-    """MB per 10,000 posts, over the second half of the run, when caches are warm."""
-    late = np.array(memory[len(memory) // 2 :])
-    return float(10_000 * np.polyfit(late[:, 0], late[:, 1], 1)[0]) if len(late) > 2 else float("nan")
 
 
 def peer(texts: list[str]) -> float:
