@@ -98,6 +98,7 @@ def test_the_library_holds_numbers_only(artifacts: Path) -> None:
 def test_the_card_tells_held_out_figures(artifacts: Path) -> None:
     """Random walks: the band holds four fifths of what came later, and recall is near chance, as the card says."""
     held = json.loads((artifacts / "trajectories" / "config.json").read_text())["held_out"]
+    assert str(artifacts.parent) not in (artifacts / "trajectories" / "config.json").read_text()
     assert held["coverage"] == pytest.approx(0.8, abs=0.08)
     assert held["n"] >= 50
     low, high = held["intervals"]["r_at_10"]

@@ -140,7 +140,8 @@ def fit_and_save(questions: Questions, library: LibraryRows, choice: TrajectoryS
     parameters = fit(seen, questions.truth, folds, choice.ridge)
     measured = figures(RetrievedTrajectories(parameters, library), questions.take(folds.test), choice.seed)
     measured["words_gain"] = words_gain(seen, questions.embeddings, questions.truth, folds)
-    config = {"settings": asdict(choice), "windows": _sizes(folds), "held_out": measured}
+    settings = {name: value for name, value in asdict(choice).items() if name != "artifacts"}
+    config = {"settings": settings, "windows": _sizes(folds), "held_out": measured}
     save_parameters(out, parameters, config, card(parameters, questions, folds, measured))
     return {"windows": _sizes(folds), **measured}
 
