@@ -24,6 +24,12 @@ EMBEDDING = 384
 WHY_SECONDS = 0.5
 """Time a batch may spend on saying why; what does not fit goes without."""
 
+SEVERAL = 4
+"""So many posts at once, each of which breaks alone, say that the models are broken and not the posts."""
+
+LOST_DEVICE = frozenset({"AcceleratorError"})
+"""Names of torch's errors after which a GPU serves this process no more; by name, for doors load no torch."""
+
 NO_EXPLANATION = "No explanation in words: it is not part of this generation of models."
 
 In = TypeVar("In")
@@ -228,7 +234,21 @@ def _warnings(mood: _Mood, matches: Matches | None) -> tuple[str, ...]:
 def _each(
     work: Callable[[Sequence[In]], Sequence[Out | MoodtapeError]], items: Sequence[In]
 ) -> list[Out | MoodtapeError]:
-    """``work`` over all items at once; where that breaks, in halves, until what breaks stands alone as an error."""
+    """``work`` over all items at once; where that breaks, in halves, until what breaks stands alone as an error.
+
+    Raises:
+        Exception: what broke last, where the device is lost or each of several items broke: then it is not the posts.
+    """
+    broken: list[Exception] = []
+    out = _halved(work, items, broken)
+    if len(broken) == len(items) >= SEVERAL:
+        raise broken[-1]
+    return out
+
+
+def _halved(
+    work: Callable[[Sequence[In]], Sequence[Out | MoodtapeError]], items: Sequence[In], broken: list[Exception]
+) -> list[Out | MoodtapeError]:
     if not items:
         return []
     try:
@@ -238,9 +258,12 @@ def _each(
             return [error]
     except MemoryError:
         raise
-    except Exception:
+    except Exception as error:
+        if type(error).__name__ in LOST_DEVICE:
+            raise
         if len(items) == 1:
+            broken.append(error)
             log.exception("a post could not be scored")
             return [InputError("This post could not be scored; it is kept, and the reason stands in the worker's log.")]
     middle = len(items) // 2
-    return _each(work, items[:middle]) + _each(work, items[middle:])
+    return _halved(work, items[:middle], broken) + _halved(work, items[middle:], broken)

@@ -31,6 +31,9 @@ DEAF = 1.5
 SILENCE = 15.0
 """Seconds without a report after which a scoring process counts as gone."""
 
+OVERDUE = 60.0
+"""Seconds after which the library takes in new windows even between two batches of a busy worker."""
+
 
 def give_back_memory() -> bool:
     """Let the C library return freed pages to the system, where it can; whether it had any.
@@ -53,6 +56,7 @@ class Reconciler:
         ring: Callable[[Priority], bool],
         refresh: Callable[[], object] = lambda: None,
         device: str = "cpu",
+        on_defect: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
         self._engine = engine
@@ -62,11 +66,12 @@ class Reconciler:
         self._ring = ring
         self._refresh = refresh
         self._device = device
+        self._on_defect = on_defect
         self._clock = clock or SystemClock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._rang_at: float | None = None
-        self._next: dict[str, float] = {}
+        self._last: dict[str, float] = {}
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.healthy = False
 
@@ -100,13 +105,11 @@ class Reconciler:
             fed = feed(connection, self._runner.revision, self._settings.rescore_window)
         self._ring_again(now=fed > 0)
         if self._due("adopt", 10.0):
-            with transaction(self._engine) as connection:
-                if count := jobs.adopt(connection, self._runner.revision, SILENCE):
-                    log.info("jobs of retired weights were adopted", jobs=count)
+            self._adopt()
         if self._due("trim", 10.0):
             give_back_memory()
-        if self._due("refresh", 5.0) and not self._runner.busy:
-            self._runner.between_batches(self._refresh)
+        if self._due("refresh", OVERDUE if self._runner.busy else 5.0):
+            self._grow()
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -118,12 +121,31 @@ class Reconciler:
                 log.warning("the reconciler will try again", error=error.message)
             except SQLAlchemyError:
                 log.exception("the reconciler will try again")
+            except Exception:
+                self.healthy = False
+                log.exception("the models broke; this process ends and is started anew")
+                self._on_defect()
+                return
             self._stopping.wait(TICK)
 
     def _report(self) -> None:
         with transaction(self._engine) as connection:
             revisions.beat(connection, self.name, self._runner.revision, self._device, self._runner.pace.rate)
             self._metrics.queue(jobs.backlog(connection, self._runner.revision), self._clock.now())
+
+    def _adopt(self) -> None:
+        """A champion takes over what was queued for weights that left; a shadow or retired worker keeps to its own."""
+        with transaction(self._engine) as connection:
+            if revisions.champion(connection) != self._runner.revision:
+                return
+            if count := jobs.adopt(connection, self._runner.revision, SILENCE):
+                log.info("jobs of retired weights were adopted", jobs=count)
+
+    def _grow(self) -> None:
+        try:
+            self._runner.between_batches(self._refresh)
+        except ValueError:
+            log.exception("the library could not grow; scoring goes on")
 
     def _bury(self) -> None:
         with transaction(self._engine) as connection:
@@ -156,7 +178,7 @@ class Reconciler:
 
     def _due(self, what: str, every: float) -> bool:
         now = self._clock.monotonic()
-        if now < self._next.get(what, float("-inf")):
+        if now - self._last.get(what, float("-inf")) < every:
             return False
-        self._next[what] = now + every
+        self._last[what] = now
         return True

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.engine import make_engine, transaction
 from db.queries import revisions
 from domain.answer import stamp
-from domain.errors import EX_SOFTWARE, ConfigError, Unavailable
+from domain.errors import EX_TEMPFAIL, ConfigError, Unavailable
 from models.manifest import Manifest
 from workers.app import SCORE, make_app
 from workers.client.heartbeat import Heartbeat
@@ -78,7 +78,14 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
     client = ScoringClient(engine, settings, app=app)
     runner = Runner(engine, loaded.scorer, settings, metrics, ring=client.ring)
     reconciler = Reconciler(
-        engine, runner, settings, metrics, ring=client.ring, refresh=loaded.refresh, device=loaded.device
+        engine,
+        runner,
+        settings,
+        metrics,
+        ring=client.ring,
+        refresh=loaded.refresh,
+        device=loaded.device,
+        on_defect=_end_process,
     )
     answer_the_bell(app, runner, metrics)
     lane = Lane(runner, on_defect=_end_process)
@@ -140,7 +147,8 @@ def answer_the_bell(app: Celery, runner: Runner, metrics: Metrics) -> None:
 
 
 def _end_process() -> None:
-    celery_state.should_stop = EX_SOFTWARE
+    """End with "try again": broken weights at load are another matter (70), for which no sibling is started anew."""
+    celery_state.should_stop = EX_TEMPFAIL
 
 
 def _consume(app: Celery) -> int:

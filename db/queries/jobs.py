@@ -310,15 +310,20 @@ def ring_due(connection: Connection, revision: str, age: float) -> int | None:
 
 
 def adopt(connection: Connection, revision: str, silence: float) -> int:
-    """Take over jobs for revisions that no process scores any more; those already known for this one are cancelled."""
+    """Take over jobs of retired revisions that no process scores any more; those already known for this one are cancelled.
+
+    Jobs of a rescore run stay: who asked for verdicts of one revision is not served by those of another.
+    """
     return connection.execute(
         text(
             """
             with orphans as (
                 select id, post_id from jobs j where state = 'waiting' and revision <> :revision
+                  and run_id is null
                   and not exists (select from scorers s where s.revision = j.revision
                                   and s.beat_at > now() - make_interval(secs => :silence))
-                  and not exists (select from model_revisions r where r.revision = j.revision and r.state = 'shadow')
+                  and not exists (select from model_revisions r where r.revision = j.revision
+                                  and r.state in ('shadow', 'champion'))
                 order by id limit 5000 for update of j skip locked),
             doubled as (
                 update jobs set state = 'cancelled', finished_at = now() where id in (

@@ -56,6 +56,26 @@ def test_a_text_that_breaks_the_model_fails_alone(scorer: Scorer) -> None:
     assert sum(isinstance(r, Verdict) for r in results) == 8
 
 
+def test_models_that_break_on_every_text_are_no_fault_of_the_posts(scorer: Scorer) -> None:
+    """All posts of a batch failing alone means broken models: the batch raises, and its posts are tried elsewhere."""
+    with pytest.raises(RuntimeError, match="does not fit"):
+        scorer.score([item(f"BREAK {n}") for n in range(8)])
+
+
+def test_a_lost_device_is_raised_at_once(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After torch's AcceleratorError no post can be scored here, a single one neither."""
+
+    class AcceleratorError(RuntimeError):
+        pass
+
+    def lost(*_: Any, **__: Any) -> Any:
+        raise AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(scorer.parts.text, "read", lost)
+    with pytest.raises(AcceleratorError):
+        scorer.score([item("one")])
+
+
 def test_what_was_prepared_is_what_is_read() -> None:
     """Tokens and decoded pictures made beforehand reach the readers; what breaks in the making still fails alone."""
     seen: list[Any] = []

@@ -239,6 +239,17 @@ def test_jobs_of_a_retired_revision_are_adopted_once(engine: Engine) -> None:
         assert jobs.job_state(connection, "b", "old") == jobs.JobState("cancelled", None)
 
 
+@pytest.mark.parametrize("standing", ["champion", "shadow"])
+def test_jobs_of_a_champion_or_shadow_that_is_away_wait_for_it(engine: Engine, standing: str) -> None:
+    """While their worker starts anew nobody else takes them, however long it is silent."""
+    ids = store(engine, "a", "b")
+    with transaction(engine) as connection:
+        revisions.register(connection, "first", {})
+        revisions.register(connection, "away", {}, shadow=standing == "shadow")
+        jobs.enqueue(connection, ids, "away", Priority.PEOPLE)
+        assert jobs.adopt(connection, R, silence=-60) == 0
+
+
 def test_errors_keep_their_class_in_the_table() -> None:
     """An error written to a job comes back as its class, an unknown one as an input error."""
     error = error_of(error_text(TooLarge("Too large: cut it.")))

@@ -148,3 +148,58 @@ def test_freed_memory_goes_back_where_the_library_can(monkeypatch: pytest.Monkey
     assert asked == [0]
     monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace())
     assert not give_back_memory()
+
+
+def test_only_the_champions_worker_adopts(reconciler: Reconciler, queue: Any, engine: Engine) -> None:
+    """A shadow beside a champion that is away leaves jobs of retired weights to the champion."""
+    with transaction(engine) as connection:
+        revisions.register(connection, "champion", {})
+        revisions.register(connection, "fake", {}, shadow=True)
+    [post] = queue("for old weights")
+    with transaction(engine) as connection:
+        connection.execute(text("update jobs set revision = 'retired'"))
+    reconciler.tick()
+    with transaction(engine) as connection:
+        assert jobs.job_state(connection, post, "retired") == jobs.JobState("waiting", None)
+        revisions.change_champion(connection, "fake", "promote", "ada", "better")
+    reconciler._last.clear()
+    reconciler.tick()
+    with transaction(engine) as connection:
+        assert jobs.job_state(connection, post, "fake") is not None
+
+
+def test_models_that_break_in_the_reconciler_end_the_process(
+    reconciler: Reconciler, queue: Any, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a bell the reconciler scores; a defect then is told and leaves no thread that only seems to work."""
+    ended: list[bool] = []
+    reconciler._on_defect = lambda: ended.append(True)
+
+    def breaks() -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(reconciler._runner, "drain", breaks)
+    bell.works = False
+    queue("a", priority=Priority.PEOPLE)
+    monkeypatch.setattr(jobs, "ring_due", lambda *_: 0)
+    reconciler._work()
+    assert ended == [True]
+    assert not reconciler.healthy
+
+
+def test_the_library_grows_beside_endless_work(
+    reconciler: Reconciler, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is never idle takes new windows in once a minute; what they break does not stop it."""
+    grown: list[float] = []
+
+    def refresh() -> None:
+        grown.append(clock.monotonic())
+        raise ValueError("an outcome is not finite")
+
+    reconciler._refresh = refresh
+    monkeypatch.setattr(Runner, "busy", property(lambda _: True))
+    for _ in range(130):
+        reconciler.tick()
+        clock.advance(1)
+    assert len(grown) == 3
