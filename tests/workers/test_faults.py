@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +267,11 @@ def test_a_door_whose_clock_runs_two_hours_ahead_gets_its_answer_once(
     start()
     until((tmp_path / "run" / "workers.ready").exists)
     known = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "MOODTAPE_QUEUE": tmp_path.name}
-    known |= {"LD_PRELOAD": FAKETIME, "FAKETIME": "+2h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    ahead = (datetime.now(UTC) + timedelta(hours=2)).replace(
+        second=5
+    )  # far from the minute's end, which makes two posts
+    known |= {"FAKETIME": f"@{ahead:%Y-%m-%d %H:%M:%S}", "TZ": "UTC"}
+    known |= {"LD_PRELOAD": FAKETIME, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     command = [sys.executable, "-m", "tests.workers.fake_door", "to the moon"]
     door = subprocess.run(command, cwd=ROOT, env={**os.environ, **known}, capture_output=True, text=True, check=False)
     assert door.stdout.split() == ["joy", "joy"], door.stderr
