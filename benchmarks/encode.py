@@ -1,10 +1,12 @@
-"""Posts per second through the text model, tokenising included, one core: ours, and the common ways with the same weights.
+"""Posts per second on one core, tokenising included: the worker's path, and the common ways with the same weights.
 
-``ours`` is :meth:`EmotionTextReader.read` in batches of 256 as the worker calls it, ``whole_path`` the whole scorer (words,
-mood, hype, retrieval from the starter library). ``peer`` is the transformers text-classification pipeline (batch 32, fp32)
-over the same fine-tuned encoder; ``sentence_transformers`` is that package's ``encode`` (batch 32, fp32, mean pooling) where
-it is installed (``pip install --no-deps sentence-transformers``), and ``sorted_batches`` the same by hand. Sides take turns;
-each figure is the best of its rounds by the wall clock, so nothing else should run on the core.
+``ours``, ``whole_path``: all that a worker does between loading posts and writing verdicts (words, mood, hype with a market
+context, retrieval from the starter library), in batches of 256; what share of the verdicts had hype and matches is printed.
+``text_reader`` is :meth:`EmotionTextReader.read` alone, on the same batches. ``peer``, ``pipeline``: the transformers
+text-classification pipeline (batch 32, fp32) over the same fine-tuned encoder, which does what the text reader does.
+``ratio_of_X`` is X against that pipeline; ``sentence_transformers`` is that package's ``encode`` (batch 32, fp32, mean
+pooling) where it is installed (``pip install --no-deps sentence-transformers``), and ``sorted_batches`` the same by hand.
+Sides take turns; each figure is the best of its rounds by the wall clock, so nothing else should run on the core.
 
     python -m benchmarks.encode [--data posts.parquet] [--posts 2000] [--json]
 """
@@ -19,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,8 +30,9 @@ import numpy as np
 import torch
 
 from benchmarks.report import report
+from domain.errors import MoodtapeError
 from domain.symbols import DEFAULT_SYMBOL
-from domain.types import EMOTIONS, Post
+from domain.types import EMOTIONS, STEPS, WINDOWS, MarketContext, Post, Verdict
 from models.emotion import EmotionTextReader
 from models.encoders.packed import chunks, padded
 from models.manifest import ARTIFACTS
@@ -37,6 +41,11 @@ from models.torchfix import import_transformers
 
 PEER_BATCH = 32
 BATCH = 256
+OURS = ("text_reader", "whole_path")
+NOON = datetime(2022, 6, 1, 12, tzinfo=UTC)
+"""When the posts were posted; the starter library has windows that ended before."""
+Side = tuple[Callable[[Sequence[str]], Any], Sequence[str]]
+"""A way to read texts, and those it is given."""
 WORDS = (
     "bitcoin btc eth is going to the moon crash fear panic sell buy dip hodl today market price chart "
     "bullish bearish why not happy sad angry whale pump dump support resistance volume elon tweet news "
@@ -66,7 +75,7 @@ def real(path: Path, count: int) -> list[str]:
     return random.Random(7).sample(texts, min(count, len(texts)))
 
 
-def rates(sides: dict[str, tuple[Callable[[Sequence[str]], Any], Sequence[str]]], rounds: int = 3) -> dict[str, Rate]:
+def rates(sides: dict[str, Side], rounds: int = 3) -> dict[str, Rate]:
     """Posts per second of each side, the sides taking turns after a few posts each to warm up."""
     best = {name: Rate(0.0, 0.0) for name in sides}
     for work, texts in sides.values():
@@ -80,23 +89,46 @@ def rates(sides: dict[str, tuple[Callable[[Sequence[str]], Any], Sequence[str]]]
     return best
 
 
-def ours(reader: EmotionTextReader, texts: Sequence[str]) -> Any:
+def text_reader(reader: EmotionTextReader, texts: Sequence[str]) -> Any:
     """As the worker does: batches in the order of arrival, packed inside."""
     return [reading for start in range(0, len(texts), BATCH) for reading in reader.read(texts[start : start + BATCH])]
 
 
-def scorer(reader: EmotionTextReader) -> Callable[[Sequence[str]], Any]:
-    """All that a worker does between loading posts and writing verdicts."""
-    whole = Scorer.load()
-    whole.parts = replace(whole.parts, text=reader)
-    noon = datetime(2022, 6, 1, 12, tzinfo=UTC)
+class WholePath:
+    """All that a worker does between loading posts and writing verdicts. ``verdicts``: those of the last texts."""
 
-    def score(texts: Sequence[str]) -> None:
-        posts = [Post(f"p:{n}", "made up", words, "en", noon, (DEFAULT_SYMBOL,)) for n, words in enumerate(texts)]
+    def __init__(self, reader: EmotionTextReader) -> None:
+        self.scorer = Scorer.load()
+        self.scorer.parts = replace(self.scorer.parts, text=reader)
+        self.verdicts: list[Verdict] = []
+
+    def __call__(self, texts: Sequence[str]) -> None:
+        posts = [Post(f"p:{n}", "made up", words, "en", NOON, (DEFAULT_SYMBOL,)) for n, words in enumerate(texts)]
+        market, found = context(), list[Verdict | MoodtapeError]()
         for start in range(0, len(posts), BATCH):
-            whole.score([ScoringInput(post, None, None, DEFAULT_SYMBOL) for post in posts[start : start + BATCH]])
+            batch = [ScoringInput(post, None, market, DEFAULT_SYMBOL) for post in posts[start : start + BATCH]]
+            found += self.scorer.score(self.scorer.prepare(batch))
+        self.verdicts = [verdict for verdict in found if isinstance(verdict, Verdict)]
 
-    return score
+    def shares(self, posts: int) -> dict[str, float]:
+        """Share of the posts whose verdict has hype, and matches: less than 1 means that less was computed."""
+        hype = sum(verdict.hype.probability is not None for verdict in self.verdicts)
+        matched = sum(verdict.trajectories is not None for verdict in self.verdicts)
+        return {"whole_path_share_with_hype": hype / posts, "whole_path_share_with_matches": matched / posts}
+
+
+def context() -> MarketContext:
+    """A made-up market before the posts: a price that walks, windows of varying volume."""
+    draw = np.random.default_rng(7)
+    mid = 30_000 * np.exp(np.cumsum(draw.normal(0, 5e-4, STEPS)))
+    posts = draw.poisson(40, WINDOWS).astype(np.float64)
+    return MarketContext(DEFAULT_SYMBOL, NOON, mid, draw.lognormal(8, 0.5, WINDOWS), posts)
+
+
+def name(reader: EmotionTextReader) -> str:
+    """The hub's name of the encoder."""
+    config: Any = reader.net.encoder.model.config
+    return str(config.name_or_path)
 
 
 def sentence_transformers(reader: EmotionTextReader) -> Callable[[Sequence[str]], Any] | None:
@@ -104,13 +136,13 @@ def sentence_transformers(reader: EmotionTextReader) -> Callable[[Sequence[str]]
     if find_spec("sentence_transformers") is None:
         return None
     import_transformers()
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-
+    package = import_module("sentence_transformers")
+    modules = import_module("sentence_transformers.sentence_transformer.modules")
     encoder = reader.net.encoder
-    body = Transformer(encoder.model.config.name_or_path, max_seq_length=encoder.max_tokens)
+    body = modules.Transformer(name(reader), max_seq_length=encoder.max_tokens)
     body.auto_model.load_state_dict(encoder.model.state_dict(), strict=False)
-    model = SentenceTransformer(modules=[body, Pooling(encoder.width, "mean")], device="cpu")
+    pooling = modules.Pooling(encoder.width, "mean")
+    model = package.SentenceTransformer(modules=[body, pooling], device="cpu")
     return lambda texts: model.encode(list(texts), batch_size=PEER_BATCH, show_progress_bar=False)
 
 
@@ -118,7 +150,7 @@ def pipeline(reader: EmotionTextReader) -> Callable[[Sequence[str]], Any]:
     """The common way: BertForSequenceClassification in a text-classification pipeline."""
     transformers = import_transformers()
     encoder = reader.net.encoder
-    config = transformers.AutoConfig.from_pretrained(encoder.model.config.name_or_path, num_labels=len(EMOTIONS))
+    config = transformers.AutoConfig.from_pretrained(name(reader), num_labels=len(EMOTIONS))
     model = transformers.BertForSequenceClassification(config)
     model.bert.load_state_dict(encoder.model.state_dict(), strict=False)
     run = transformers.pipeline(
@@ -148,9 +180,9 @@ def sorted_batches(reader: EmotionTextReader, texts: Sequence[str]) -> list[Any]
 def agreement(reader: EmotionTextReader, texts: Sequence[str]) -> float:
     """Share of texts whose label in bf16 is that of fp32."""
     exact = EmotionTextReader(reader.net, reader.config, dtype=torch.float32)
-    labels = [[int(np.argmax(r.probabilities)) for r in ours(each, texts)] for each in (reader, exact)]
+    labels = [[int(np.argmax(r.probabilities)) for r in text_reader(each, texts)] for each in (reader, exact)]
     reader.net.encoder._packed = None
-    return float(np.mean(np.equal(*labels)))
+    return float(np.mean(np.equal(labels[0], labels[1])))
 
 
 def padding(reader: EmotionTextReader, texts: Sequence[str]) -> tuple[float, float]:
@@ -176,10 +208,11 @@ def main() -> None:
     texts = real(given.data, given.posts) if given.data else made_up(given.posts)
     reader = EmotionTextReader.from_pretrained(ARTIFACTS / "emotion-text")
     few = texts[: max(PEER_BATCH, len(texts) // 4)]
-    sides = {
-        "ours": (partial(ours, reader), texts),
-        "whole_path": (scorer(reader), texts),
-        "peer": (pipeline(reader), few),
+    whole = WholePath(reader)
+    sides: dict[str, Side] = {
+        "text_reader": (partial(text_reader, reader), texts),
+        "whole_path": (whole, texts),
+        "pipeline": (pipeline(reader), few),
         "sorted_batches": (partial(sorted_batches, reader), few),
     }
     if (package := sentence_transformers(reader)) is not None:
@@ -187,13 +220,15 @@ def main() -> None:
     found = rates(sides)
     waste, waste_peer = padding(reader, texts)
     report(
-        ours=found["ours"].wall,
-        peer=found["peer"].wall,
-        unit="posts per second on one core by the wall clock, tokenising included",
+        ours=found["whole_path"].wall,
+        peer=found["pipeline"].wall,
+        unit="posts per second of the whole worker path against the pipeline, one core, wall clock, tokenising included",
         **{f"{name}_per_second": rate.wall for name, rate in found.items()},
-        **{f"ratio_to_{name}": found["ours"].wall / rate.wall for name, rate in found.items() if name != "ours"},
-        ratio_of_whole_path=found["whole_path"].wall / found["peer"].wall,
-        ratio_by_cpu_seconds=found["ours"].cpu / found["peer"].cpu,
+        **{
+            f"ratio_of_{name}": rate.wall / found["pipeline"].wall for name, rate in found.items() if name != "pipeline"
+        },
+        **{f"ratio_of_{name}_by_cpu_seconds": found[name].cpu / found["pipeline"].cpu for name in OURS},
+        **whole.shares(len(texts)),
         label_agreement_with_fp32=agreement(reader, texts),
         padding_waste=waste,
         padding_waste_peer=waste_peer,

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import make_engine, transaction
 from db.migrate import upgrade
+from db.queries.jobs import SPACE
 from db.queries.posts import insert_posts
 from db.settings import DatabaseSettings
 from domain.errors import MoodtapeError
@@ -34,7 +36,74 @@ SLOWLY = ("-m", "tests.workers.fake_worker", "0.1")
 """Worker commands: the models, or verdicts by rule in 5 or 100 ms each (for faults, where the models do not matter)."""
 
 
-class Stack:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A batch in the air. ``backend``: the server process that holds it; ``port``: the scorer's end of that connection."""
+
+    id: int
+    jobs: list[int]
+    backend: int
+    port: int
+
+
+class Witness:
+    """What a database tells of the queue: every writing of a verdict is logged in it, by whom, from here on.
+
+    The table of verdicts cannot show a post that was scored twice: its key allows one row, and a later writing replaces
+    all of it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        with transaction(engine) as connection:
+            for statement in _LOG:
+                connection.execute(text(statement))
+
+    def scalar(self, query: str, **values: Any) -> Any:
+        """One value from the database, which may be away for a while."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                with transaction(self.engine) as connection:
+                    return connection.execute(text(query), values).scalar()
+            except (MoodtapeError, SQLAlchemyError):
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+
+    def writings(self) -> dict[str, int]:
+        """``written``: how often a verdict was written; ``doubled``: how often over one of the same post and revision."""
+        written = int(self.scalar("select count(*) from verdict_log"))
+        once = int(self.scalar("select count(*) from (select distinct post_id, revision from verdict_log) v"))
+        return {"written": written, "doubled": written - once}
+
+    def held(self) -> list[Held]:
+        """Batches whose scorer holds them at this moment."""
+        return [Held(*row) for row in self.scalar(_HELD, space=SPACE) or ()]
+
+    def died(self, batch: Held) -> bool:
+        """Whether its scorer never wrote it; to be asked when its jobs are done."""
+        by_it = "select count(*) from verdict_log join jobs using (post_id, revision) where id = any(:jobs) and writer = :who"
+        return not self.scalar(by_it, jobs=batch.jobs, who=batch.backend)
+
+
+_LOG = (
+    "create table verdict_log (post_id text not null, revision text not null, writer int not null)",
+    "create function log_verdict() returns trigger language plpgsql as $$ begin "
+    "insert into verdict_log values (new.post_id, new.revision, pg_backend_pid()); return null; end $$",
+    "create trigger log_verdict after insert or update on verdicts for each row execute function log_verdict()",
+)
+
+_HELD = """
+select json_agg(json_build_array(b.id, b.job_ids, a.pid, a.client_port))
+from pg_locks l join pg_stat_activity a on a.pid = l.pid join batches b on b.id % 2147483648 = l.objid::bigint
+where l.locktype = 'advisory' and l.granted and l.classid::bigint = :space
+  and a.datname = current_database() and a.xact_start <= b.started_at
+"""
+"""Its own transaction is older than the note of it; one that buries it takes the same lock, but later."""
+
+
+class Stack(Witness):
     """Servers and workers of one benchmark; everything ends with it."""
 
     def __init__(self, folder: Path, worker: Sequence[str]) -> None:
@@ -47,7 +116,7 @@ class Stack:
         self.workers: list[subprocess.Popen[bytes]] = []
         settings = DatabaseSettings.model_validate({"DATABASE_URL": SecretStr(self.environment["DATABASE_URL"])})
         upgrade(settings)
-        self.engine: Engine = make_engine(settings)
+        super().__init__(make_engine(settings))
 
     def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
         """One more worker (a process group of its own), its log in the data directory."""
@@ -64,18 +133,6 @@ class Stack:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.workers.remove(process)
-
-    def scalar(self, query: str, **values: Any) -> Any:
-        """One value from the database, which may be away for a while."""
-        end = time.monotonic() + 60
-        while True:
-            try:
-                with transaction(self.engine) as connection:
-                    return connection.execute(text(query), values).scalar()
-            except (MoodtapeError, SQLAlchemyError):
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
 
     def until(self, true: Callable[[], Any], seconds: float = 120.0) -> float:
         """Wait for something; returns the seconds it took."""

@@ -16,5 +16,11 @@ def report(*, ours: float, peer: float, unit: str, packages: Sequence[str] = (),
     print(json.dumps({**body, **{k: _short(v) for k, v in more.items()}, "versions": versions}))
 
 
+def demand(**none: int) -> None:
+    """End with status 1 and name what should be 0 and is not; to be called after :func:`report`."""
+    if wrong := [f"{name} {count}" for name, count in none.items() if count]:
+        raise SystemExit(f"Not as it must be: {', '.join(wrong)}.")
+
+
 def _short(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value

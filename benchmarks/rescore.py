@@ -15,13 +15,15 @@ from pathlib import Path
 
 from benchmarks.encode import made_up, pipeline, real
 from benchmarks.queue_stack import REAL, Stack, stack
-from benchmarks.report import report
+from benchmarks.report import demand, report
 from db.engine import transaction
 from db.queries import rescore, revisions
 from models.emotion import EmotionTextReader
 from models.manifest import ARTIFACTS
 
 PEER_POSTS = 320
+STALLED = 60.0
+"""Seconds without a new verdict after which the rest counts as missing."""
 
 
 def main() -> None:
@@ -46,22 +48,17 @@ def main() -> None:
         run.until(lambda: done(run) > at_kill)
         recovered = time.monotonic() - killed
         after, second = measure(run, stored)
-        run.until(lambda: run.scalar("select state from rescore_runs where id = :id", id=number) == "done")
-        verdicts = int(run.scalar("select count(*) from verdicts"))
-        doubled = verdicts - int(run.scalar("select count(distinct post_id) from verdicts"))
-        failed = int(run.scalar("select count(*) from jobs where state <> 'done'"))
+        figures = ended(run, number, stored)
     report(
         ours=(before + after) / (first + second),
         peer=peer(texts[:PEER_POSTS]),
         unit="posts/s of the whole worker path",
         posts=stored,
-        verdicts=verdicts,
-        missing=stored - verdicts,
-        doubled=doubled,
-        not_done=failed,
+        **figures,
         seconds_to_recover=recovered,
         packages=("torch", "transformers", "psycopg", "celery"),
     )
+    demand(**{name: figures[name] for name in ("missing", "doubled", "not_done", "run_not_done")})
 
 
 def done(run: Stack) -> int:
@@ -69,14 +66,32 @@ def done(run: Stack) -> int:
     return int(run.scalar("select count(*) from verdicts"))
 
 
-def measure(run: Stack, until: int) -> tuple[int, float]:
-    """Wait for so many verdicts in all; (verdicts, seconds) from the first that came."""
-    start = done(run)
-    run.until(lambda: done(run) > start)
-    start, begun = done(run), time.monotonic()
-    while (now := done(run)) < until:
+def ended(run: Stack, number: int, stored: int) -> dict[str, int]:
+    """How the run ended: each post must have one verdict, written once."""
+    state = "select state from rescore_runs where id = :id"
+    end = time.monotonic() + STALLED
+    while run.scalar(state, id=number) != "done" and time.monotonic() < end:
         time.sleep(0.5)
-    return now - start, time.monotonic() - begun
+    return {
+        "verdicts": done(run),
+        "missing": stored - int(run.scalar("select count(distinct post_id) from verdicts")),
+        **run.writings(),
+        "not_done": int(run.scalar("select count(*) from jobs where state <> 'done'")),
+        "run_not_done": int(run.scalar(state, id=number) != "done"),
+    }
+
+
+def measure(run: Stack, until: int) -> tuple[int, float]:
+    """Wait for so many verdicts in all, or until none comes any more; (verdicts, seconds) from the first that came."""
+    start = done(run)
+    run.until(lambda: done(run) > start or start >= until)
+    start = now = done(run)
+    begun = moved = time.monotonic()
+    while now < until and time.monotonic() - moved < STALLED:
+        time.sleep(0.5)
+        before, now = now, done(run)
+        moved = time.monotonic() if now > before else moved
+    return now - start, moved - begun
 
 
 def peer(texts: list[str]) -> float:
