@@ -96,7 +96,7 @@ class Runner:
         """Run batches until nothing waits; returns the posts scored."""
         posts = 0
         while True:
-            done = self.run_once()
+            done = self.run_once(by_bell=False)
             posts += done.posts
             if not done.more:
                 return posts
@@ -106,8 +106,10 @@ class Runner:
         with self._models:
             work()
 
-    def run_once(self) -> Done:
-        """Score the next batch, if anything waits.
+    def run_once(self, by_bell: bool = True) -> Done:
+        """Score the next batch, if anything waits; one that a bell began rings again when more waits.
+
+        Others do not, lest each batch leave a ring more in Redis than it took: who began them goes on by himself.
 
         Raises:
             Unavailable: PostgreSQL went away; the jobs are free again and nothing was written.
@@ -120,7 +122,7 @@ class Runner:
                 if not claims:
                     self._metrics.empty_rings.inc()
                     return Done(0)
-                more = self._tell_more(connection, claims)
+                more = self._tell_more(connection, claims, by_bell)
                 batch = self._open(connection, claims)
                 failed = self._score(connection, claims)
                 jobs.close_batch(connection, batch)
@@ -133,11 +135,12 @@ class Runner:
             self.moved_at = self._clock.monotonic()
         return Done(len(claims), failed, more)
 
-    def _tell_more(self, connection: Connection, claims: Sequence[jobs.Claim]) -> bool:
+    def _tell_more(self, connection: Connection, claims: Sequence[jobs.Claim], by_bell: bool) -> bool:
         more = jobs.more_waits(connection, self.revision, [claim.id for claim in claims])
         if more:
             self.more.set()
-            self._ring(Priority(claims[0].priority))
+            if by_bell:
+                self._ring(Priority(claims[0].priority))
         return more
 
     def _open(self, connection: Connection, claims: Sequence[jobs.Claim]) -> int:
