@@ -83,6 +83,25 @@ def job_state(connection: Connection, post_id: str, revision: str) -> JobState |
     return None if row is None else JobState(row.state, row.error)
 
 
+def awaited(connection: Connection, post_id: str, champion: str) -> tuple[str, JobState] | None:
+    """Revision and state of the job whose verdict people wait for; None when there is none.
+
+    After a promotion or a roll-back that is still the job they were promised, of the champion of that moment, unless
+    the present champion has answered too. Challengers' jobs are nobody's answer; one that was cancelled because the
+    champion's stands beside it counts last.
+    """
+    row = connection.execute(text(_AWAITED), {"post": post_id, "champion": champion}).first()
+    return None if row is None else (row.revision, JobState(row.state, row.error))
+
+
+_AWAITED = """
+select revision, state, error from jobs j where post_id = :post
+  and not exists (select from model_revisions r where r.revision = j.revision and r.state = 'shadow')
+order by revision = :champion and state = 'done' desc, revision <> :champion and state = 'cancelled',
+    priority, submitted_at desc, id desc limit 1
+"""
+
+
 def cancel(connection: Connection, post_ids: Sequence[str]) -> int:
     """Cancel jobs that wait and are not being scored; returns how many. Listeners are told."""
     return connection.execute(
