@@ -1,4 +1,4 @@
-"""The scoring queue's rows: put on, taken off, finished, failed. A claim is a row lock, so a dead worker frees its jobs."""
+"""The scoring queue's rows: put on, taken off, finished, failed; :mod:`db.queries.claims` says which come next."""
 
 from __future__ import annotations
 
@@ -146,80 +146,8 @@ def waiting_of(connection: Connection, requester: str) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job that this transaction holds. ``attempts`` counts the batches that died with it."""
-
-    id: int
-    post_id: str
-    priority: int
-    attempts: int
-
-
-SMALLER = (None, 8, 1)
-"""Most jobs per batch by how many batches have died with them: a poisonous post is soon alone."""
-
 DEATHS = 5
 """A job that this many batches have died with is failed."""
-
-PATIENCE = 10.0
-"""Seconds that a live post gives way to people; an older one has a share of the batches."""
-
-SHARE = 4
-"""One batch in so many may begin with a live post that has waited longer than that."""
-
-
-def claim(connection: Connection, revision: str, limits: Sequence[int]) -> list[Claim]:
-    """Lock the next batch until the transaction ends: one priority, ``limits[priority]`` jobs, people by turns.
-
-    People come first, then live posts, then rescoring; but however many people ask, one batch in :data:`SHARE` is one
-    of live posts when the oldest of these has waited for :data:`PATIENCE` seconds.
-
-    Jobs whose post is being deleted are left out. Posts are locked against deletion, so that a deletion waits for the
-    verdict and takes it along instead of running into a deadlock.
-    """
-    who = {"revision": revision, "patience": PATIENCE, "share": SHARE}
-    first = connection.execute(text(_AGED), who).first() or connection.execute(text(_FIRST), who).first()
-    if first is None:
-        return []
-    limit = min(limits[first.priority], SMALLER[min(first.attempts, 2)] or limits[first.priority])
-    query = _CLAIM_FAIRLY if first.priority == 0 else _CLAIM
-    values = {"revision": revision, "priority": first.priority, "attempts": first.attempts, "limit": limit}
-    rows = connection.execute(text(query), values).all()
-    alive = set(
-        connection.execute(
-            text("select id from posts where id = any(:ids) for key share skip locked"),
-            {"ids": [row.post_id for row in rows]},
-        ).scalars()
-    )
-    return [Claim(r.id, r.post_id, first.priority, first.attempts) for r in rows if r.post_id in alive]
-
-
-_AGED = """
-select priority, attempts from jobs where id = (
-    select id from jobs where state = 'waiting' and revision = :revision and priority = 1 order by id limit 1)
-  and submitted_at < now() - make_interval(secs => :patience) and (select last_value % :share = 0 from batches_id_seq)
-for update skip locked
-"""
-
-_FIRST = """
-select priority, attempts from jobs where state = 'waiting' and revision = :revision
-order by priority, id limit 1 for update skip locked
-"""
-
-_CLAIM = """
-select id, post_id from jobs
-where state = 'waiting' and revision = :revision and priority = :priority and attempts = :attempts
-order by id limit :limit for update skip locked
-"""
-
-_CLAIM_FAIRLY = """
-with turns as (
-    select id, row_number() over (partition by coalesce(requester, post_id) order by id) as turn
-    from jobs where state = 'waiting' and revision = :revision and priority = :priority and attempts = :attempts)
-select j.id, j.post_id from jobs j join turns t on t.id = j.id where j.state = 'waiting'
-order by t.turn, j.id limit :limit for update of j skip locked
-"""
 
 
 def hold_batch(connection: Connection) -> int:
