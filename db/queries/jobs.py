@@ -9,12 +9,12 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 COUNTED = 10_000
-"""Backlogs are counted up to here; longer ones are just long."""
+"""Backlogs are counted up to here, unless a higher bound is asked for; longer ones are just long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Jobs of one priority that wait: how many (at most :data:`COUNTED`), and since when the oldest."""
+    """Jobs of one priority that wait: how many (as far as they were counted), and since when the oldest."""
 
     priority: int
     posts: int
@@ -118,20 +118,20 @@ def cancel(connection: Connection, post_ids: Sequence[str]) -> int:
     ).rowcount
 
 
-def backlog(connection: Connection, revision: str) -> list[Waiting]:
-    """What waits for a revision, per priority 0, 1, 2."""
+def backlog(connection: Connection, revision: str, most: int = COUNTED) -> list[Waiting]:
+    """What waits for a revision, per priority 0, 1, 2, counted up to ``most`` posts of each."""
     rows = connection.execute(
         text(
-            f"""
+            """
             select p.priority, w.posts, w.oldest from generate_series(0, 2) p(priority), lateral (
                 select count(*) as posts, min(submitted_at) as oldest from (
                     select submitted_at from jobs
                     where state = 'waiting' and priority = p.priority and revision = :revision
-                    order by id limit {COUNTED}) j) w
+                    order by id limit :most) j) w
             order by 1
             """
         ),
-        {"revision": revision},
+        {"revision": revision, "most": most},
     )
     return [Waiting(r.priority, r.posts, r.oldest) for r in rows]
 

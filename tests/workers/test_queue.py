@@ -183,6 +183,21 @@ def test_a_full_queue_says_busy_and_for_how_long(client: ScoringClient, engine: 
         client.submit(store(engine, "g"), priority=Priority.PEOPLE)
 
 
+def test_the_bound_of_live_posts_is_counted_to(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it lies beyond what backlogs are counted to elsewhere."""
+    monkeypatch.setattr(jobs, "COUNTED", 2)
+    with transaction(engine) as connection:
+        revisions.register(connection, R, {})
+    client = ScoringClient(engine, WorkerSettings(redis_url="redis://127.0.0.1:1/0", max_live=5))
+    put(engine, store(engine, "a", "b", "c", "d"))
+    with transaction(engine) as connection:
+        client.refuse_if_busy(connection, Priority.LIVE)
+    put(engine, store(engine, "e"))
+    with transaction(engine) as connection, pytest.raises(Busy, match="The queue has 5 posts waiting"):
+        client.refuse_if_busy(connection, Priority.LIVE)
+    client.close()
+
+
 def test_the_client_works_without_redis(client: ScoringClient, engine: Engine) -> None:
     """Ringing a bell that is away is no error: the job stands in PostgreSQL, due for a worker's own look."""
     assert client.submit(store(engine, "a"), priority=Priority.LIVE) == 1

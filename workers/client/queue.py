@@ -114,7 +114,8 @@ class ScoringClient:
         bound = {Priority.PEOPLE: self._settings.max_people, Priority.LIVE: self._settings.max_live}.get(priority)
         if bound is None:
             return
-        ahead = sum(w.posts for w in jobs.backlog(connection, self.revision) if w.priority <= priority)
+        waiting = jobs.backlog(connection, self.revision, max(bound, jobs.COUNTED))
+        ahead = sum(w.posts for w in waiting if w.priority <= priority)
         own = jobs.waiting_of(connection, requester) if requester and priority == Priority.PEOPLE else 0
         if ahead < bound and own < self._settings.max_per_requester:
             return
