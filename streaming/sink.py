@@ -224,8 +224,7 @@ class Sink:
         if not self.busy:
             log.warning("the scoring queue is full; the posts wait")
         self.busy, self._offer_at = True, self.clock.monotonic() + BUSY_WAIT
-        posts, rest = _posts_and_rest(self._parts)
-        self._held = [*posts, *self._held]
+        self._held, rest = _posts_and_rest(self._parts)
         self._batch = None
         self._write(rest)
 

@@ -38,7 +38,7 @@ class Filters:
 class Progress:
     """How a run stands, in posts: ``fed`` of ``total`` have been passed, ``waiting`` of those are on the queue.
 
-    What a pause took off the queue does not count as passed for as long as it stays off.
+    What a pause or the end took off the queue does not count as passed for as long as it stays off.
 
     ``rate`` is posts per second: of the last :data:`RECENT` seconds while it runs (pauses and restarts do not count for
     long), over its whole time once it has ended.
@@ -159,7 +159,7 @@ def progress(connection: Connection, run_id: int | None = None, states: Sequence
     if row is None:
         return None
     waiting = _waiting(connection, row.id)
-    fed = row.fed - (_taken_off(connection, row.id) if row.state in ("paused", "cancelled") else 0)
+    fed = row.fed - (_taken_off(connection, row.id) if row.state == "paused" else 0)
     lately = row.scored / min(RECENT, max(row.seconds, 1.0)) if row.state == "running" else 0.0
     return Progress(
         id=row.id,
@@ -202,7 +202,13 @@ def resume(connection: Connection, run_id: int) -> bool:
 def cancel_run(connection: Connection, run_id: int) -> bool:
     """End a run for good; verdicts it has made stay. Whether there was one to end."""
     running = _turn(connection, run_id, "running", "cancelled", "waiting", "cancelled")
-    return running or _turn(connection, run_id, "paused", "cancelled", "waiting", "cancelled")
+    if not running and not _turn(connection, run_id, "paused", "cancelled", "waiting", "cancelled"):
+        return False
+    connection.execute(
+        text("update rescore_runs set fed = fed - :off where id = :id"),
+        {"id": run_id, "off": _taken_off(connection, run_id)},
+    )
+    return True
 
 
 def _turn(connection: Connection, run_id: int, before: str, after: str, jobs_before: str, jobs_after: str) -> bool:
@@ -253,7 +259,7 @@ def _waiting(connection: Connection, run_id: int) -> int:
 
 
 def _taken_off(connection: Connection, run_id: int) -> int:
-    """Jobs of a paused or cancelled run that :func:`_turn` took off the queue and nobody put on it again."""
+    """Jobs of a run that :func:`_turn` took off the queue and nobody put on it again."""
     query = (
         "select count(*) from jobs where state = 'cancelled' and priority = 2 and run_id = :id and finished_at is null"
     )

@@ -186,6 +186,7 @@ def test_a_full_queue_says_busy_and_for_how_long(client: ScoringClient, engine: 
 def test_the_bound_of_live_posts_is_counted_to(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it lies beyond what backlogs are counted to elsewhere."""
     monkeypatch.setattr(jobs, "COUNTED", 2)
+    monkeypatch.setattr(jobs.backlog, "__defaults__", (2,))
     with transaction(engine) as connection:
         revisions.register(connection, R, {})
     client = ScoringClient(engine, WorkerSettings(redis_url="redis://127.0.0.1:1/0", max_live=5))
