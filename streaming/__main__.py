@@ -81,7 +81,7 @@ def _endless(settings: StreamingSettings, clock: Clock, *, live: bool) -> tuple[
 async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], *, sink: bool, once: bool) -> None:
     engine = make_engine()
     broker = KafkaBroker(settings.bootstrap, settings.member)
-    scoring = ScoringClient(engine) if sink else None
+    scoring = ScoringClient(engine)
     service = Service(engine, broker, settings, sources=sources, kind=kind, sink=sink, scoring=scoring, once=once)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,8 +92,7 @@ async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], 
             await service.run()
     finally:
         broker.close()
-        if scoring:
-            scoring.close()
+        scoring.close()
         engine.dispose()
     if once:
         sys.stdout.write(json.dumps(service.summary()) + "\n")

@@ -16,7 +16,7 @@ from domain.errors import Unavailable
 from streaming import metrics
 from streaming.broker import Broker, BrokerDown, Chunk, Consumer, Partition
 from streaming.decode import Assigned, Decode
-from streaming.messages import READ, TOPICS
+from streaming.messages import POSTS, READ, TOPICS
 from streaming.sink import Fenced, Sink, Stored
 from streaming.steps import Batch, Full
 
@@ -222,7 +222,7 @@ class Runtime:
         log.info("partitions assigned", partitions=len(self._at))
 
     def _offer(self, consumer: Consumer) -> None:
-        """Hand chunks to the pipeline; when it is full, pause everything and keep polling."""
+        """Hand chunks to the pipeline; when it is full, pause everything and keep polling, when scoring is, the posts."""
         while self._waiting and self._decode.stopped is None:
             chunk = self._waiting[0]
             item = Assigned(chunk, self._epochs[chunk.partition.topic], self._at[chunk.partition])
@@ -234,7 +234,12 @@ class Runtime:
             self._waiting.popleft()
             self._at[chunk.partition] = chunk.records[-1].offset + 1
         if self._at:
-            consumer.resume(self._at)
+            consumer.pause(held := self._held())
+            consumer.resume(self._at.keys() - held)
+
+    def _held(self) -> set[Partition]:
+        """Partitions that wait for the scoring queue."""
+        return {p for p in self._at if p.topic == POSTS} if self._sink.busy else set()
 
     def _forget(self, partitions: set[Partition]) -> None:
         self._decode.drop(partitions)
@@ -281,7 +286,8 @@ class Runtime:
         for topic in READ:
             metrics.LAG.labels(topic).set(sum(n for p, n in behind.items() if p.topic == topic))
         self.lag = sum(behind.values())
-        if not self.lag or not self._sink.well:
+        owed = self.lag - sum(behind[p] for p in self._held())
+        if not owed or not self._sink.well:
             self._moved_at = now
         elif now - self._moved_at > STUCK_SECONDS:
             raise Unavailable("The stream has stood still for a minute with messages unread; it starts again.")

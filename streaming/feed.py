@@ -24,7 +24,7 @@ from domain.clock import Clock
 from domain.errors import Unavailable
 from streaming import metrics
 from streaming.broker import Broker, BrokerDown, Producer
-from streaming.messages import Message, Outgoing, outgoing
+from streaming.messages import POSTS, Message, Outgoing, outgoing
 
 log = structlog.get_logger()
 
@@ -71,12 +71,13 @@ class Lane:
     """Rows sent and not stored yet."""
     ahead: deque[tuple[int, int]] = field(default_factory=deque)
     moved_at: float = 0.0
+    posts: bool = False
 
     def note(self, message: Outgoing, now: float) -> None:
         """Remember a message that was sent."""
         if not self.ahead:
             self.moved_at = now
-        self.sent = message.upto
+        self.sent, self.posts = message.upto, message.topic == POSTS
         self.rows += message.rows
         self.ahead.append((message.upto, message.rows))
 
@@ -93,7 +94,7 @@ class Rewind(Exception):
 
 
 class Feed:
-    """Runs one source. ``window``: rows it may be ahead of the database."""
+    """Runs one source. ``window``: rows it may be ahead of the database; ``full``: whether scoring takes no posts now."""
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class Feed:
         clock: Clock,
         window: int,
         epochs: Callable[[], Mapping[str, str]] = dict,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
         self.source = source
         self._engine = engine
@@ -110,6 +112,7 @@ class Feed:
         self._clock = clock
         self._window = window
         self._epochs = epochs
+        self._full = full
         self._log_of: Mapping[str, str] = {}
         self._stall = STALL_SECONDS
         self._lanes: dict[str, Lane] = {}
@@ -254,6 +257,7 @@ class Feed:
                 continue
             try:
                 stored = await asyncio.to_thread(self._positions)
+                await self._excuse_posts()
             except Unavailable:
                 for lane in self._lanes.values():
                     lane.moved_at = self._clock.monotonic()
@@ -268,6 +272,14 @@ class Feed:
                 elif lane.ahead and now - lane.moved_at > self._stall:
                     self._stall = min(2 * self._stall, LONGEST_STALL)
                     raise Rewind
+
+    async def _excuse_posts(self) -> None:
+        """Posts that wait for the scoring queue are not lost: their lanes may stand still."""
+        now = self._clock.monotonic()
+        still = [lane for lane in self._lanes.values() if lane.posts and now - lane.moved_at > STALL_SECONDS / 2]
+        if any(lane.ahead for lane in still) and await asyncio.to_thread(self._full):
+            for lane in still:
+                lane.moved_at = now
 
     def _positions(self) -> dict[str, int]:
         waiting = [name for name, lane in self._lanes.items() if lane.ahead]

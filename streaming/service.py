@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from streaming.decode import Decode, Limits
 from streaming.feed import Feed, Source
 from streaming.letters import produce_due
 from streaming.settings import StreamingSettings
-from streaming.sink import Scoring, Sink, Stored, Writer
+from streaming.sink import Scoring, Sink, Stored, Writer, no_room
 from streaming.steps import Batch, Gather
 from workers.client.language import detect
 
@@ -147,8 +148,10 @@ class Service:
         self._once = once
         self._watch = EpochWatch(broker)
         self._sink = SinkThread(engine, broker, self._watch, settings, scoring, self._clock) if sink else None
+        full = partial(no_room, engine, scoring)
         self.feeds = [
-            Feed(source, engine, broker, self._clock, settings.window, lambda: self._watch.epochs) for source in sources
+            Feed(source, engine, broker, self._clock, settings.window, lambda: self._watch.epochs, full)
+            for source in sources
         ]
         self._stopping = asyncio.Event()
         self._started = self._clock.monotonic()

@@ -18,10 +18,11 @@ from db.queries.dead_letters import Letter
 from db.queries.posts import insert_posts
 from db.queries.windows import open_windows
 from domain.clock import Clock
-from domain.errors import Unavailable
+from domain.errors import Busy, Unavailable
 from domain.types import Post
 from streaming import metrics
 from streaming.broker import Partition
+from streaming.messages import POSTS
 from streaming.steps import Batch, Decoded, Full, merge
 from workers.client.queue import Priority
 
@@ -30,6 +31,9 @@ log = structlog.get_logger()
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """Seconds between attempts while the database is away."""
 
+
+BUSY_WAIT = 1.0
+"""Seconds after which posts that the scoring queue had no room for are offered to it again."""
 
 LONGEST_PATIENCE = 60.0
 """Seconds to which the wait for an answer grows, lest a slow database be taken for one that is away for ever."""
@@ -48,7 +52,20 @@ class Scoring(Protocol):
     def enqueue(
         self, connection: Connection, post_ids: Sequence[str], *, priority: Priority, requester: str | None = None
     ) -> int: ...
+    def refuse_if_busy(self, connection: Connection, priority: Priority) -> None: ...
     def ring(self, priority: Priority) -> object: ...
+
+
+def no_room(engine: Engine, scoring: Scoring | None) -> bool:
+    """Whether the scoring queue takes no live posts now. Raises :class:`Unavailable`."""
+    if scoring is None:
+        return False
+    try:
+        with transaction(engine, PATIENCE) as connection:
+            scoring.refuse_if_busy(connection, Priority.LIVE)
+    except Busy:
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +98,15 @@ class Writer:
 
         Raises:
             Fenced: the offsets are not where this consumer left them.
+            Busy: the scoring queue has no room for its posts.
             Unavailable: the database is away; asking again is safe.
         """
         clusters = self._cluster(batch.posts) if self._cluster and batch.posts else None
         try:
             with metrics.BATCH_SECONDS.time(), transaction(self._engine, self._patience) as connection:
                 done, wanted = self._store(connection, batch, clusters)
+        except Busy:
+            raise
         except Unavailable:
             self._patience = min(2 * self._patience, LONGEST_PATIENCE)
             raise
@@ -103,6 +123,8 @@ class Writer:
             if self._committed_before(connection, batch):
                 return Stored(Upserted(0, 0, 0), 0, ()), ()
             raise Fenced
+        if self._scoring and batch.scored:
+            self._scoring.refuse_if_busy(connection, Priority.LIVE)
         candles = upsert_columns(connection, batch.candles)
         new = insert_posts(connection, batch.posts, clusters)
         wanted = [post_id for post_id in new if post_id in batch.scored]
@@ -129,7 +151,11 @@ def _count(batch: Batch, done: Stored) -> None:
 
 @dataclass
 class Sink:
-    """Writes one batch at a time on ``executor`` while the consumer goes on polling; a second one meanwhile is refused."""
+    """Writes one batch at a time on ``executor`` while the consumer goes on polling; a second one meanwhile is refused.
+
+    Posts that the scoring queue has no room for are held, and those that come after them too, while all else is
+    written. They are not committed, so a consumer that ends with them in hand costs nothing.
+    """
 
     writer: Writer
     clock: Clock
@@ -138,7 +164,13 @@ class Sink:
     away_since: float | None = None
     """Monotonic time since when the database has not answered."""
 
+    busy: bool = False
+    """Whether the scoring queue is full: no more posts should be read."""
+
     _started: float = 0.0
+    _parts: Sequence[Decoded] = ()
+    _held: list[Decoded] = field(default_factory=list)
+    _offer_at: float = 0.0
     _batch: Batch | None = None
     _future: Future[Stored] | None = None
     _retry_at: float = 0.0
@@ -154,13 +186,17 @@ class Sink:
         self.poll()
         if self._batch is not None:
             raise Full
-        self._batch = merge(item)
-        self._start()
+        if self.busy:
+            posts, item = _posts_and_rest(item)
+            self._held += posts
+        self._write(item)
 
     def poll(self) -> None:
         if self._future is None:
             if self._batch is not None and self.clock.monotonic() >= self._retry_at:
                 self._start()
+            elif self._batch is None and self.busy and self.clock.monotonic() >= self._offer_at:
+                self._offer_again()
             return
         if not self._future.done():
             return
@@ -173,8 +209,32 @@ class Sink:
 
     def drop(self, partitions: Iterable[Partition] | None = None) -> None:
         """A write under way goes on: the offsets' guard decides. One that waits for the database is given up."""
+        gone = None if partitions is None else set(partitions)
+        self._held = [] if gone is None else [part for part in self._held if part.partition not in gone]
         if self._future is None:
             self._batch = None
+
+    def _write(self, parts: Sequence[Decoded]) -> None:
+        if parts:
+            self._parts, self._batch = parts, merge(parts)
+            self._start()
+
+    def _hold(self) -> None:
+        """Keep the posts of the batch that was refused, and write the rest of it."""
+        if not self.busy:
+            log.warning("the scoring queue is full; the posts wait")
+        self.busy, self._offer_at = True, self.clock.monotonic() + BUSY_WAIT
+        self._held, rest = _posts_and_rest(self._parts)
+        self._batch = None
+        self._write(rest)
+
+    def _offer_again(self) -> None:
+        """Only with nothing held any more are posts taken as they come, for they must be written in order."""
+        held, self._held = self._held, []
+        if not held:
+            self.busy = False
+            log.info("the scoring queue has room again")
+        self._write(held)
 
     def _start(self) -> None:
         assert self._batch is not None
@@ -186,6 +246,9 @@ class Sink:
         assert batch is not None
         try:
             done = future.result()
+        except Busy:
+            self._hold()
+            return
         except Unavailable as error:
             if self.away_since is None:
                 self.away_since = self.clock.monotonic()
@@ -203,3 +266,8 @@ class Sink:
         self._batch, self._wait, self.away_since = None, FIRST_WAIT, None
         _count(batch, done)
         self.stored(batch, done)
+
+
+def _posts_and_rest(parts: Sequence[Decoded]) -> tuple[list[Decoded], list[Decoded]]:
+    posts = [part for part in parts if part.partition.topic == POSTS]
+    return posts, [part for part in parts if part.partition.topic != POSTS]

@@ -17,10 +17,10 @@ PATIENCE = 30.0
 """Seconds that a stopping process waits for a batch to end."""
 
 
-def run_safely(runner: Runner, on_defect: Callable[[], None]) -> Done:
+def run_safely(runner: Runner, on_defect: Callable[[], None], by_bell: bool = True) -> Done:
     """One batch; what goes wrong leaves its jobs waiting, and the process alive unless the models themselves broke."""
     try:
-        return runner.run_once()
+        return runner.run_once(by_bell)
     except MoodtapeError as error:
         log.warning("a batch could not be scored now", error=error.message)
     except SQLAlchemyError:
@@ -55,4 +55,4 @@ class Lane:
             self._runner.more.wait()
             self._runner.more.clear()
             if not self._stopping.is_set():
-                run_safely(self._runner, self._on_defect)
+                run_safely(self._runner, self._on_defect, by_bell=False)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from db.queries.claims import Claim
 from db.queries.contexts import market_contexts
-from db.queries.jobs import Claim
 from db.queries.posts import load_images, load_posts
 from domain.symbols import DEFAULT_SYMBOL
 from models.scorer import ScoringInput

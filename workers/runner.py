@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from db.engine import transaction
 from db.queries import jobs
+from db.queries.claims import Claim, claim
 from db.queries.predictions import Said, insert_predictions
 from db.queries.verdicts import upsert_verdicts
 from domain.clock import Clock, SystemClock
@@ -96,7 +97,7 @@ class Runner:
         """Run batches until nothing waits; returns the posts scored."""
         posts = 0
         while True:
-            done = self.run_once()
+            done = self.run_once(by_bell=False)
             posts += done.posts
             if not done.more:
                 return posts
@@ -106,8 +107,10 @@ class Runner:
         with self._models:
             work()
 
-    def run_once(self) -> Done:
-        """Score the next batch, if anything waits.
+    def run_once(self, by_bell: bool = True) -> Done:
+        """Score the next batch, if anything waits; one that a bell began rings again when more waits.
+
+        Others do not, lest each batch leave a ring more in Redis than it took: who began them goes on by himself.
 
         Raises:
             Unavailable: PostgreSQL went away; the jobs are free again and nothing was written.
@@ -120,7 +123,7 @@ class Runner:
                 if not claims:
                     self._metrics.empty_rings.inc()
                     return Done(0)
-                more = self._tell_more(connection, claims)
+                more = self._tell_more(connection, claims, by_bell)
                 batch = self._open(connection, claims)
                 failed = self._score(connection, claims)
                 jobs.close_batch(connection, batch)
@@ -133,24 +136,25 @@ class Runner:
             self.moved_at = self._clock.monotonic()
         return Done(len(claims), failed, more)
 
-    def _tell_more(self, connection: Connection, claims: Sequence[jobs.Claim]) -> bool:
-        more = jobs.more_waits(connection, self.revision, [claim.id for claim in claims])
+    def _tell_more(self, connection: Connection, claims: Sequence[Claim], by_bell: bool) -> bool:
+        more = jobs.more_waits(connection, self.revision, [c.id for c in claims])
         if more:
             self.more.set()
-            self._ring(Priority(claims[0].priority))
+            if by_bell:
+                self._ring(Priority(claims[0].priority))
         return more
 
-    def _open(self, connection: Connection, claims: Sequence[jobs.Claim]) -> int:
+    def _open(self, connection: Connection, claims: Sequence[Claim]) -> int:
         batch = jobs.hold_batch(connection)
         with transaction(self._engine) as note:
-            jobs.note_batch(note, batch, [claim.id for claim in claims])
+            jobs.note_batch(note, batch, [c.id for c in claims])
         return batch
 
-    def _claim(self, connection: Connection) -> list[jobs.Claim]:
+    def _claim(self, connection: Connection) -> list[Claim]:
         with self._timed("claim"):
             self._guard(connection)
             self._forget_lost(connection)
-            return jobs.claim(connection, self.revision, self.pace.limits())
+            return claim(connection, self.revision, self.pace.limits(), self._settings.batch_pictures)
 
     def _guard(self, connection: Connection) -> None:
         """Let PostgreSQL end the transaction of a worker whose machine has vanished."""
@@ -162,7 +166,7 @@ class Runner:
         while self._lost:
             jobs.close_batch(connection, self._lost.pop())
 
-    def _score(self, connection: Connection, claims: Sequence[jobs.Claim]) -> int:
+    def _score(self, connection: Connection, claims: Sequence[Claim]) -> int:
         with self._timed("load"):
             inputs = load_inputs(connection, claims)
         with self._timed("prepare"):
@@ -181,7 +185,7 @@ class Runner:
     def _write(
         self,
         connection: Connection,
-        claims: Sequence[jobs.Claim],
+        claims: Sequence[Claim],
         inputs: Sequence[ScoringInput],
         results: Sequence[Verdict | MoodtapeError],
     ) -> int:
@@ -194,7 +198,7 @@ class Runner:
             insert_predictions(connection, [said for item, verdict in answers if (said := _said(item, verdict, now))])
         failures = [(c.id, error_text(e)) for c in claims if isinstance(e := by_post.get(c.post_id), MoodtapeError)]
         failed = {job for job, _ in failures}
-        jobs.finish(connection, [claim.id for claim in claims if claim.id not in failed])
+        jobs.finish(connection, [c.id for c in claims if c.id not in failed])
         jobs.fail(connection, failures)
         self._metrics.posts.labels(NAMES[priority], "verdict").inc(len(answers))
         self._metrics.posts.labels(NAMES[priority], "error").inc(len(failures))

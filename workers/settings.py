@@ -48,6 +48,12 @@ class WorkerSettings(BaseSettings):
     batch_posts: int = Field(
         default=256, ge=1, description="most posts in one batch", validation_alias="MOODTAPE_BATCH_POSTS"
     )
+    batch_pictures: int = Field(
+        default=16,
+        ge=1,
+        description="most posts with a picture in one batch; a picture costs far more than words",
+        validation_alias="MOODTAPE_BATCH_PICTURES",
+    )
     batch_deadline: float = Field(
         default=300.0,
         gt=0,

@@ -1,4 +1,4 @@
-"""The scoring queue's rows: put on, taken off, finished, failed. A claim is a row lock, so a dead worker frees its jobs."""
+"""The scoring queue's rows: put on, taken off, finished, failed; :mod:`db.queries.claims` says which come next."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 COUNTED = 10_000
-"""Backlogs are counted up to here; longer ones are just long."""
+"""Backlogs are counted up to here, unless a higher bound is asked for; longer ones are just long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Jobs of one priority that wait: how many (at most :data:`COUNTED`), and since when the oldest."""
+    """Jobs of one priority that wait: how many (as far as they were counted), and since when the oldest."""
 
     priority: int
     posts: int
@@ -83,6 +83,25 @@ def job_state(connection: Connection, post_id: str, revision: str) -> JobState |
     return None if row is None else JobState(row.state, row.error)
 
 
+def awaited(connection: Connection, post_id: str, champion: str) -> tuple[str, JobState] | None:
+    """Revision and state of the job whose verdict people wait for; None when there is none.
+
+    After a promotion or a roll-back that is still the job they were promised, of the champion of that moment, unless
+    the present champion has answered too. Challengers' jobs are nobody's answer; one that was cancelled because the
+    champion's stands beside it counts last.
+    """
+    row = connection.execute(text(_AWAITED), {"post": post_id, "champion": champion}).first()
+    return None if row is None else (row.revision, JobState(row.state, row.error))
+
+
+_AWAITED = """
+select revision, state, error from jobs j where post_id = :post
+  and not exists (select from model_revisions r where r.revision = j.revision and r.state = 'shadow')
+order by revision = :champion and state = 'done' desc, revision <> :champion and state = 'cancelled',
+    priority, submitted_at desc, id desc limit 1
+"""
+
+
 def cancel(connection: Connection, post_ids: Sequence[str]) -> int:
     """Cancel jobs that wait and are not being scored; returns how many. Listeners are told."""
     return connection.execute(
@@ -99,20 +118,20 @@ def cancel(connection: Connection, post_ids: Sequence[str]) -> int:
     ).rowcount
 
 
-def backlog(connection: Connection, revision: str) -> list[Waiting]:
-    """What waits for a revision, per priority 0, 1, 2."""
+def backlog(connection: Connection, revision: str, most: int = COUNTED) -> list[Waiting]:
+    """What waits for a revision, per priority 0, 1, 2, counted up to ``most`` posts of each."""
     rows = connection.execute(
         text(
-            f"""
+            """
             select p.priority, w.posts, w.oldest from generate_series(0, 2) p(priority), lateral (
                 select count(*) as posts, min(submitted_at) as oldest from (
                     select submitted_at from jobs
                     where state = 'waiting' and priority = p.priority and revision = :revision
-                    order by id limit {COUNTED}) j) w
+                    order by id limit :most) j) w
             order by 1
             """
         ),
-        {"revision": revision},
+        {"revision": revision, "most": most},
     )
     return [Waiting(r.priority, r.posts, r.oldest) for r in rows]
 
@@ -127,80 +146,8 @@ def waiting_of(connection: Connection, requester: str) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job that this transaction holds. ``attempts`` counts the batches that died with it."""
-
-    id: int
-    post_id: str
-    priority: int
-    attempts: int
-
-
-SMALLER = (None, 8, 1)
-"""Most jobs per batch by how many batches have died with them: a poisonous post is soon alone."""
-
 DEATHS = 5
 """A job that this many batches have died with is failed."""
-
-PATIENCE = 10.0
-"""Seconds that a live post gives way to people; an older one has a share of the batches."""
-
-SHARE = 4
-"""One batch in so many may begin with a live post that has waited longer than that."""
-
-
-def claim(connection: Connection, revision: str, limits: Sequence[int]) -> list[Claim]:
-    """Lock the next batch until the transaction ends: one priority, ``limits[priority]`` jobs, people by turns.
-
-    People come first, then live posts, then rescoring; but however many people ask, one batch in :data:`SHARE` is one
-    of live posts when the oldest of these has waited for :data:`PATIENCE` seconds.
-
-    Jobs whose post is being deleted are left out. Posts are locked against deletion, so that a deletion waits for the
-    verdict and takes it along instead of running into a deadlock.
-    """
-    who = {"revision": revision, "patience": PATIENCE, "share": SHARE}
-    first = connection.execute(text(_AGED), who).first() or connection.execute(text(_FIRST), who).first()
-    if first is None:
-        return []
-    limit = min(limits[first.priority], SMALLER[min(first.attempts, 2)] or limits[first.priority])
-    query = _CLAIM_FAIRLY if first.priority == 0 else _CLAIM
-    values = {"revision": revision, "priority": first.priority, "attempts": first.attempts, "limit": limit}
-    rows = connection.execute(text(query), values).all()
-    alive = set(
-        connection.execute(
-            text("select id from posts where id = any(:ids) for key share skip locked"),
-            {"ids": [row.post_id for row in rows]},
-        ).scalars()
-    )
-    return [Claim(r.id, r.post_id, first.priority, first.attempts) for r in rows if r.post_id in alive]
-
-
-_AGED = """
-select priority, attempts from jobs where id = (
-    select id from jobs where state = 'waiting' and revision = :revision and priority = 1 order by id limit 1)
-  and submitted_at < now() - make_interval(secs => :patience) and (select last_value % :share = 0 from batches_id_seq)
-for update skip locked
-"""
-
-_FIRST = """
-select priority, attempts from jobs where state = 'waiting' and revision = :revision
-order by priority, id limit 1 for update skip locked
-"""
-
-_CLAIM = """
-select id, post_id from jobs
-where state = 'waiting' and revision = :revision and priority = :priority and attempts = :attempts
-order by id limit :limit for update skip locked
-"""
-
-_CLAIM_FAIRLY = """
-with turns as (
-    select id, row_number() over (partition by coalesce(requester, post_id) order by id) as turn
-    from jobs where state = 'waiting' and revision = :revision and priority = :priority and attempts = :attempts)
-select j.id, j.post_id from jobs j join turns t on t.id = j.id where j.state = 'waiting'
-order by t.turn, j.id limit :limit for update of j skip locked
-"""
 
 
 def hold_batch(connection: Connection) -> int:

@@ -38,6 +38,8 @@ class Filters:
 class Progress:
     """How a run stands, in posts: ``fed`` of ``total`` have been passed, ``waiting`` of those are on the queue.
 
+    What a pause or the end took off the queue does not count as passed for as long as it stays off.
+
     ``rate`` is posts per second: of the last :data:`RECENT` seconds while it runs (pauses and restarts do not count for
     long), over its whole time once it has ended.
     """
@@ -115,7 +117,7 @@ def feed(connection: Connection, revision: str, window: int) -> int:
     limit = run.filters.get("limit")
     exhausted = False
     for _ in range(PIECES):
-        piece = PIECE if limit is None else min(PIECE, limit - fed)
+        piece = PIECE if limit is None else max(0, min(PIECE, limit - fed))
         posts = _next(connection, run.filters, cursor, piece)
         made += enqueue(connection, [post.id for post in posts], run.revision, RESCORE, run_id=run.id)
         fed += len(posts)
@@ -157,21 +159,22 @@ def progress(connection: Connection, run_id: int | None = None, states: Sequence
     if row is None:
         return None
     waiting = _waiting(connection, row.id)
+    fed = row.fed - (_taken_off(connection, row.id) if row.state == "paused" else 0)
     lately = row.scored / min(RECENT, max(row.seconds, 1.0)) if row.state == "running" else 0.0
     return Progress(
         id=row.id,
         revision=row.revision,
         state=row.state,
         filters=row.filters,
-        total=max(row.total, row.fed),  # posts that came in after the start are passed too
-        fed=row.fed,
+        total=max(row.total, fed),  # posts that came in after the start are passed too
+        fed=fed,
         enqueued=row.enqueued,
         waiting=waiting,
         started_by=row.started_by,
         started_at=row.started_at,
         finished_at=row.finished_at,
         seconds=row.seconds,
-        rate=lately or (row.fed - waiting) / max(row.seconds, 1e-3),
+        rate=lately or (fed - waiting) / max(row.seconds, 1e-3),
     )
 
 
@@ -199,11 +202,21 @@ def resume(connection: Connection, run_id: int) -> bool:
 def cancel_run(connection: Connection, run_id: int) -> bool:
     """End a run for good; verdicts it has made stay. Whether there was one to end."""
     running = _turn(connection, run_id, "running", "cancelled", "waiting", "cancelled")
-    return running or _turn(connection, run_id, "paused", "cancelled", "waiting", "cancelled")
+    if not running and not _turn(connection, run_id, "paused", "cancelled", "waiting", "cancelled"):
+        return False
+    connection.execute(
+        text("update rescore_runs set fed = fed - :off where id = :id"),
+        {"id": run_id, "off": _taken_off(connection, run_id)},
+    )
+    return True
 
 
 def _turn(connection: Connection, run_id: int, before: str, after: str, jobs_before: str, jobs_after: str) -> bool:
-    """Change the run's state and that of its jobs; those taken off the queue no longer count as passed."""
+    """Change the run's state and that of its jobs: those that a pause took off, and no others, come back.
+
+    A job taken off here has no ``finished_at``, one that was cancelled in any other way has. The run's own ``fed`` says
+    how far its cursor has come, so it stays: the limit is measured by it.
+    """
     turned = connection.execute(
         text(
             "update rescore_runs set state = :after, "
@@ -213,16 +226,12 @@ def _turn(connection: Connection, run_id: int, before: str, after: str, jobs_bef
     )
     if not turned.rowcount:
         return False
-    moved = connection.execute(
+    connection.execute(
         text(
-            "update jobs set state = :after, rung_at = now() where id in (select id from jobs "
-            "where state = :before and priority = 2 and run_id = :id for update skip locked)"
+            "update jobs set state = :after, rung_at = now() where id in (select id from jobs where state = :before "
+            "and priority = 2 and run_id = :id and finished_at is null for update skip locked)"
         ),
         {"id": run_id, "before": jobs_before, "after": jobs_after},
-    ).rowcount
-    passed = moved if jobs_after == "waiting" else -moved
-    connection.execute(
-        text("update rescore_runs set fed = fed + :passed where id = :id"), {"id": run_id, "passed": passed}
     )
     return True
 
@@ -247,6 +256,14 @@ def _waiting(connection: Connection, run_id: int) -> int:
             text("select count(*) from jobs where state = 'waiting' and priority = 2 and run_id = :id"), {"id": run_id}
         ).scalar_one()
     )
+
+
+def _taken_off(connection: Connection, run_id: int) -> int:
+    """Jobs of a run that :func:`_turn` took off the queue and nobody put on it again."""
+    query = (
+        "select count(*) from jobs where state = 'cancelled' and priority = 2 and run_id = :id and finished_at is null"
+    )
+    return int(connection.execute(text(query), {"id": run_id}).scalar_one())
 
 
 def _json(filters: Filters) -> dict[str, Any]:

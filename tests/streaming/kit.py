@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from domain.clock import ManualClock
+from domain.errors import Busy
 from streaming.broker import Broker
 from streaming.consumer import EpochWatch, Runtime
 from streaming.decode import Decode, Limits
@@ -41,6 +42,11 @@ class FakeScoring:
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.rings = 0
+        self.full = False
+
+    def refuse_if_busy(self, connection: Connection, priority: Priority) -> None:
+        if self.full:
+            raise Busy("The queue has 9 posts waiting.", retry_after=9.0)
 
     def enqueue(
         self, connection: Connection, post_ids: Sequence[str], *, priority: Priority, requester: str | None = None

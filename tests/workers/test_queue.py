@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from db.engine import transaction
 from db.queries import jobs, revisions
+from db.queries.claims import claim
 from db.queries.posts import insert_posts
 from domain.errors import Busy, Cancelled, TooLarge, Unavailable
 from domain.types import Post
@@ -58,7 +59,7 @@ def test_a_person_moves_a_waiting_post_forward(engine: Engine) -> None:
     put(engine, ids, Priority.RESCORE)
     assert put(engine, ids, Priority.PEOPLE) == 1
     with transaction(engine) as connection:
-        assert [c.priority for c in jobs.claim(connection, R, LIMITS)] == [0]
+        assert [c.priority for c in claim(connection, R, LIMITS)] == [0]
 
 
 def test_people_come_before_live_before_rescoring(engine: Engine) -> None:
@@ -70,7 +71,7 @@ def test_people_come_before_live_before_rescoring(engine: Engine) -> None:
     served = []
     for _ in range(3):
         with transaction(engine) as connection:
-            claimed = jobs.claim(connection, R, LIMITS)
+            claimed = claim(connection, R, LIMITS)
             served += [c.post_id for c in claimed]
             jobs.finish(connection, [c.id for c in claimed])
     assert served == ["person", "live", "old"]
@@ -81,13 +82,13 @@ def test_requesters_take_turns(engine: Engine) -> None:
     put(engine, store(engine, "a1", "a2", "a3", "a4"), Priority.PEOPLE, "chat-a")
     put(engine, store(engine, "b1"), Priority.PEOPLE, "chat-b")
     with transaction(engine) as connection:
-        assert [c.post_id for c in jobs.claim(connection, R, (3, 1, 1))] == ["a1", "b1", "a2"]
+        assert [c.post_id for c in claim(connection, R, (3, 1, 1))] == ["a1", "b1", "a2"]
 
 
 def serve(engine: Engine, limits: tuple[int, int, int] = (2, 2, 2)) -> list[str]:
     """One batch as a worker does it; returns its posts."""
     with transaction(engine) as connection:
-        claimed = jobs.claim(connection, R, limits)
+        claimed = claim(connection, R, limits)
         jobs.close_batch(connection, jobs.hold_batch(connection))
         jobs.finish(connection, [c.id for c in claimed])
     return [c.post_id for c in claimed]
@@ -129,11 +130,11 @@ def test_two_workers_never_hold_the_same_job(engine: Engine) -> None:
     """A claim skips what another open transaction holds, and a rollback frees it."""
     put(engine, store(engine, "a", "b", "c"))
     with engine.connect() as one, engine.connect() as two:
-        first = {c.post_id for c in jobs.claim(one, R, (2, 2, 2))}
-        second = {c.post_id for c in jobs.claim(two, R, (2, 2, 2))}
+        first = {c.post_id for c in claim(one, R, (2, 2, 2))}
+        second = {c.post_id for c in claim(two, R, (2, 2, 2))}
         assert (first, second) == ({"a", "b"}, {"c"})
         one.rollback()
-        assert {c.post_id for c in jobs.claim(two, R, LIMITS)} == {"a", "b", "c"}
+        assert {c.post_id for c in claim(two, R, LIMITS)} == {"a", "b", "c"}
 
 
 def test_a_post_being_deleted_is_not_claimed(engine: Engine) -> None:
@@ -141,7 +142,7 @@ def test_a_post_being_deleted_is_not_claimed(engine: Engine) -> None:
     put(engine, store(engine, "a", "b"))
     with engine.connect() as deleter, engine.connect() as worker:
         deleter.execute(text("select from posts where id = 'a' for update"))
-        assert [c.post_id for c in jobs.claim(worker, R, LIMITS)] == ["b"]
+        assert [c.post_id for c in claim(worker, R, LIMITS)] == ["b"]
         worker.rollback()
         deleter.execute(text("delete from posts where id = 'a'"))
         deleter.commit()
@@ -155,7 +156,7 @@ def test_a_batch_that_died_is_counted_and_shrinks_until_its_job_fails(engine: En
     sizes = []
     for _ in range(jobs.DEATHS):
         with engine.connect() as worker:
-            claimed = jobs.claim(worker, R, LIMITS)
+            claimed = claim(worker, R, LIMITS)
             sizes.append(len(claimed))
             batch = jobs.hold_batch(worker)
             with transaction(engine) as note:
@@ -182,6 +183,22 @@ def test_a_full_queue_says_busy_and_for_how_long(client: ScoringClient, engine: 
         client.submit(store(engine, "g"), priority=Priority.PEOPLE)
 
 
+def test_the_bound_of_live_posts_is_counted_to(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it lies beyond what backlogs are counted to elsewhere."""
+    monkeypatch.setattr(jobs, "COUNTED", 2)
+    monkeypatch.setattr(jobs.backlog, "__defaults__", (2,))
+    with transaction(engine) as connection:
+        revisions.register(connection, R, {})
+    client = ScoringClient(engine, WorkerSettings(redis_url="redis://127.0.0.1:1/0", max_live=5))
+    put(engine, store(engine, "a", "b", "c", "d"))
+    with transaction(engine) as connection:
+        client.refuse_if_busy(connection, Priority.LIVE)
+    put(engine, store(engine, "e"))
+    with transaction(engine) as connection, pytest.raises(Busy, match="The queue has 5 posts waiting"):
+        client.refuse_if_busy(connection, Priority.LIVE)
+    client.close()
+
+
 def test_the_client_works_without_redis(client: ScoringClient, engine: Engine) -> None:
     """Ringing a bell that is away is no error: the job stands in PostgreSQL, due for a worker's own look."""
     assert client.submit(store(engine, "a"), priority=Priority.LIVE) == 1
@@ -194,7 +211,7 @@ def test_waiting_ends_with_the_error_of_the_job(client: ScoringClient, engine: E
     """Who waits is woken by the failure and gets it as the error class it was."""
     client.submit(store(engine, "a"), priority=Priority.PEOPLE)
     with transaction(engine) as connection:
-        job = jobs.claim(connection, R, LIMITS)[0]
+        job = claim(connection, R, LIMITS)[0]
 
     def break_it() -> None:
         with transaction(engine) as connection:
@@ -219,7 +236,7 @@ def test_a_cancelled_job_is_not_scored_and_may_be_submitted_again(client: Scorin
     client.submit(store(engine, "a"), priority=Priority.PEOPLE)
     assert client.cancel(["a"]) == 1
     with transaction(engine) as connection:
-        assert jobs.claim(connection, R, LIMITS) == []
+        assert claim(connection, R, LIMITS) == []
     with pytest.raises(Cancelled, match="cancelled"):
         client.wait("a", deadline=1)
     assert client.submit(["a"], priority=Priority.PEOPLE) == 1
@@ -235,7 +252,7 @@ def test_jobs_of_a_retired_revision_are_adopted_once(engine: Engine) -> None:
         assert jobs.adopt(connection, R, silence=60) == 0, "a process still scores with the old weights"
         assert jobs.adopt(connection, R, silence=-60) == 2
     with transaction(engine) as connection:
-        assert sorted(c.post_id for c in jobs.claim(connection, R, LIMITS)) == ids
+        assert sorted(c.post_id for c in claim(connection, R, LIMITS)) == ids
         assert jobs.job_state(connection, "b", "old") == jobs.JobState("cancelled", None)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from db.engine import transaction
 from db.queries import jobs, revisions
+from db.queries.claims import claim
 from domain.clock import ManualClock
 from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import NOON
@@ -118,10 +119,10 @@ def test_a_dead_batch_is_buried_and_rung_for(
     """What a killed worker left behind is counted and offered again at once."""
     queue("a")
     with engine.connect() as dead:
-        [claim] = jobs.claim(dead, "fake", (9, 9, 9))
+        [held] = claim(dead, "fake", (9, 9, 9))
         batch = jobs.hold_batch(dead)
         with transaction(engine) as note:
-            jobs.note_batch(note, batch, [claim.id])
+            jobs.note_batch(note, batch, [held.id])
     reconciler.tick()
     assert bell.rings == [Priority.LIVE]
     assert metrics.registry.get_sample_value("moodtape_batch_deaths_total") == 1

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
 from db.engine import transaction
-from db.queries import comparison, rescore, revisions
+from db.queries import comparison, jobs, rescore, revisions
 from db.queries.posts import insert_posts
 from domain.errors import InputError
 from domain.types import Post
@@ -139,6 +139,31 @@ def test_pause_resume_and_cancel(engine: Engine, runner: Runner, stored: list[st
     assert (look(engine, run).state, look(engine, run).done) == ("cancelled", 4)
 
 
+def test_a_run_keeps_its_limit_whatever_was_cancelled_meanwhile(
+    engine: Engine, runner: Runner, stored: list[str]
+) -> None:
+    """A post cancelled by itself stays cancelled over a pause, one that a person asked for counts once, the run ends."""
+    run = begin(engine, limit=4)
+    with transaction(engine) as connection:
+        rescore.feed(connection, R, 4)
+        assert jobs.cancel(connection, stored[:1]) == 1
+        assert rescore.pause(connection, run)
+        assert jobs.enqueue(connection, stored[1:2], R, 0) == 1
+        assert rescore.resume(connection, run)
+    found = work(engine, runner, run)
+    assert (found.state, found.total, found.fed, found.done) == ("done", 4, 4, 4)
+    assert verdicts(engine) == stored[1:4]
+
+
+def test_a_run_that_has_passed_too_many_ends(engine: Engine, runner: Runner, stored: list[str]) -> None:
+    """Numbers that an older release left behind stop nothing."""
+    run = begin(engine, limit=2)
+    with transaction(engine) as connection:
+        connection.execute(text("update rescore_runs set fed = 5"))
+    assert work(engine, runner, run).state == "done"
+    assert verdicts(engine) == []
+
+
 def test_without_a_number_the_run_that_fits_is_meant(engine: Engine, stored: list[str]) -> None:
     """Runs of one revision follow one another: the one at work is shown and paused, and the paused one resumed."""
     first, second = begin(engine), begin(engine)
@@ -152,7 +177,7 @@ def test_without_a_number_the_run_that_fits_is_meant(engine: Engine, stored: lis
         assert [rescoring.turn(connection, "cancel").state for _ in range(2)] == ["cancelled", "cancelled"]
         with pytest.raises(InputError, match=f"Cannot cancel: run {second} is cancelled"):
             rescoring.turn(connection, "cancel")
-    assert look(engine, first).done == 0
+    assert (look(engine, first).done, look(engine, second).done) == (4, 0), "what the second took over is its own"
 
 
 def test_rate_and_time_left_are_of_late(engine: Engine, runner: Runner, stored: list[str]) -> None:

@@ -59,6 +59,32 @@ def test_a_batch_is_bounded_and_the_rest_is_rung_for(
     assert rung == [Priority.LIVE]
     assert runner.drain() == 6
     assert [len(batch) for batch in scorer.batches] == [4, 4, 2]
+    assert rung == [Priority.LIVE], "who drains goes on by himself"
+
+
+def test_only_a_batch_begun_by_a_bell_rings_again(
+    engine: Engine, scorer: FakeScorer, metrics: Metrics, queue: Any
+) -> None:
+    """A backlog worked off by the bell and the second lane leaves at most one ring waiting at any time."""
+    waiting = 1
+    most = 0
+
+    def ring(priority: Priority) -> None:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+
+    runner = Runner(engine, scorer, WorkerSettings(batch_posts=4), metrics, ring=ring)
+    queue(*(f"post {n}" for n in range(40)))
+    lane = Lane(runner, on_defect=lambda: None)
+    lane.start()
+    while waiting:
+        waiting -= 1
+        run_safely(runner, on_defect=lambda: None)
+    lane.stop()
+    runner.drain()
+    assert most <= 1
+    assert value(engine, "select count(*) from verdicts") == 40
 
 
 def test_a_person_overtakes_a_rescore(engine: Engine, scorer: FakeScorer, metrics: Metrics, queue: Any) -> None:

@@ -114,7 +114,8 @@ class ScoringClient:
         bound = {Priority.PEOPLE: self._settings.max_people, Priority.LIVE: self._settings.max_live}.get(priority)
         if bound is None:
             return
-        ahead = sum(w.posts for w in jobs.backlog(connection, self.revision) if w.priority <= priority)
+        waiting = jobs.backlog(connection, self.revision, max(bound, jobs.COUNTED))
+        ahead = sum(w.posts for w in waiting if w.priority <= priority)
         own = jobs.waiting_of(connection, requester) if requester and priority == Priority.PEOPLE else 0
         if ahead < bound and own < self._settings.max_per_requester:
             return
@@ -162,12 +163,14 @@ class ScoringClient:
     def _look(self, post_id: str) -> Json | None:
         revision = self.revision
         with transaction(self._engine) as connection:
-            job = jobs.job_state(connection, post_id, revision)
-            if job is not None and job.state == "waiting":
+            if (found := jobs.awaited(connection, post_id, revision)) is None:
+                return verdicts.answer(connection, post_id, revision)
+            revision, job = found
+            if job.state == "waiting":
                 return None
-            if job is not None and job.state == "failed":
+            if job.state == "failed":
                 raise error_of(job.error)
-            if job is not None and job.state == "cancelled":
+            if job.state == "cancelled":
                 raise Cancelled("The reading of this post was cancelled; send it again if it is still wanted.")
             return verdicts.answer(connection, post_id, revision)
 
