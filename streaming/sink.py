@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Connection, Engine
 
-from db.engine import PATIENCE, transaction
+from db.engine import PATIENCE, of_the_data, transaction
 from db.queries import dead_letters, offsets
 from db.queries.candle_columns import upsert_columns
 from db.queries.candles import Upserted
@@ -22,7 +23,7 @@ from domain.errors import Unavailable
 from domain.types import Post
 from streaming import metrics
 from streaming.broker import Partition
-from streaming.steps import Batch, Decoded, Full, merge
+from streaming.steps import Batch, Decoded, Full, halves, merge
 from workers.client.queue import Priority
 
 log = structlog.get_logger()
@@ -129,7 +130,10 @@ def _count(batch: Batch, done: Stored) -> None:
 
 @dataclass
 class Sink:
-    """Writes one batch at a time on ``executor`` while the consumer goes on polling; a second one meanwhile is refused."""
+    """Writes one batch at a time on ``executor`` while the consumer goes on polling; a second one meanwhile is refused.
+
+    A batch whose values the database refuses is halved until the culprit stands alone, which becomes a dead letter.
+    """
 
     writer: Writer
     clock: Clock
@@ -140,6 +144,9 @@ class Sink:
 
     _started: float = 0.0
     _batch: Batch | None = None
+    _parts: Sequence[Decoded] = ()
+    _rest: deque[Sequence[Decoded]] = field(default_factory=deque)
+    """What is left of a batch that was halved."""
     _future: Future[Stored] | None = None
     _retry_at: float = 0.0
     _wait: float = field(default=FIRST_WAIT)
@@ -154,8 +161,7 @@ class Sink:
         self.poll()
         if self._batch is not None:
             raise Full
-        self._batch = merge(item)
-        self._start()
+        self._take(item)
 
     def poll(self) -> None:
         if self._future is None:
@@ -173,8 +179,13 @@ class Sink:
 
     def drop(self, partitions: Iterable[Partition] | None = None) -> None:
         """A write under way goes on: the offsets' guard decides. One that waits for the database is given up."""
+        self._rest.clear()
         if self._future is None:
             self._batch = None
+
+    def _take(self, parts: Sequence[Decoded]) -> None:
+        self._parts, self._batch = parts, merge(parts)
+        self._start()
 
     def _start(self) -> None:
         assert self._batch is not None
@@ -193,13 +204,22 @@ class Sink:
             self._retry_at = self.clock.monotonic() + self._wait
             self._wait = min(2 * self._wait, LONGEST_WAIT)
             return
-        except Fenced:
+        except BaseException as error:
             self._batch = None
-            metrics.FENCED.inc()
-            raise
-        except BaseException:
-            self._batch = None
+            if of_the_data(error) and (parts := halves(self._parts, _reason(error))):
+                self._rest.extendleft(reversed(parts))
+                self._take(self._rest.popleft())
+                return
+            self._rest.clear()
+            metrics.FENCED.inc(isinstance(error, Fenced))
             raise
         self._batch, self._wait, self.away_since = None, FIRST_WAIT, None
         _count(batch, done)
         self.stored(batch, done)
+        if self._rest:
+            self._take(self._rest.popleft())
+
+
+def _reason(error: BaseException) -> str:
+    """The database's first line about a value that it refused."""
+    return f"the database refuses it: {str(getattr(error, 'orig', error)).partition(chr(10))[0][:200]}"
