@@ -167,7 +167,7 @@ def outgoing(message: Message) -> Outgoing:
     if isinstance(message, PostMessage):
         key = message.lane or message.source
         return Outgoing(POSTS, key.encode(), encode(message), message.lane, message.upto)
-    key = message.lane or f"{message.exchange}/{message.symbol}"
+    key = message.lane or "/".join((message.exchange, message.market, message.symbol, message.timeframe))
     if isinstance(message, CandleBlock):
         return Outgoing(BLOCKS, key.encode(), encode(message), message.lane, message.upto, len(message.at))
     return Outgoing(CANDLES, key.encode(), encode(message), message.lane, message.upto)
