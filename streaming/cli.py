@@ -80,16 +80,21 @@ def backfill(
     start = moment(since)
     if start is None:
         raise InputError("Say from when: --since 2024-01-01.")
-    end = moment(until) or datetime.now(UTC).replace(second=0, microsecond=0)
+    end = moment(until) or datetime.now(UTC)
     wanted = [names.normalize(s) for s in symbols.split(",") if s.strip()]
     source = Backfill(exchange, wanted, start, end, timeframe, url)
     if dry_run:
         _show(
-            {"markets": wanted, "since": start.isoformat(), "until": end.isoformat(), "candles": source.expected},
+            {
+                "markets": wanted,
+                "since": start.isoformat(),
+                "until": source.until.isoformat(),
+                "candles": source.expected,
+            },
             as_json,
         )
         return
-    _run(source, source.expected, as_json, score=False, span=(start, end))
+    _run(source, source.expected, as_json, score=False, span=(start, source.until))
 
 
 @app.command("import")
