@@ -66,7 +66,7 @@ def moment_reason(at: float, now: float) -> str | None:
     if at > 1e11:
         return f"the time {at:.0f} is in milliseconds; epoch seconds are expected"
     if at < FIRST:
-        return f"the time {at:.0f} is before 2009"
+        return f"the time {at:.0f} is before 2009" if at >= 0 else "the time is missing or cannot be read"
     if at > now + AHEAD:
         return f"the time {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} is in the future"
     return None
