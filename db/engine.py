@@ -102,6 +102,8 @@ def transaction(engine: Engine, patience: float | None = None) -> Iterator[Conne
     except (
         OperationalError, PoolTimeout, psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout,
     ) as error:  # fmt: skip
+        if of_the_data(error):
+            raise
         raise explain(error) from error
     except DBAPIError as error:
         if error.connection_invalidated:
@@ -109,6 +111,13 @@ def transaction(engine: Engine, patience: float | None = None) -> Iterator[Conne
         raise
     finally:
         _patience.reset(token)
+
+
+def of_the_data(error: BaseException) -> bool:
+    """Whether the values were refused – by psycopg, or by the server with SQLSTATE class 22 or 54 – and would be again."""
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None) or ""
+    return isinstance(cause, psycopg.DataError | UnicodeEncodeError) or state[:2] in ("22", "54")
 
 
 def explain(error: Exception) -> ConfigError | Unavailable:

@@ -10,7 +10,7 @@ DEFAULT_QUOTE = "USDT"
 DEFAULT_SYMBOL = "BTC/USDT"
 
 _QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD", "EUR", "BTC", "ETH")
-_CODE = re.compile(r"^[A-Z0-9]{2,15}$")
+_CODE = re.compile(r"[A-Z0-9]{2,15}")
 
 COIN_NAMES: dict[str, str] = {
     "bitcoin": "BTC",
@@ -54,7 +54,7 @@ def normalize(symbol: str) -> str:
     base, slash, quote = pair.partition("/")
     if not slash:
         base, quote = _split(base)
-    if not (_CODE.match(base) and _CODE.match(quote)):
+    if not (_CODE.fullmatch(base) and _CODE.fullmatch(quote) and (not settle or _CODE.fullmatch(settle))):
         raise UnknownSymbol(f"“{symbol[:40]}” is not a market name; write it like BTC/USDT.")
     return f"{base}/{quote}" + (f":{settle}" if settle else "")
 

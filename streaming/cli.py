@@ -39,6 +39,7 @@ from domain import symbols as names
 from domain.clock import SystemClock
 from domain.errors import InputError, Unavailable
 from streaming.broker import BrokerDown
+from streaming.cells import TIMEFRAMES
 from streaming.feed import Source
 from streaming.imports import SUFFIXES, Reader
 from streaming.kafka_broker import KafkaBroker
@@ -80,16 +81,21 @@ def backfill(
     start = moment(since)
     if start is None:
         raise InputError("Say from when: --since 2024-01-01.")
-    end = moment(until) or datetime.now(UTC).replace(second=0, microsecond=0)
+    end = moment(until) or datetime.now(UTC)
     wanted = [names.normalize(s) for s in symbols.split(",") if s.strip()]
     source = Backfill(exchange, wanted, start, end, timeframe, url)
     if dry_run:
         _show(
-            {"markets": wanted, "since": start.isoformat(), "until": end.isoformat(), "candles": source.expected},
+            {
+                "markets": wanted,
+                "since": start.isoformat(),
+                "until": source.until.isoformat(),
+                "candles": source.expected,
+            },
             as_json,
         )
         return
-    _run(source, source.expected, as_json, score=False, span=(start, end))
+    _run(source, source.expected, as_json, score=False, span=(start, source.until))
 
 
 @app.command("import")
@@ -97,6 +103,7 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files or directories: parquet, CSV, zip, JSON lines.")],
     exchange: Annotated[str, typer.Option(help="Exchange of candles that name none.")] = "import",
     symbol: Annotated[str | None, typer.Option(help="Market of candles, whatever the file says.")] = None,
+    timeframe: Annotated[str, typer.Option(help="How long each candle lasts, whatever the file says.")] = "",
     timezone: Annotated[
         str | None, typer.Option(help="Zone of Twint's local times, for example Europe/Berlin.")
     ] = None,
@@ -108,16 +115,19 @@ def import_(
 ) -> None:
     """Store candles (CryptoDataDownload, Binance archives, parquet, CSV) and posts (Twint, JSON lines, parquet, CSV)."""
     reader = Reader(timezone, StreamingSettings().author_key.get_secret_value())
+    if timeframe and timeframe not in TIMEFRAMES.values():
+        raise InputError(f"--timeframe is one of {', '.join(TIMEFRAMES.values())}, not “{timeframe[:10]}”.")
     source = Replay(
         paths,
         SystemClock(),
         speed=0,
-        cut=Cut(moment(since), moment(until)),
+        cut=Cut(moment(since), moment(until), undated=True),
         score=score,
         read=reader,
         suffixes=SUFFIXES,
         exchange=exchange,
         symbol=symbol,
+        timeframe=timeframe,
     )
     candles, posts = source.rows
     if dry_run:

@@ -112,6 +112,19 @@ class _Pile:
         }
 
 
+def _go_past(out: Decoded, record: Record) -> None:
+    """Let the lane of a refused record go on."""
+    span = span_of(record.value or b"")
+    if span is not None and span not in out.spans[-1:]:
+        out.spans.append(span)
+
+
+def _refuse(out: Decoded, record: Record, reason: str) -> None:
+    """Make a record a dead letter; its bytes are kept."""
+    readable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in reason)
+    out.letters.append(Letter(*out.partition, record.offset, out.epoch, record.key, record.value or b"", readable))
+
+
 class Decode:
     """Decodes and checks chunks. After :attr:`stopped` is set it takes no more; what came before is still to be stored."""
 
@@ -146,8 +159,15 @@ class Decode:
         self._gather.drop(partitions)
 
     def _decode(self, item: Assigned) -> Decoded:
+        out, refused = self._checked(item)
+        self._count(out.partition, len(item.chunk.records), refused)
+        return out
+
+    def _checked(self, item: Assigned) -> tuple[Decoded, dict[int, str]]:
+        """The rows of a chunk, and number and reason of each record that has none or wrong ones; its letter is written."""
         partition, records = item.chunk
         out = Decoded(partition, item.epoch, item.expected, records[-1].offset + 1)
+        out.apart = lambda reason: self._apart(item, reason)
         refused: dict[int, str] = {}
         pile = _Pile()
         for number, record in enumerate(records):
@@ -155,14 +175,25 @@ class Decode:
                 self._one(partition.topic, number, record, out, pile)
             except ValueError as error:
                 refused[number] = str(error)
-                span = span_of(record.value or b"")
-                if span is not None and span not in out.spans[-1:]:
-                    out.spans.append(span)
+                _go_past(out, record)
         if pile.at:
             out.candles, wrong = pile.checked(self._clock.now().timestamp())
             refused |= wrong
-        self._count(out, records, refused)
-        return out
+        for number in sorted(refused):
+            _refuse(out, records[number], refused[number])
+        return out, refused
+
+    def _apart(self, item: Assigned, reason: str) -> list[Decoded]:
+        """A chunk that the database refused, in two; a single record as a dead letter."""
+        (partition, records), middle = item.chunk, len(item.chunk.records) // 2
+        if not middle:
+            out = Decoded(partition, item.epoch, item.expected, records[-1].offset + 1)
+            _go_past(out, records[0])
+            _refuse(out, records[0], reason)
+            metrics.DEAD_LETTERS.labels(partition.topic).inc()
+            return [out]
+        parts = ((records[:middle], item.expected), (records[middle:], records[middle - 1].offset + 1))
+        return [self._checked(Assigned(Chunk(partition, own), item.epoch, first))[0] for own, first in parts]
 
     def _one(self, topic: str, number: int, record: Record, out: Decoded, pile: _Pile) -> None:
         message = decode(topic, record.value or b"")
@@ -190,20 +221,17 @@ class Decode:
             self._keys[raw] = market_key(*raw)
         return self._keys[raw]
 
-    def _count(self, out: Decoded, records: Iterable[Record], refused: dict[int, str]) -> None:
-        tally = self._tallies.setdefault(out.partition, _Tally())
-        for number, record in enumerate(records):
+    def _count(self, partition: Partition, records: int, refused: dict[int, str]) -> None:
+        tally = self._tallies.setdefault(partition, _Tally())
+        for number in range(records):
             tally.seen += 1
             if number not in refused:
                 tally.row = 0
                 continue
             tally.bad += 1
             tally.row += 1
-            key, value = record.key, record.value or b""
-            reason = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in refused[number])
-            out.letters.append(Letter(*out.partition, record.offset, out.epoch, key, value, reason))
-            metrics.DEAD_LETTERS.labels(out.partition.topic).inc()
-        self._judge(out.partition, tally)
+            metrics.DEAD_LETTERS.labels(partition.topic).inc()
+        self._judge(partition, tally)
 
     def _judge(self, partition: Partition, tally: _Tally) -> None:
         limits = self._limits

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pyarrow as pa
 
 from domain.errors import InputError
+from streaming.cells import number, timeframe_in
 from streaming.tables import TIME_COLUMNS, read_columns
 
 SUFFIXES = (".parquet", ".csv", ".zip", ".jsonl", ".ndjson")
@@ -86,13 +87,14 @@ class Reader:
             out["author_hash"].append(author_hash(row.get("author"), self.author_key))
             for name in ("likes", "retweets", "replies"):
                 out[name].append(_whole(row.get(name)))
-            out["lang"].append(row.get("language") or row.get("lang"))
-            out["source"].append(row.get("source") or ("twint" if "tweet" in row else None))
+            out["lang"].append(_plain(row.get("language") or row.get("lang")))
+            out["source"].append(_plain(row.get("source")) or ("twint" if "tweet" in row else None))
             named = row.get("symbols")
-            out["symbols"].append(" ".join(named) if isinstance(named, list) else named)
+            out["symbols"].append(_plain(" ".join(map(str, named)) if isinstance(named, list) else named))
         if not any(out["source"]):
             del out["source"]
-        return {
+        moments = pa.chunked_array([pa.array(out.pop("t"), pa.float64())])
+        return {"t": moments} | {
             name: pa.chunked_array([pa.array(values)])
             for name, values in out.items()
             if any(v is not None for v in values)
@@ -108,9 +110,9 @@ class Reader:
             except ValueError:
                 return None
             return found.replace(tzinfo=found.tzinfo or ZoneInfo("UTC")).timestamp()
-        return None if value is None else _number(str(value))
+        return None if value is None else number(str(value))
 
-    def _local(self, text: str, offset: str) -> float:
+    def _local(self, text: str, offset: str) -> float | None:
         """Twint writes local times; the zone comes from the option, else from the row's own offset."""
         if self.timezone is None and not (offset[:1] in "+-" and offset[1:].isdigit()):
             raise InputError("Twint's times are local ones; say where they were written: --timezone Europe/Berlin.")
@@ -120,15 +122,15 @@ class Reader:
             return datetime.strptime(f"{text} {offset}", "%Y-%m-%d %H:%M:%S %z").timestamp()
         except ZoneInfoNotFoundError:
             raise InputError(f"“{self.timezone}” is not a time zone; write it like Europe/Berlin or UTC.") from None
-        except ValueError:
-            raise InputError(f"“{text[:40]}” is not a time of a Twint file.") from None
+        except (ValueError, OverflowError):
+            return None
 
 
 def author_hash(name: object, key: str) -> str | None:
     """A keyed hash of a name: the same author is recognised, the name is not kept."""
     if not name:
         return None
-    return hmac.new(key.encode(), str(name).lower().encode(), hashlib.sha256).hexdigest()[:16]
+    return hmac.new(key.encode(), str(name).lower().encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:16]
 
 
 def _date(text: str) -> float:
@@ -139,71 +141,77 @@ def _date(text: str) -> float:
     return float("nan")
 
 
-def _number(text: str) -> float:
-    """The number of a field; what is none becomes NaN, and its row a dead letter."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+def _plain(value: object) -> str | None:
+    """A text that Arrow can hold."""
+    return None if value is None else str(value).encode(errors="replace").decode()
 
 
 def _whole(value: object) -> int | None:
-    try:
-        return int(float(str(value)))
-    except ValueError:
-        return None
+    found = number(str(value))
+    return int(found) if abs(found) < 2**53 else None
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file; a line that is none becomes a post of these words without a time, for the sink to refuse."""
     rows = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
+    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except ValueError:
-                raise InputError(f"Line {number} of {path.name} is not JSON.") from None
-            if not isinstance(row, dict):
-                raise InputError(f"Line {number} of {path.name} is not an object.")
-            rows.append(row)
+            except (ValueError, RecursionError):
+                row = None
+            rows.append(row if isinstance(row, dict) else {"text": line.strip()})
     return rows
 
 
 def _archive(path: Path) -> dict[str, Any]:
-    """Binance's public data: one CSV of klines in a zip, with or without a header, in ms or (since 2025) µs."""
+    """Binance's public data: CSV files of klines in a zip, with or without a header, in ms or (since 2025) µs."""
+    places = {name: place for place, name in enumerate(_KLINE)}
+    parts = []
     with zipfile.ZipFile(path) as archive:
-        names = [n for n in archive.namelist() if n.endswith(".csv")]
-        if not names:
-            raise InputError(f"{path.name} holds no CSV file.")
-        text = archive.read(names[0]).decode()
-    rows = [row for row in csv.reader(io.StringIO(text)) if row and row[0].strip().isdigit()]
-    return _columns(rows, {name: place for place, name in enumerate(_KLINE)}, path.stem)
+        for name in sorted(n for n in archive.namelist() if n.endswith(".csv")):
+            text = archive.read(name).decode()
+            rows = [row for row in csv.reader(io.StringIO(text)) if row and not row[0].lower().startswith("open")]
+            own = Path(name).stem
+            parts.append(_columns(rows, places, own if "-" in own else path.stem))
+            parts[-1]["timeframe"] = pa.chunked_array([pa.array([timeframe_in(own)] * len(rows), pa.string())])
+    if not parts:
+        raise InputError(f"{path.name} holds no CSV file.")
+    return {name: pa.chunked_array([c for part in parts for c in part[name].chunks]) for name in parts[0]}
 
 
 def _crypto_data_download(lines: Iterable[str]) -> dict[str, Any]:
     """CryptoDataDownload: a link first, newest row first, two spellings of the columns; volume is in the base currency."""
     reader = csv.reader(lines)
     header = [name.strip().lower() for name in next(reader, [])]
-    rows = [row for row in reader if len(row) == len(header)]
+    rows = [row for row in reader if row]
     places = {_OTHER_NAMES.get(name, name): place for place, name in enumerate(header)}
     if "unix" not in places and "date" not in places:
         raise InputError("The CryptoDataDownload file has neither a “unix” nor a “date” column.")
-    symbol = rows[0][places["symbol"]] if rows and "symbol" in places else ""
+    symbol = next((_cell(row, places["symbol"]) for row in rows if "symbol" in places), "")
     base = symbol.replace("/", "").upper()
     volumes = [name for name in places if name.startswith("volume")]
     own = next((v for v in volumes if base.startswith(v.removeprefix("volume").strip(" _").upper() or "-")), None)
-    places["volume"] = places[own or volumes[0]] if volumes else places["close"]
+    if volumes:
+        places["volume"] = places[own or volumes[0]]
     return _columns(rows, places, symbol)
+
+
+def _cell(row: Sequence[str], place: int) -> str:
+    """A field of a row; nothing where the row ends before."""
+    return row[place] if place < len(row) else ""
 
 
 def _columns(rows: Sequence[Sequence[str]], places: Mapping[str, int], symbol: str) -> dict[str, Any]:
     time = next((name for name in ("unix", "open_time") if name in places), None)
-    read, place = (_date, places["date"]) if time is None else (_number, places[time])
-    moments = [read(row[place]) for row in rows]
-    out = {"t": pa.chunked_array([pa.array(moments)])}
+    read, place = (_date, places["date"]) if time is None else (number, places[time])
+    out = {"t": pa.chunked_array([pa.array([read(_cell(row, place)) for row in rows], pa.float64())])}
     for name in ("open", "high", "low", "close", "volume"):
-        out[name] = pa.chunked_array([pa.array([_number(row[places[name]]) for row in rows])])
+        if name in places:
+            values = [number(_cell(row, places[name])) for row in rows]
+            out[name] = pa.chunked_array([pa.array(values, pa.float64())])
     if symbol:
         market = symbol.split("-", maxsplit=1)[0]
         out["symbol"] = pa.chunked_array([pa.array([market] * len(rows))])

@@ -15,6 +15,7 @@ import structlog
 from numpy.typing import NDArray
 
 from db.queries.candles import Key
+from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, InputError, Unavailable
 from streaming import metrics
 from streaming.exchanges import quirks
@@ -114,7 +115,10 @@ async def pages(exchange: Any, symbol: str, timeframe: str, since: int, until: i
 
 
 class Backfill:
-    """The past of some markets of one exchange; finite, and resumed where its lanes stand."""
+    """The past of some markets of one exchange; finite, and resumed where its lanes stand.
+
+    It ends before the candle that is still open, whatever ``until`` says: every candle is sent as final.
+    """
 
     live = False
 
@@ -126,6 +130,7 @@ class Backfill:
         until: datetime,
         timeframe: str = "1m",
         rest: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
         if timeframe not in SECONDS:
             raise InputError(f"--timeframe is one of {', '.join(SECONDS)}, not “{timeframe[:10]}”.")
@@ -133,8 +138,15 @@ class Backfill:
         self._exchange = exchange
         self._rest = rest
         self._timeframe = timeframe
-        self._since, self._until = int(since.timestamp()), int(until.timestamp())
+        settled = (clock or SystemClock()).now().timestamp() - quirks(exchange).grace
+        closed = int(settled) // SECONDS[timeframe] * SECONDS[timeframe]
+        self._since, self._until = int(since.timestamp()), min(int(until.timestamp()), closed)
         self._symbols = {f"backfill/{exchange}/{s}/{timeframe}/{self._since}": s for s in symbols}
+
+    @property
+    def until(self) -> datetime:
+        """The time it stops before."""
+        return datetime.fromtimestamp(self._until, UTC)
 
     @property
     def expected(self) -> int:

@@ -167,7 +167,7 @@ def outgoing(message: Message) -> Outgoing:
     if isinstance(message, PostMessage):
         key = message.lane or message.source
         return Outgoing(POSTS, key.encode(), encode(message), message.lane, message.upto)
-    key = message.lane or f"{message.exchange}/{message.symbol}"
+    key = message.lane or "/".join((message.exchange, message.market, message.symbol, message.timeframe))
     if isinstance(message, CandleBlock):
         return Outgoing(BLOCKS, key.encode(), encode(message), message.lane, message.upto, len(message.at))
     return Outgoing(CANDLES, key.encode(), encode(message), message.lane, message.upto)
@@ -200,10 +200,10 @@ def bar_blocks(
 ) -> list[Message]:
     """Final candles of one market, oldest first, as blocks; ``marks`` int64[n] is the lane's cursor after each.
 
-    A candle with a value that is no number gets a block of its own: JSON has no such numbers, and so it is refused alone.
+    A candle with a value that is no number, or without a time, gets a block of its own, and so is refused alone.
     """
     cuts = {0, len(at), *range(0, len(at), BLOCK)}
-    for row in np.flatnonzero(~np.isfinite(bars).all(axis=1)).tolist():
+    for row in np.flatnonzero(~np.isfinite(bars).all(axis=1) | (at < 0)).tolist():
         cuts |= {row, row + 1}
     out: list[Message] = []
     for start, stop in pairwise(sorted(cuts)):

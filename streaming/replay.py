@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from domain import symbols
+from db.queries.candles import Key
 from domain.clock import Clock
 from domain.errors import InputError
+from streaming.cells import timeframe_in
 from streaming.feed import Waiter
 from streaming.messages import BLOCK, Message, PostMessage, bar_blocks, bar_message
 from streaming.tables import CandleTable, Cut, PostTable, candle_tables, files_of, kind_of, post_tables, read_columns
@@ -45,15 +46,17 @@ class Replay:
         suffixes: Sequence[str] = (".parquet", ".csv"),
         exchange: str = "replay",
         symbol: str | None = None,
+        timeframe: str = "",
     ) -> None:
         self._clock = clock
         self._speed = speed
         self._score = score
         self._candles: dict[str, CandleTable] = {}
         self._posts: dict[str, PostTable] = {}
+        self._zone = getattr(read, "timezone", None)
         cut = cut or Cut()
         for path in files_of(paths, suffixes):
-            self._load(path, cut, read(path), exchange, symbol)
+            self._load(path, cut, read(path), exchange, symbol, timeframe)
         if not self._candles and not self._posts:
             raise InputError("No candles and no posts are left to replay; widen --since, --until or --symbols.")
 
@@ -65,10 +68,10 @@ class Replay:
     @property
     def span(self) -> tuple[datetime, datetime] | None:
         """The first candle's opening time and the last one's end; None without candles."""
-        tables = self._candles.values()
-        if not tables:
+        moments = np.concatenate([t.at[t.at >= 0] for t in self._candles.values()] or [np.zeros(0, np.int64)])
+        if not len(moments):
             return None
-        first, last = min(int(t.at[0]) for t in tables), max(int(t.at[-1]) for t in tables)
+        first, last = (int(end(moments)) for end in (np.min, np.max))
         return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(min(last, _LAST) + 60, UTC)
 
     def lanes(self) -> Mapping[str, int]:
@@ -87,17 +90,23 @@ class Replay:
             for first in range(cursors[lane], len(posts.at), SHARE):
                 yield [self._post(lane, posts, row) for row in range(first, min(first + SHARE, len(posts.at)))]
 
-    def _load(self, path: Path, cut: Cut, columns: dict[str, Any], exchange: str, symbol: str | None) -> None:
+    def _load(
+        self, path: Path, cut: Cut, columns: dict[str, Any], exchange: str, symbol: str | None, timeframe: str
+    ) -> None:
         kind = kind_of(columns)
-        identity = hashlib.sha256(f"{path.name}|{path.stat().st_size}|{cut}".encode()).hexdigest()[:12]
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        identity = hashlib.sha256(f"{path.name}|{digest}|{cut}|{self._zone}".encode()).hexdigest()[:12]
         stem = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "file"
         if kind == "candles":
             if symbol is not None:
                 columns.pop("symbol", None)
             elif not {"symbol", "asset"} & set(columns):
                 symbol = _symbol_in(path.stem)
-            for table in candle_tables(columns, cut, exchange, symbol):
-                self._candles["/".join(("replay", identity, *table.key))] = table
+            if timeframe:
+                columns.pop("timeframe", None)
+            for table in candle_tables(columns, cut, exchange, symbol, timeframe or timeframe_in(path.stem)):
+                self._candles[_lane(identity, table.key)] = table
         elif kind == "posts":
             for posts in post_tables(columns, cut, stem[:40]):
                 self._posts[f"replay/{identity}/{posts.source}"] = posts
@@ -134,14 +143,15 @@ class Replay:
 
     def _post(self, lane: str, table: PostTable, row: int) -> PostMessage:
         columns = {name: values[row] for name, values in table.columns.items()}
-        named = [s for s in re.split(r"[^A-Za-z0-9/]+", columns.get("symbols") or "") if s]
+        named = columns.get("symbols") or ""
+        named = " ".join(map(str, named)) if isinstance(named, list) else str(named)
         return PostMessage(
             id=table.ids[row],
             source=table.source,
             text=table.text[row][:MOST_LETTERS],
             at=float(table.at[row]),
             language=_language(columns.get("lang") or columns.get("language")),
-            symbols=tuple(symbols.normalize(s) for s in named),
+            symbols=tuple(s for s in re.split(r"[^A-Za-z0-9/:]+", named) if s),
             author_hash=columns.get("author_hash"),
             likes=columns.get("likes"),
             retweets=columns.get("retweets"),
@@ -153,9 +163,16 @@ class Replay:
         )
 
 
-def _language(named: str | None) -> str:
+def _lane(identity: str, key: Key) -> str:
+    """The lane of a market; one whose names are no such names has a lane that can be stored all the same."""
+    name = "/".join(key)
+    plain = len(name) < 200 and name.isascii() and name.isprintable()
+    return f"replay/{identity}/{name if plain else hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
+
+
+def _language(named: object) -> str:
     """A two- or three-letter code as it stands; anything else is left to be detected."""
-    return named if named and re.fullmatch(r"[a-z]{2,3}", named) else ""
+    return named if isinstance(named, str) and re.fullmatch(r"[a-z]{2,3}", named) else ""
 
 
 def _symbol_in(stem: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Connection, Engine
 
-from db.engine import PATIENCE, transaction
+from db.engine import PATIENCE, of_the_data, transaction
 from db.queries import dead_letters, offsets
 from db.queries.candle_columns import upsert_columns
 from db.queries.candles import Upserted
@@ -23,7 +24,7 @@ from domain.types import Post
 from streaming import metrics
 from streaming.broker import Partition
 from streaming.messages import POSTS
-from streaming.steps import Batch, Decoded, Full, merge
+from streaming.steps import Batch, Decoded, Full, halves, merge
 from workers.client.queue import Priority
 
 log = structlog.get_logger()
@@ -155,6 +156,8 @@ class Sink:
 
     Posts that the scoring queue has no room for are held, and those that come after them too, while all else is
     written. They are not committed, so a consumer that ends with them in hand costs nothing.
+
+    A batch whose values the database refuses is halved until the culprit stands alone, which becomes a dead letter.
     """
 
     writer: Writer
@@ -168,10 +171,12 @@ class Sink:
     """Whether the scoring queue is full: no more posts should be read."""
 
     _started: float = 0.0
-    _parts: Sequence[Decoded] = ()
     _held: list[Decoded] = field(default_factory=list)
     _offer_at: float = 0.0
     _batch: Batch | None = None
+    _parts: Sequence[Decoded] = ()
+    _rest: deque[Sequence[Decoded]] = field(default_factory=deque)
+    """What is left of a batch that was taken apart."""
     _future: Future[Stored] | None = None
     _retry_at: float = 0.0
     _wait: float = field(default=FIRST_WAIT)
@@ -211,6 +216,7 @@ class Sink:
         """A write under way goes on: the offsets' guard decides. One that waits for the database is given up."""
         gone = None if partitions is None else set(partitions)
         self._held = [] if gone is None else [part for part in self._held if part.partition not in gone]
+        self._rest.clear()
         if self._future is None:
             self._batch = None
 
@@ -220,13 +226,15 @@ class Sink:
             self._start()
 
     def _hold(self) -> None:
-        """Keep the posts of the batch that was refused, and write the rest of it."""
+        """Keep the posts of the batch that was refused and of what is left with it, and write all else."""
         if not self.busy:
             log.warning("the scoring queue is full; the posts wait")
         self.busy, self._offer_at = True, self.clock.monotonic() + BUSY_WAIT
-        self._held, rest = _posts_and_rest(self._parts)
+        split = [_posts_and_rest(parts) for parts in (self._parts, *self._rest)]
+        self._held += [post for posts, _ in split for post in posts]
+        self._rest = deque(others for _, others in split if others)
         self._batch = None
-        self._write(rest)
+        self._go_on()
 
     def _offer_again(self) -> None:
         """Only with nothing held any more are posts taken as they come, for they must be written in order."""
@@ -235,6 +243,11 @@ class Sink:
             self.busy = False
             log.info("the scoring queue has room again")
         self._write(held)
+
+    def _go_on(self) -> None:
+        """Write what is left of a batch that was taken apart."""
+        if self._rest:
+            self._write(self._rest.popleft())
 
     def _start(self) -> None:
         assert self._batch is not None
@@ -256,18 +269,26 @@ class Sink:
             self._retry_at = self.clock.monotonic() + self._wait
             self._wait = min(2 * self._wait, LONGEST_WAIT)
             return
-        except Fenced:
+        except BaseException as error:
             self._batch = None
-            metrics.FENCED.inc()
-            raise
-        except BaseException:
-            self._batch = None
+            if of_the_data(error) and (parts := halves(self._parts, _reason(error))):
+                self._rest.extendleft(reversed(parts))
+                self._go_on()
+                return
+            self._rest.clear()
+            metrics.FENCED.inc(isinstance(error, Fenced))
             raise
         self._batch, self._wait, self.away_since = None, FIRST_WAIT, None
         _count(batch, done)
         self.stored(batch, done)
+        self._go_on()
 
 
 def _posts_and_rest(parts: Sequence[Decoded]) -> tuple[list[Decoded], list[Decoded]]:
     posts = [part for part in parts if part.partition.topic == POSTS]
     return posts, [part for part in parts if part.partition.topic != POSTS]
+
+
+def _reason(error: BaseException) -> str:
+    """The database's first line about a value that it refused."""
+    return f"the database refuses it: {str(getattr(error, 'orig', error)).partition(chr(10))[0][:200]}"

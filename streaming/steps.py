@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -53,6 +53,8 @@ class Decoded:
     scored: set[str] = field(default_factory=set)
     letters: list[Letter] = field(default_factory=list)
     spans: list[tuple[str, int, int]] = field(default_factory=list)
+    apart: Callable[[str], Sequence[Decoded]] = lambda reason: ()
+    """The same records in two parts; a single one as a dead letter with this reason."""
 
     @property
     def rows(self) -> int:
@@ -90,6 +92,14 @@ def merge(parts: Sequence[Decoded]) -> Batch:
         letters=[letter for p in parts for letter in p.letters],
         spans=[span for p in parts for span in p.spans],
     )
+
+
+def halves(parts: Sequence[Decoded], reason: str) -> list[Sequence[Decoded]]:
+    """What is to be stored one after the other instead of ``parts``, whose values the database refused."""
+    if len(parts) == 1:
+        return [[part] for part in parts[0].apart(reason)]
+    middle = len(parts) // 2
+    return [parts[:middle], parts[middle:]]
 
 
 class Gather:

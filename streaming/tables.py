@@ -11,28 +11,28 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
 from db.queries.candles import Key
 from domain import symbols
 from domain.errors import InputError
+from streaming.cells import epoch_seconds, numbers, read_csv, timeframe_of
 
 TIME_COLUMNS = ("t", "t_utc", "t_utc_est", "timestamp", "unix", "time", "date", "open_time")
 _PRICES = ("open", "high", "low", "close")
-_TIMEFRAMES = {60: "1m", 300: "5m", 900: "15m", 3600: "1h", 14_400: "4h", 86_400: "1d"}
 _SWAPS = {"_um": "USDT"}
 """Suffixes of exchange names that mean perpetual swaps, with what they settle in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What part of the files is wanted; the ends are [since, until)."""
+    """What part of the files is wanted; the ends are [since, until). ``undated``: also rows without a time, to be refused."""
 
     since: datetime | None = None
     until: datetime | None = None
     symbols: frozenset[str] = frozenset()
+    undated: bool = False
 
     def mask(self, at: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Rows in the wanted time."""
@@ -41,12 +41,15 @@ class Cut:
             keep &= at >= self.since.timestamp()
         if self.until:
             keep &= at < self.until.timestamp()
-        return keep
+        return keep | ~np.isfinite(at) if self.undated else keep
 
 
 @dataclass(frozen=True, slots=True)
 class CandleTable:
-    """One market's candles in order of time: ``at`` int64[n] epoch seconds, ``bars`` float64[n, 5] OHLCV."""
+    """One market's candles in order of time: ``at`` int64[n] epoch seconds, ``bars`` float64[n, 5] OHLCV.
+
+    Rows whose time cannot be read come last, and have minus their number for a time, which the sink refuses.
+    """
 
     key: Key
     at: NDArray[np.int64]
@@ -93,7 +96,7 @@ def read_columns(path: Path) -> dict[str, Any]:
             names = [n for n in pa.parquet.read_schema(path).names if n.lower() in wanted]
             table = pa.parquet.read_table(path, columns=names)
         else:
-            table = pa.csv.read_csv(path)
+            table = read_csv(path)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path.name} cannot be read as {path.suffix[1:]}: {str(error)[:120]}") from None
     return {name.lower(): table.column(name) for name in table.column_names if name.lower() in wanted}
@@ -116,77 +119,73 @@ def time_column(columns: dict[str, Any]) -> str | None:
     return next((name for name in TIME_COLUMNS if name in columns), None)
 
 
-def epoch_seconds(column: Any) -> NDArray[np.float64]:
-    """Seconds since the epoch from numbers (s, ms or µs, told apart by size), timestamps or ISO texts; NaN where unknown."""
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        column = column.cast(pa.timestamp("us", tz="UTC"), safe=False)
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64) / 1e6
-    values = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-    scale = np.select([np.abs(values) > 1e14, np.abs(values) > 1e11], [1e6, 1e3], 1.0)
-    return np.asarray(values / scale, dtype=np.float64)
+def candle_tables(
+    columns: dict[str, Any], cut: Cut, exchange: str, symbol: str | None = None, timeframe: str = ""
+) -> list[CandleTable]:
+    """The candles of a file by market, one a minute (of equal ones the last).
 
+    ``exchange``, ``symbol`` and ``timeframe`` hold where the file names none; no timeframe at all is told by the steps.
 
-def candle_tables(columns: dict[str, Any], cut: Cut, exchange: str, symbol: str | None = None) -> list[CandleTable]:
-    """The candles of a file by market, one a minute (of equal ones the last); ``exchange``, ``symbol`` if it names none."""
+    Raises:
+        InputError: the steps do not tell it.
+    """
     at = epoch_seconds(columns[time_column(columns) or ""])
-    keep = np.flatnonzero(cut.mask(at))
-    at_ = at[keep].astype(np.int64)
-    prices = [np.asarray(columns[n].to_numpy(zero_copy_only=False), dtype=np.float64)[keep] for n in _PRICES]
-    volume = columns.get("volume")
-    prices.append(
-        np.asarray(volume.to_numpy(zero_copy_only=False), np.float64)[keep] if volume else np.zeros(len(keep))
-    )
+    keep, at_ = cut.mask(at), np.where(np.isfinite(at), at, -1.0 - np.arange(len(at))).astype(np.int64)
+    prices = [numbers(columns[n]) for n in _PRICES]
+    prices.append(numbers(columns["volume"]) if "volume" in columns else np.zeros(len(at)))
     bars = np.stack(prices, axis=1)
-    tables = []
-    for (raw_exchange, raw_symbol), rows in _groups(columns, keep, exchange, symbol).items():
-        if cut.symbols and symbols.normalize(raw_symbol).split(":")[0] not in cut.symbols:
-            continue
-        order = rows[np.argsort(at_[rows], kind="stable")]
-        last = np.append(at_[order][1:] != at_[order][:-1], [True]) if len(order) else np.zeros(0, bool)
-        own = at_[order][last]
-        tables.append(CandleTable(_key(raw_exchange, raw_symbol, timeframe_of(own)), own, bars[order][last]))
-    return tables
+    found: dict[Key, list[NDArray[np.intp]]] = {}
+    for names, rows in _groups(columns, len(at), (exchange, symbol or "", "", timeframe)).items():
+        found.setdefault(_key(*names), []).append(rows)
+    tables: dict[Key, list[NDArray[np.intp]]] = {}
+    for (*place, named), parts in found.items():
+        if not cut.symbols or place[2].split(":")[0] in cut.symbols:
+            own = named or timeframe_of(at_[np.concatenate(parts)], at_)
+            tables.setdefault((place[0], place[1], place[2], own), []).extend(parts)
+    wanted = {key: rows[keep[rows]] for key, parts in tables.items() for rows in [np.sort(np.concatenate(parts))]}
+    return [_table(key, rows, at_, bars) for key, rows in wanted.items() if len(rows)]
 
 
-def _groups(
-    columns: dict[str, Any], keep: NDArray[np.intp], exchange: str, symbol: str | None
-) -> dict[tuple[str, str], NDArray[np.intp]]:
-    """Row numbers (within ``keep``) by exchange and symbol."""
-    names, codes = [], np.zeros(len(keep), dtype=np.int64)
-    for column, default in (("exchange", exchange), ("symbol", symbol or ""), ("asset", "")):
-        if column == "asset" and "symbol" in columns:
-            continue
+def _table(key: Key, rows: NDArray[np.intp], at: NDArray[np.int64], bars: NDArray[np.float64]) -> CandleTable:
+    """These rows in order of time, of equal times the last, undated ones at the end."""
+    order = rows[np.lexsort((at[rows], at[rows] < 0))]
+    last = np.append(at[order][1:] != at[order][:-1], [True])
+    return CandleTable(key, at[order][last], bars[order][last])
+
+
+def _groups(columns: dict[str, Any], rows: int, defaults: Sequence[str]) -> dict[tuple[str, ...], NDArray[np.intp]]:
+    """Row numbers by exchange, symbol, market kind and timeframe; the defaults where a row names none."""
+    names, codes = [], np.zeros(rows, dtype=np.int64)
+    symbol = "symbol" if "symbol" in columns else "asset"
+    for column, default in zip(("exchange", symbol, "market", "timeframe"), defaults, strict=True):
         if column not in columns:
             names.append([default])
             continue
-        encoded = columns[column].cast(pa.string()).dictionary_encode().combine_chunks()
+        encoded = columns[column].cast(pa.string()).fill_null("").dictionary_encode().combine_chunks()
         encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0)
-        names.append(encoded.dictionary.to_pylist())
-        codes = codes * len(names[-1]) + np.asarray(encoded.indices)[keep]
-    out: dict[tuple[str, str], NDArray[np.intp]] = {}
-    exchanges, markets = names[0], next(n for n in reversed(names) if n != [""])
+        names.append([name.strip() or default for name in encoded.dictionary.to_pylist()])
+        codes = codes * len(names[-1]) + np.asarray(encoded.indices)
+    shape = tuple(map(len, names))
+    out: dict[tuple[str, ...], NDArray[np.intp]] = {}
     for code in np.unique(codes):
-        out[exchanges[code // len(markets)], markets[code % len(markets)]] = np.flatnonzero(codes == code)
+        places = np.unravel_index(code, shape)
+        out[tuple(own[place] for own, place in zip(names, places, strict=True))] = np.flatnonzero(codes == code)
     return out
 
 
-def timeframe_of(at: NDArray[np.int64]) -> str:
-    """The timeframe by the commonest distance of neighbours; one minute where there are none."""
-    if len(at) < 2:
-        return "1m"
-    steps, counts = np.unique(np.diff(at), return_counts=True)
-    return _TIMEFRAMES.get(int(steps[np.argmax(counts)]), "1m")
-
-
-def _key(exchange: str, symbol: str, timeframe: str) -> Key:
-    pair = symbols.normalize(symbol)
+def _key(exchange: str, symbol: str, market: str, timeframe: str) -> Key:
+    """What is no market's name stays as it is, for the sink to refuse."""
+    try:
+        pair = symbols.normalize(symbol)
+    except InputError:
+        return exchange, market or "spot", symbol, timeframe
     for suffix, settle in _SWAPS.items():
         if exchange.endswith(suffix):
-            return exchange.removesuffix(suffix), "swap", f"{pair}:{settle}", timeframe
-    return exchange, "swap" if ":" in pair else "spot", pair, timeframe
+            exchange, market, pair = exchange.removesuffix(suffix), "swap", f"{pair.split(':')[0]}:{settle}"
+    if market == "swap" and ":" not in pair:
+        base, quote = pair.split("/")
+        pair += f":{base if quote == 'USD' else quote}"
+    return exchange, market or ("swap" if ":" in pair else "spot"), pair, timeframe
 
 
 def post_tables(columns: dict[str, Any], cut: Cut, source: str) -> list[PostTable]:
@@ -195,14 +194,14 @@ def post_tables(columns: dict[str, Any], cut: Cut, source: str) -> list[PostTabl
     keep = np.flatnonzero(cut.mask(at))
     keep = keep[np.argsort(at[keep], kind="stable")]
     taken = {name: columns[name].take(pa.array(keep)).to_pylist() for name in POST_COLUMNS if name in columns}
-    names = [_source_name(s or source) for s in taken.get("source", [source] * len(keep))]
+    names = [_source_name(str(s or source)) for s in taken.get("source", [source] * len(keep))]
     rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         rows_of.setdefault(name, []).append(row)
     moments, tables = at[keep], []
     for name, rows in rows_of.items():
         own = {column: [values[r] for r in rows] for column, values in taken.items() if column != "source"}
-        text = [t.decode(errors="surrogatepass") if isinstance(t, bytes) else t or "" for t in own.pop("text")]
+        text = [t.decode(errors="surrogatepass") if isinstance(t, bytes) else str(t or "") for t in own.pop("text")]
         ids = _ids(name, moments[rows], own.get("author_hash", []), text)
         tables.append(PostTable(name, moments[rows], ids, text, own))
     return tables

@@ -23,8 +23,13 @@ FIRST = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp())
 AHEAD = 60
 """Seconds that an exchange's clock may be ahead of ours."""
 
-_NAME = re.compile(r"^[a-z0-9][a-z0-9_.\-]{0,39}$")
-_TIMEFRAME = re.compile(r"^[1-9]\d?[mhdw]$")
+MOST_SYMBOLS = 50
+"""Markets of one post."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,39}")
+_TIMEFRAME = re.compile(r"[1-9][0-9]?[mhdw]")
+_LENGTHS = {"id": 300, "author": 64, "language": 16}
+"""Most letters of a post's texts: an index takes no key of more than 2.7 kB."""
 _CLAIMS: tuple[tuple[str, Callable[[NDArray[np.float64]], Any]], ...] = (
     ("a price or the volume is not a number", lambda b: ~np.isfinite(b).all(axis=1)),
     ("a price is zero or negative", lambda b: (b[:, :4] <= 0).any(axis=1)),
@@ -40,11 +45,11 @@ def market_key(exchange: str, market: str, symbol: str, timeframe: str) -> Key:
     Raises:
         ValueError: one of the four is no such name.
     """
-    if not _NAME.match(exchange):
+    if not _NAME.fullmatch(exchange):
         raise ValueError(f"“{exchange[:40]}” is not an exchange")
     if market not in ("spot", "swap"):
         raise ValueError(f"“{market[:40]}” is not a market kind; spot and swap are")
-    if not _TIMEFRAME.match(timeframe):
+    if not _TIMEFRAME.fullmatch(timeframe):
         raise ValueError(f"“{timeframe[:40]}” is not a timeframe")
     try:
         return exchange, market, symbols.normalize(symbol), timeframe
@@ -61,7 +66,7 @@ def moment_reason(at: float, now: float) -> str | None:
     if at > 1e11:
         return f"the time {at:.0f} is in milliseconds; epoch seconds are expected"
     if at < FIRST:
-        return f"the time {at:.0f} is before 2009"
+        return f"the time {at:.0f} is before 2009" if at >= 0 else "the time is missing or cannot be read"
     if at > now + AHEAD:
         return f"the time {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} is in the future"
     return None
@@ -95,14 +100,20 @@ def to_post(message: PostMessage, now: float, language: Callable[[str], str]) ->
     """
     if (reason := moment_reason(message.at, now)) is not None:
         raise ValueError(reason)
-    if not _NAME.match(message.source):
+    if not _NAME.fullmatch(message.source):
         raise ValueError(f"“{message.source[:40]}” is not a source")
-    refuse_unstorable(id=message.id, text=message.text, author=message.author_hash or "", language=message.language)
-    if not message.id.strip() or len(message.id) > 300:
-        raise ValueError("the id is empty or longer than 300 letters")
+    short = {"id": message.id, "author": message.author_hash or "", "language": message.language}
+    refuse_unstorable(text=message.text, **short)
+    for name, most in _LENGTHS.items():
+        if len(short[name]) > most:
+            raise ValueError(f"the {name} is longer than {most} letters")
+    if not message.id.strip():
+        raise ValueError("the id is empty")
+    if len(message.symbols) > MOST_SYMBOLS:
+        raise ValueError(f"the post names {len(message.symbols)} markets; at most {MOST_SYMBOLS} are taken")
     try:
         text = clean(message.text)
-        markets = tuple(map(symbols.normalize, message.symbols)) or symbols.mentioned(text)
+        markets = tuple(map(symbols.normalize, message.symbols)) or symbols.mentioned(text)[:MOST_SYMBOLS]
     except InputError as error:
         raise ValueError(error.message) from None
     if not text:

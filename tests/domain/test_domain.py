@@ -42,7 +42,10 @@ def test_every_spelling_becomes_the_unified_pair(written: str, symbol: str) -> N
     assert normalize(symbol) == symbol
 
 
-@pytest.mark.parametrize("written", ["", "  ", "a b c", "<script>", "BTC/", "💥"])
+@pytest.mark.parametrize(
+    "written",
+    ["", "  ", "a b c", "<script>", "BTC/", "💥", "BTC\n/USDT", "BTC/USDT:\0x", "BTC/USDT:" + "X" * 3000],
+)
 def test_what_is_no_market_name_is_refused(written: str) -> None:
     """The sentence shows how to write it."""
     with pytest.raises(UnknownSymbol, match="write it like BTC/USDT"):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,40 @@ def test_bad_rows_of_a_file_are_dead_letters(shell: CliRunner, engine: Engine, t
     assert count(engine, "select count(*) from dead_letters where produced_at is null") == 0
     again = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
     assert (again["rows_sent"], again["refused"]) == (0, 0)
+
+
+@pytest.mark.stack
+def test_rows_that_cannot_be_read_are_dead_letters(shell: CliRunner, engine: Engine, tmp_path: Path) -> None:
+    """Words for a price, a time or a market, short rows, lines that are no JSON: each refused, and all the others stored."""
+    lines = [f"{T + 60 * n},1,2,0.5,1.5,3" for n in range(100)]
+    bad = [f"{T + 6000},abc,2,0.5,1.5,3", "foo,1,2,0.5,1.5,3", "bar,1,2,0.5,1.5,3"]
+    (tmp_path / "BTCUSDT-1m.csv").write_text("\n".join(["unix,open,high,low,close,volume", *lines, *bad]))
+    short = [f"{T + 6060},1", "1,2,0.5,1.5,3"]
+    (tmp_path / "ETHUSDT-1m.csv").write_text("\n".join(["unix,open,high,low,close,volume", *lines, *short]))
+    with zipfile.ZipFile(tmp_path / "SOLUSDT-1m-2021-01.zip", "w") as archive:
+        archive.writestr("SOLUSDT-1m-2021-01.csv", "\n".join([*lines, f"{T + 6000},1,2", "foo,1,2,0.5,1.5,3"]))
+    good: list[object] = [
+        {"t": T, "text": "btc", "likes": 2**70, "lang": 5, "user": "\ud800"},
+        {"t": T, "text": "eth", "symbols": ["ETH"]},
+    ]
+    rows = [*good, {"t": T, "text": "a", "symbols": ["T"]}, {"t": T, "text": "b", "symbols": [1]}]
+    rows += [{"text": "no time"}, {"t": "soon", "text": "bad time"}, ["no object"]]
+    raw = [json.dumps(row).encode() for row in rows]
+    raw += [b"{no json", b'{"text": "\xff"}', b'{"t": 1, "text": "old", "likes": 1e999}']
+    (tmp_path / "posts.jsonl").write_bytes(b"\n".join(raw))
+    told = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
+    assert (told["candles_stored"], told["posts_stored"], told["refused"]) == (300, 2, 3 + 2 + 2 + 8)
+    reasons = " | ".join(x["reason"] for x in json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"])
+    for words in ("the time is missing or cannot be read", "“T” is not a market name", "null", "before 2009"):
+        assert words in reasons, words
+    again = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
+    assert (again["rows_sent"], again["refused"]) == (0, 0)
+
+
+def test_a_timeframe_that_nobody_uses_is_refused() -> None:
+    """Before any file is read."""
+    with pytest.raises(InputError, match="--timeframe is one of 1m, 3m"):
+        ask(CliRunner(), "import", ".", "--timeframe", "7m")
 
 
 @pytest.fixture

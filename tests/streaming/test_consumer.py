@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
 from db.queries import offsets
+from db.queries.candles import Key
 from domain.errors import Unavailable
+from domain.types import Post
+from streaming import decode
 from streaming.broker import Partition
 from streaming.decode import Limits, TooManyRefused
 from streaming.memory import MemoryBroker, MemoryConsumer
-from streaming.messages import BLOCKS, CANDLES, POSTS, TOPICS, CandleBlock, Message
+from streaming.messages import BLOCKS, CANDLES, POSTS, TOPICS, CandleBlock, Message, PostMessage
 from streaming.sink import Stored
 from streaming.steps import Batch
+from streaming.validate import market_key, to_post
 from tests.streaming.kit import T0, Rig, candle, count, post, send
 
 
@@ -212,6 +219,32 @@ def test_the_good_candles_of_a_bad_block_are_stored(engine: Engine, broker: Memo
     assert count(engine, "select count(*) from candles") == 2
     assert "number 1" in count(engine, "select reason from dead_letters")
     assert Partition(BLOCKS, 0) in broker.logs
+
+
+def test_what_only_the_database_refuses_goes_to_the_dead_letters(
+    engine: Engine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values that pass every check of ours and not PostgreSQL's cost their own rows and no neighbour's, and no restart."""
+
+    def lax_key(exchange: str, market: str, symbol: str, timeframe: str) -> Key:
+        found = market_key(exchange, market, symbol, timeframe)
+        return (*found[:2], "BTC/USDT:\0", timeframe) if symbol == "BAD/USDT" else found
+
+    def lax_post(message: PostMessage, now: float, language: Callable[[str], str]) -> Post:
+        endless = "".join(chr(0x4E00 + (n * n * 7919) % 20_000) for n in range(9_000))
+        return replace(to_post(message, now, language), author_hash=endless if message.id == "test:5" else None)
+
+    monkeypatch.setattr(decode, "market_key", lax_key)
+    monkeypatch.setattr(decode, "to_post", lax_post)
+    open_lane(engine, "p")
+    send(broker, *(candle(n) for n in range(20)), candle(20, symbol="BAD/USDT"), *(candle(n) for n in range(21, 40)))
+    send(broker, *(post(n, lane="p") for n in range(20)))
+    rig = Rig(engine, broker)
+    rig.turn(60)
+    assert (count(engine, "select count(*) from candles"), count(engine, "select count(*) from posts")) == (39, 19)
+    assert count(engine, "select string_agg(topic, ' ' order by topic) from dead_letters") == "candles posts"
+    assert count(engine, "select count(*) from dead_letters where reason like 'the database refuses it: %'") == 2
+    assert (offset_sum(engine), lanes(engine, "p"), rig.counts.refused) == (60, {"p": 20}, 2)
 
 
 def test_corrections_and_doubles(engine: Engine, broker: MemoryBroker) -> None:

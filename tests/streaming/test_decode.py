@@ -74,7 +74,10 @@ def with_(base: dict[str, Any], **changes: Any) -> bytes:
         (CANDLES, with_(CANDLE, at=T0 + 7200), "in the future"),
         (CANDLES, with_(CANDLE, at=60), "before 2009"),
         (CANDLES, with_(CANDLE, symbol="?"), "not a market name"),
+        (CANDLES, with_(CANDLE, symbol="BTC/USDT:\0"), "not a market name"),
+        (CANDLES, with_(CANDLE, symbol="BTC/USDT:" + "X" * 3000), "not a market name"),
         (CANDLES, with_(CANDLE, exchange="Binance\0"), "not an exchange"),
+        (CANDLES, with_(CANDLE, exchange="binance\n"), "not an exchange"),
         (CANDLES, with_(CANDLE, market="option"), "not a market kind"),
         (CANDLES, with_(CANDLE, timeframe="1y"), "not a timeframe"),
         (CANDLES, b"[" * 100_000, ""),
@@ -90,6 +93,11 @@ def with_(base: dict[str, Any], **changes: Any) -> bytes:
         (POSTS, with_(POST, source="../x"), "not a source"),
         (POSTS, with_(POST, at=T0 + 7200), "in the future"),
         (POSTS, with_(POST, symbols=["!"]), "not a market name"),
+        (POSTS, with_(POST, symbols=["BTC/USDT:\0"]), "not a market name"),
+        (POSTS, with_(POST, symbols=[f"A{n}" for n in range(100, 200)]), "names 100 markets"),
+        (POSTS, with_(POST, id="x" * 301), "id is longer than 300"),
+        (POSTS, with_(POST, author_hash="a" * 65), "author is longer than 64"),
+        (POSTS, with_(POST, language="e" * 17), "language is longer than 16"),
     ],
 )
 def test_bad_input_is_refused_and_the_next_row_stored(topic: str, payload: bytes, reason: str) -> None:

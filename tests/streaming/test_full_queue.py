@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine
 
+from domain.types import Post
+from streaming import decode
 from streaming import feed as feeds
 from streaming.feed import Feed, Waiter
 from streaming.memory import MemoryBroker, MemoryConsumer
-from streaming.messages import POSTS, TOPICS, Message
+from streaming.messages import POSTS, TOPICS, Message, PostMessage
 from streaming.sink import no_room
+from streaming.validate import to_post
 from tests.streaming.kit import Rig, candle, count, post, send
 
 
@@ -89,6 +93,32 @@ def test_a_consumer_that_dies_with_held_posts_costs_nothing(engine: Engine, brok
     assert stored(engine) == (0, 10, 10)
     assert len(second.scoring.ids) == 10
     assert {part.partition for part in first.sink._held} <= set(first.runtime._at)
+
+
+def test_a_post_that_the_database_refuses_while_others_wait_costs_only_itself(
+    engine: Engine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken apart or held back, once or several times: each partition is written in order and each good post once."""
+
+    def lax_post(message: PostMessage, now: float, language: Callable[[str], str]) -> Post:
+        endless = "".join(chr(0x4E00 + (n * n * 7919) % 20_000) for n in range(9_000))
+        return replace(to_post(message, now, language), author_hash=endless if message.id == "test:5" else None)
+
+    monkeypatch.setattr(decode, "to_post", lax_post)
+    rig = Rig(engine, broker)
+    rig.scoring.full = True
+    send(broker, *(candle(n) for n in range(5)), *(post(n) for n in range(10)))
+    for _ in range(20):
+        rig.turn(1)
+        rig.clock.advance(1)
+        rig.scoring.full = not rig.scoring.full
+    rig.scoring.full = False
+    for _ in range(20):
+        rig.turn(1)
+        rig.clock.advance(1)
+    assert stored(engine) == (5, 9, 10)
+    assert len(rig.scoring.ids) == len(set(rig.scoring.ids)) == 9
+    assert (rig.counts.refused, rig.sink.busy) == (1, False)
 
 
 class Writing:

@@ -16,7 +16,7 @@ from streaming import live, market_data
 from streaming.exchanges import Quirks, quirks
 from streaming.live import LiveCandles, _Market
 from streaming.market_data import Backfill, market_of, open_exchange
-from streaming.messages import CandleBlock, CandleMessage, Message
+from streaming.messages import CandleBlock, CandleMessage, Message, outgoing
 from tests.fakes.exchange import FakeExchange
 from tests.streaming.test_replay import Waits
 
@@ -102,8 +102,10 @@ async def test_a_correction_comes_with_the_next_minute(exchange: FakeExchange) -
     exchange.put(SYMBOL, T + 180)
     clock.advance(60)
     await exchange.tick(SYMBOL, T + 240)
-    again = [m for m in await task if isinstance(m, CandleMessage) and not m.lane and m.at == T + 120]
+    out = await task
+    again = [m for m in out if isinstance(m, CandleMessage) and not m.lane and m.at == T + 120]
     assert again[-1].close == 123.0
+    assert {outgoing(m).key for m in out} == {LANE.encode()}, "one partition, and so in order"
 
 
 async def test_a_silent_websocket_is_noticed_and_the_clock_closes_minutes(exchange: FakeExchange) -> None:
@@ -143,6 +145,19 @@ async def test_a_hole_stays_a_hole(exchange: FakeExchange) -> None:
     source = backfill(exchange, 64)
     out = await collect(source, dict(source.lanes()), lambda out: False)
     assert [(at - T) // 60 for at in minutes(out)] == [0, 1, 62, 63]
+
+
+@pytest.mark.parametrize(("now", "last"), [(2 * 3600 + 1800, 1), (2 * 3600 + 2, 0), (2 * 3600 + 10, 1)])
+async def test_a_backfill_leaves_out_the_open_candle(exchange: FakeExchange, now: int, last: int) -> None:
+    """With an end in the future too: the hour that runs, or has ended this very moment, is not final yet."""
+    day = T // 86_400 * 86_400
+    for n in range(4):
+        exchange.put(SYMBOL, day + 3600 * n)
+    since, until = (datetime.fromtimestamp(day + n, UTC) for n in (0, 86_400))
+    source = Backfill("binance", [SYMBOL], since, until, "1h", exchange.url, clock_at(day + now))
+    out = await collect(source, dict(source.lanes()), lambda out: False)
+    assert minutes(out) == [day + 3600 * n for n in range(last + 1)]
+    assert (source.expected, source.until) == (last + 1, datetime.fromtimestamp(day + 3600 * (last + 1), UTC))
 
 
 async def test_a_backfill_pages_and_resumes(exchange: FakeExchange) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from domain.clock import ManualClock
 from domain.errors import InputError
+from streaming.cells import epoch_seconds
 from streaming.messages import CandleBlock, CandleMessage, PostMessage
 from streaming.replay import Replay
-from streaming.tables import Cut, candle_tables, epoch_seconds, kind_of, post_tables, read_columns
+from streaming.tables import Cut, candle_tables, kind_of, post_tables, read_columns
 
 T = 1_610_000_040
 
@@ -75,7 +76,7 @@ async def test_unpaced_rows_come_once_candles_first(folder: Path, clock: ManualC
     }
     assert [p.text for p in posts] == ["one", "one", "two"]
     assert len({p.id for p in posts}) == 3
-    assert posts[2].symbols == ("BTC/USDT", "ETH/USDT")
+    assert posts[2].symbols == ("BTC", "ETH")
     assert waits.asked[0]
     assert replay.rows == (5, 3)
 
@@ -133,8 +134,55 @@ def test_doubled_minutes_keep_the_last(tmp_path: Path) -> None:
     """Of two candles of one minute the later row counts."""
     columns = {name: pa.chunked_array([pa.array([1.0, 1.0])]) for name in ("open", "high", "low")}
     columns |= {"t": pa.chunked_array([pa.array([T, T])]), "close": pa.chunked_array([pa.array([1.0, 7.0])])}
-    (table,) = candle_tables(columns, Cut(), "x", "BTC")
+    (table,) = candle_tables(columns, Cut(), "x", "BTC", "1m")
     assert table.bars[:, 3].tolist() == [7.0]
+
+
+ROWS = "t,exchange,symbol,market,timeframe,open,high,low,close,volume\n"
+
+
+def test_market_and_timeframe_are_those_of_the_columns(tmp_path: Path, clock: ManualClock) -> None:
+    """A swap stays one and an hour an hour, also as a single row; where a row says nothing, name and steps tell."""
+    path = tmp_path / "candles.csv"
+    bar = "1,2,0.5,1.5,3"
+    path.write_text(ROWS + f"{T},x,BTCUSDT,swap,1h,{bar}\n{T},x,BTC/USDT,,1h,{bar}\n{T},x,ETHUSDT,spot,1d,{bar}\n")
+    keys = [table.key for table in Replay([path], clock)._candles.values()]
+    assert sorted(keys) == [
+        ("x", "spot", "BTC/USDT", "1h"), ("x", "spot", "ETH/USDT", "1d"), ("x", "swap", "BTC/USDT:USDT", "1h"),
+    ]  # fmt: skip
+
+
+def test_an_unknown_step_is_asked_for(tmp_path: Path, clock: ManualClock) -> None:
+    """A single row, or steps of seven minutes, are not taken for minutes; the option or the file's name says what they are."""
+    head, bar = "t,symbol,open,high,low,close\n", "BTCUSDT,1,2,0.5,1.5\n"
+    path = tmp_path / "candles.csv"
+    for rows in (f"{T},{bar}", f"{T},{bar}{T + 420},{bar}"):
+        path.write_text(head + rows)
+        with pytest.raises(InputError, match="--timeframe 1m"):
+            Replay([path], clock)
+        (table,) = Replay([path], clock, timeframe="30m")._candles.values()
+        assert table.key[3] == "30m"
+    named = path.rename(tmp_path / "BTCUSDT-1d-2024-01-01.csv")
+    (table,) = Replay([named], clock)._candles.values()
+    assert table.key[3] == "1d"
+
+
+def test_files_are_told_apart_by_what_they_hold(tmp_path: Path, clock: ManualClock) -> None:
+    """Two files of one name and size keep all their rows, and a corrected one is new; two spellings of a market are one."""
+    head, bar = "t,symbol,open,high,low,close\n", "1,2,0.5,1.5\n"
+    paths = [tmp_path / folder / "x-1m.csv" for folder in "ab"]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        path.write_text(
+            head + "".join(f"{T + 60 * (3 * number + n)},{s},{bar}" for n, s in enumerate(("BTCUSDT",) * 3))
+        )
+    both = Replay([tmp_path], clock)
+    assert both.rows == (6, 0)
+    paths[0].write_text(paths[0].read_text().replace("1.5", "1.6"))
+    assert len(set(Replay([tmp_path], clock).lanes()) - set(both.lanes())) == 1
+    paths[0].write_text(head + "".join(f"{T + 60 * n},{('BTCUSDT', 'BTC/USDT')[n % 2]},{bar}" for n in range(4)))
+    (table,) = Replay([paths[0]], clock)._candles.values()
+    assert table.at.tolist() == [T, T + 60, T + 120, T + 180]
 
 
 def test_post_ids_do_not_depend_on_the_order_of_rows() -> None:
