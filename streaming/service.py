@@ -161,6 +161,11 @@ class Service:
         return moving and self._watch.up and (self._sink is None or (self._sink.alive and self._sink.runtime.ready))
 
     @property
+    def complete(self) -> bool:
+        """Whether every source has ended and all that it gave is stored."""
+        return all(feed.finished for feed in self.feeds)
+
+    @property
     def counts(self) -> Counts:
         return self._sink.counts if self._sink else Counts()
 
