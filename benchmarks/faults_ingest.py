@@ -212,8 +212,11 @@ def told(show: Show, options: argparse.Namespace) -> dict[str, Any]:
     """What is in the database, against what was sent, and how long recoveries took."""
     stack, flow = show.stack, show.flow
     rows = options.candles // MARKETS * MARKETS, options.posts // POST_LANES * POST_LANES
+    counted: dict[str, Any] = tally.count(stack, *rows)
+    if options.victim == "broker" and show.other is None:  # its log began anew, and the offsets with it
+        counted["refused_duplicates"] = None
     return {
-        **tally.count(stack, *rows),
+        **counted,
         "sent": flow.sent,
         "late_writes_refused": sum(map(stack.logged, REFUSED)),
         "kills": options.kills,
