@@ -163,7 +163,6 @@ async def faults(stack: Servers, exchange: FakeExchange, market: Market) -> dict
     exchange.busy = 3
     await exchange.hang_up()
     again = await until(lambda: exchange.calls["SUBSCRIBE"] > before, 60)
-    answered_busy = 3 - exchange.busy
     behind = await late(stack, market)
     last = minute_now() - 60
     await until(lambda: compare(stack, exchange, last + 60)["missing"] == 0, 60)
@@ -176,7 +175,7 @@ async def faults(stack: Servers, exchange: FakeExchange, market: Market) -> dict
     return {
         "silent_websocket": {"seconds": QUIET, "noticed_after_seconds": whole, "goal": 90},
         "one_silent_market": {"seconds": QUIET, "noticed_after_seconds": alone, "goal": 90},
-        "hang_up_1011": {"listening_again_after_seconds": again, "busy_answers": answered_busy},
+        "hang_up_1011": {"listening_again_after_seconds": again, "busy_answers": 3 - exchange.busy},
         "late_candle": behind,
         "hole": {"minutes": HOLE, "gaps_recorded": stack.number(gaps), "minutes_recorded": stack.number(span)},
         **compare(stack, exchange, upto),
