@@ -1,8 +1,9 @@
-"""What an exchange can do to a feed, in real time on a loopback exchange, with a real broker and database (about 7 minutes).
+"""What an exchange can do to a feed, in real time on a loopback exchange, with a real broker and database (about 10 minutes).
 
 ``python -m benchmarks.faults_feed --json`` lets the websocket fall silent for 120 s, then one market of two alone, hangs up
-with 1011, answers 429, corrects a closed candle and delivers one late; sixty minutes of the past are missing at the exchange
-for good. It counts seconds until each silence was noticed, and compares every minute stored with every minute delivered.
+with 1011, answers 429, delivers one candle when the next is stored already, and corrects a closed one; sixty minutes of the
+past are missing at the exchange for good. It counts seconds until each silence was noticed, and compares every minute stored
+with every minute delivered.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Market:
 
     def __init__(self, exchange: FakeExchange) -> None:
         self.exchange = exchange
-        self.held: set[int] = set()
-        """Minutes that REST delivers late."""
+        self.held: int | None = None
+        """A minute of the second pair that REST does not deliver yet."""
         self._chance = random.Random(1)
         begin = minute_now() - BACK - 600
         self.hole = range(minute_now() - 180 * 60, minute_now() - (180 - HOLE) * 60, 60)
@@ -63,7 +64,8 @@ class Market:
         while True:
             minute = minute_now()
             for pair in PAIRS:
-                self.put(pair, minute)
+                if (pair, minute) != (PAIRS[1], self.held):
+                    self.put(pair, minute)
                 await self.exchange.tick(pair, minute)
             await asyncio.sleep(1.0)
 
@@ -110,6 +112,25 @@ def compare(stack: Servers, exchange: FakeExchange, upto: int) -> dict[str, int]
     }
 
 
+def has(stack: Servers, pair: str, minute: int) -> bool:
+    """Whether the final candle of this minute is stored."""
+    query = (
+        "select count(*) from candles c join markets m on m.id = c.market_id "
+        f"where c.final and m.symbol = '{pair}' and c.opened_at = to_timestamp({minute})"
+    )
+    return stack.number(query) > 0
+
+
+async def late(stack: Servers, market: Market) -> dict[str, Any]:
+    """A minute that comes when the one after it is stored already, and how long it then takes until it is stored, too."""
+    minute = market.held = minute_now() + 60
+    went_on = await until(lambda: has(stack, PAIRS[1], minute + 60), 300)
+    missing = not has(stack, PAIRS[1], minute)
+    market.put(PAIRS[1], minute)
+    stored = await until(lambda: has(stack, PAIRS[1], minute), 120)
+    return {"next_stored": went_on is not None, "missing_at_first": missing, "stored_after_seconds": stored}
+
+
 async def show(stack: Servers) -> dict[str, Any]:
     """Run the feed and the sink against the exchange, fault after fault."""
     async with FakeExchange() as exchange:
@@ -142,18 +163,20 @@ async def faults(stack: Servers, exchange: FakeExchange, market: Market) -> dict
     exchange.busy = 3
     await exchange.hang_up()
     again = await until(lambda: exchange.calls["SUBSCRIBE"] > before, 60)
+    behind = await late(stack, market)
     last = minute_now() - 60
     await until(lambda: compare(stack, exchange, last + 60)["missing"] == 0, 60)
     market.put(PAIRS[0], last)
     upto = minute_now() + 60
     await until(lambda: time.time() > upto + 45, 200)
     gaps = "select count(*) from candle_gaps where filled_at is null"
-    span = "select coalesce(sum(extract(epoch from end_at - start_at) / 60), 0)::int from candle_gaps"
-    await until(lambda: stack.number(gaps) > 0, 70)
+    span = "select coalesce(sum(extract(epoch from end_at - start_at) / 60), 0)::int from candle_gaps where filled_at is null"
+    await until(lambda: stack.number(gaps) == 1, 130)
     return {
         "silent_websocket": {"seconds": QUIET, "noticed_after_seconds": whole, "goal": 90},
         "one_silent_market": {"seconds": QUIET, "noticed_after_seconds": alone, "goal": 90},
         "hang_up_1011": {"listening_again_after_seconds": again, "busy_answers": 3 - exchange.busy},
+        "late_candle": behind,
         "hole": {"minutes": HOLE, "gaps_recorded": stack.number(gaps), "minutes_recorded": stack.number(span)},
         **compare(stack, exchange, upto),
         "dead_letters": stack.number("select count(*) from dead_letters"),
@@ -163,9 +186,14 @@ async def faults(stack: Servers, exchange: FakeExchange, market: Market) -> dict
 def good(found: dict[str, Any]) -> bool:
     """Whether everything was noticed in time and nothing is missing, invented or different."""
     noticed = [found[k]["noticed_after_seconds"] for k in ("silent_websocket", "one_silent_market")]
-    hole = found["hole"]
+    hole, hang_up, late_one = found["hole"], found["hang_up_1011"], found["late_candle"]
     return (
         all(n is not None and n <= 90 for n in noticed)
+        and hang_up["listening_again_after_seconds"] is not None
+        and hang_up["busy_answers"] == 3
+        and late_one["next_stored"]
+        and late_one["missing_at_first"]
+        and late_one["stored_after_seconds"] is not None
         and (hole["gaps_recorded"], hole["minutes_recorded"]) == (1, HOLE)
         and not found["missing"] + found["invented"] + found["different"] + found["dead_letters"]
         and found["corrected"] > 0

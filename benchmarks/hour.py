@@ -74,8 +74,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def good(found: dict[str, Any]) -> bool:
+    """Whether every post is stored and queued once, and near-duplicates have their groups."""
+    queued = found["jobs"] == found["stored"]
+    return bool(found["stored_once"] and queued and not found["dead_letters"] and found["clusters"])
+
+
 def main() -> None:
-    """Command line; exits 1 when a post is missing or stored twice."""
+    """Command line; exits 1 when a post is missing, refused or not queued once, or no near-duplicates were found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="parquet with the columns t and text")
     parser.add_argument("--speed", type=float, default=100.0)
@@ -84,7 +90,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON only; it is JSON anyway")
     found = measure(parser.parse_args())
     sys.stdout.write(json.dumps(found) + "\n")
-    sys.exit(0 if found["stored_once"] else 1)
+    sys.exit(0 if good(found) else 1)
 
 
 if __name__ == "__main__":

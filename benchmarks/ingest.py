@@ -89,7 +89,7 @@ def measure(bootstrap: str | None, candles: int, block: int, peer_rows: int) -> 
         single, single_sent = ours(stack, singles(100, candles // 100), candles)
         minutes = candles // 10
         many, many_sent = ours(stack, blocks(100, minutes, block), 100 * minutes)
-        rows = stack.number("select count(*) from candles")
+        rows, letters = stack.number("select count(*) from candles"), stack.number("select count(*) from dead_letters")
         slow = peer(stack, peer_rows)
     return {
         "ours": round(single),
@@ -99,6 +99,8 @@ def measure(bootstrap: str | None, candles: int, block: int, peer_rows: int) -> 
         "blocks": {"ours": round(many), "ratio": round(many / slow, 1), "candles_per_message": block},
         "produced": {"single": round(single_sent), "blocks": round(many_sent)},
         "rows": rows,
+        "different_candles_sent": 100 * minutes,
+        "dead_letters": letters,
         "broker": "embedded" if bootstrap is None else bootstrap,
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 1),
@@ -107,20 +109,21 @@ def measure(bootstrap: str | None, candles: int, block: int, peer_rows: int) -> 
 
 
 def main() -> None:
-    """Command line."""
+    """Command line; exits 1 when a candle is missing or a message was refused."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--broker", help="host:port of another broker")
-    parser.add_argument("--candles", type=int, default=200_000)
+    parser.add_argument("--candles", type=int, default=200_000, help="at least 50")
     parser.add_argument("--block", type=int, default=100)
     parser.add_argument("--peer-rows", type=int, default=2_000)
     options = parser.parse_args()
     found = measure(options.broker, options.candles, options.block, options.peer_rows)
     if options.json:
         sys.stdout.write(json.dumps(found) + "\n")
-        return
-    for name, value in found.items():
-        sys.stdout.write(f"{name:12} {value}\n")
+    else:
+        for name, value in found.items():
+            sys.stdout.write(f"{name:12} {value}\n")
+    sys.exit(1 if found["rows"] != found["different_candles_sent"] or found["dead_letters"] else 0)
 
 
 if __name__ == "__main__":

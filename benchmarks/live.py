@@ -179,14 +179,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Command line."""
+    """Command line; exits 1 when a candle is wrong or missing, or a message was refused."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--symbols", type=int, default=1_000)
     parser.add_argument("--rate", type=float, default=1.0, help="messages a second of each market")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--broker", help="host:port of another broker")
     parser.add_argument("--json", action="store_true", help="print JSON only; it is JSON anyway")
-    sys.stdout.write(json.dumps(measure(parser.parse_args())) + "\n")
+    found = measure(parser.parse_args())
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.exit(1 if found["wrong_or_missing"] or found["dead_letters"] else 0)
 
 
 if __name__ == "__main__":

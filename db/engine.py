@@ -91,9 +91,10 @@ def transaction(engine: Engine, patience: float | None = None) -> Iterator[Conne
     """One transaction; a server that is away becomes :class:`Unavailable`, a refused log-in :class:`ConfigError`.
 
     With ``patience`` a server that does not answer for so many seconds counts as away, and the server in turn lets go
-    of the rows of a client that stands still in mid-transaction for twice as long.
+    of the rows of a client that stands still in mid-transaction for twice as long. Without it, one inside another keeps
+    the other's.
     """
-    token = _patience.set(patience)
+    token = _patience.set(_patience.get() if patience is None else patience)
     try:
         with engine.begin() as connection:
             if patience is not None:

@@ -8,9 +8,7 @@ import json
 import logging
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,20 +16,10 @@ from typing import Annotated, Any
 import structlog
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
-from rich.text import Text
 from sqlalchemy import Engine
 
-from db.engine import make_engine, transaction
+from db.engine import PATIENCE, make_engine, transaction
 from db.queries import dead_letters
 from db.queries.dead_letters import Letter
 from db.queries.gaps import note_gaps
@@ -44,6 +32,7 @@ from streaming.feed import Source
 from streaming.imports import SUFFIXES, Reader
 from streaming.kafka_broker import KafkaBroker
 from streaming.letters import replay as send_again
+from streaming.progress import progress
 from streaming.replay import Replay
 from streaming.service import Counts, Service
 from streaming.settings import StreamingSettings
@@ -55,8 +44,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 dlq = typer.Typer(no_args_is_help=True, help="Messages that could not be stored.")
 app.add_typer(dlq, name="dlq")
 
-LINE_SECONDS = 5.0
-"""Seconds between lines of progress in a log."""
+GAP_SECONDS = 300.0
+"""Longest wait for the holes of years of candles."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
@@ -143,7 +134,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """The newest dead letters."""
-    with _letters() as (engine, _), transaction(engine) as connection:
+    with _letters() as (engine, _), transaction(engine, PATIENCE) as connection:
         found = dead_letters.find(connection, limit=limit, all_=every)
     if as_json:
         _show({"letters": [_as_json(letter, payload=False) for letter in found]}, as_json=True)
@@ -158,7 +149,7 @@ def list_(
 @dlq.command()
 def show(letter: Annotated[int, typer.Argument(help="Its id.")], as_json: AsJson = False) -> None:
     """One dead letter with its original bytes."""
-    with _letters() as (engine, _), transaction(engine) as connection:
+    with _letters() as (engine, _), transaction(engine, PATIENCE) as connection:
         found = dead_letters.find(connection, [letter])
     if not found:
         raise InputError(f"There is no dead letter {letter}; see “moodtape dlq list”.")
@@ -198,49 +189,27 @@ class _letters:  # noqa: N801 - reads as a word where it is used
 
 
 def _run(source: Source, total: int, as_json: bool, *, score: bool, span: tuple[datetime, datetime] | None) -> None:
-    """Run one finite source through the broker into the database; holes in the ``span`` of its candles are recorded."""
+    """Run one finite source through the broker into the database; holes in the ``span`` of its candles are recorded.
+
+    A run that was interrupted says so and exits with 130, as every command here does.
+    """
     _log_to_stderr()
     settings, engine = StreamingSettings(), make_engine()
     broker = KafkaBroker(settings.bootstrap)
     scoring = ScoringClient(engine) if score else None
     service = Service(engine, broker, settings, sources=[source], sink=True, scoring=scoring, once=True, kind="")
     try:
-        with _progress(source.name, total) as tick:
+        with progress(source.name, total) as tick:
             asyncio.run(_follow(service, lambda: tick(_done(service.counts))))
-        with transaction(engine) as connection:
+        with transaction(engine, GAP_SECONDS) as connection:
             gaps, _ = note_gaps(connection, *span) if span else (0, 0)
     finally:
         broker.close()
         engine.dispose()
-    _show(service.summary() | {"gaps_recorded": gaps}, as_json)
-
-
-class _Rate(ProgressColumn):
-    """Rows per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f}/s")
-
-
-@contextmanager
-def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on a terminal, a plain line every five seconds in a log; both on standard error."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    began = told = time.monotonic()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=total or None)
-
-        def tick(done: int) -> None:
-            nonlocal told
-            bar.update(task, completed=done)
-            now = time.monotonic()
-            if not console.is_terminal and now - told >= LINE_SECONDS:
-                told, rate = now, done / (now - began)
-                left = f", {(total - done) / rate:,.0f} s left" if rate else ""
-                sys.stderr.write(f"{name}: {done:,} of {total:,}, {rate:,.0f}/s{left}\n")
-
-        yield tick
+    _show(service.summary() | {"gaps_recorded": gaps, "complete": service.complete}, as_json)
+    if not service.complete:
+        sys.stderr.write("moodtape: interrupted; what is stored stays, and the same command goes on from there.\n")
+        raise typer.Exit(INTERRUPTED)
 
 
 def _log_to_stderr() -> None:

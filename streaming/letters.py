@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
-from db.engine import transaction
+from db.engine import PATIENCE, transaction
 from db.queries import dead_letters
 from db.queries.dead_letters import Letter
 from streaming.broker import Broker
@@ -14,6 +14,8 @@ from streaming.messages import DEAD_LETTERS, TOPICS
 
 AT_ONCE = 200
 FLUSH_SECONDS = 10.0
+HELD_SECONDS = 20.0
+"""Patience of the transaction that holds a portion's rows while the broker takes them: half of what they may be held."""
 
 
 def produce_due(engine: Engine, broker: Broker) -> int:
@@ -41,11 +43,14 @@ def replay(engine: Engine, broker: Broker, ids: Sequence[int] | None) -> int:
 
 
 def _send(engine: Engine, broker: Broker, ids: Sequence[int] | None, *, again: bool) -> int:
-    """In portions, each noted in the transaction that holds its rows."""
-    sent = 0
+    """In portions, each noted in the transaction that holds its rows; what is refused meanwhile waits for the next call."""
+    sent, after = 0, 0
+    with transaction(engine, PATIENCE) as connection:
+        last = dead_letters.newest(connection)
     while True:
-        with transaction(engine) as connection:
-            found = dead_letters.take(connection, "replayed_at" if again else "produced_at", ids, AT_ONCE)
+        with transaction(engine, HELD_SECONDS) as connection:
+            step = "replayed_at" if again else "produced_at"
+            found = dead_letters.take(connection, step, ids, AT_ONCE, span=(after, last))
             if found:
                 broker.ensure(TOPICS)
                 producer = broker.producer()
@@ -59,6 +64,7 @@ def _send(engine: Engine, broker: Broker, ids: Sequence[int] | None, *, again: b
         sent += len(found)
         if len(found) < AT_ONCE:
             return sent
+        after = found[-1].id
 
 
 def _headers(letter: Letter, *, again: bool) -> list[tuple[str, bytes]]:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,15 @@ from typing import Any
 import structlog
 from sqlalchemy import Engine
 
-from db.engine import transaction
-from db.partitions import maintain
-from db.queries.gaps import note_gaps
-from db.queries.outcomes import settle
-from db.queries.windows import correct, give_up
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError, Unavailable
-from streaming import metrics
+from streaming import housekeeping, metrics
 from streaming.broker import Broker, BrokerDown
 from streaming.clusters import Clusters
 from streaming.consumer import EpochWatch, Runtime
 from streaming.decode import Decode, Limits
 from streaming.feed import Feed, Source
+from streaming.housekeeping import Housekeeping
 from streaming.letters import produce_due
 from streaming.settings import StreamingSettings
 from streaming.sink import Scoring, Sink, Stored, Writer, no_room
@@ -38,9 +34,6 @@ from workers.client.language import detect
 log = structlog.get_logger()
 
 BROKER_PATIENCE = 30.0
-HOUSEKEEPING_SECONDS = 60.0
-GAP_MEMORY = timedelta(hours=6)
-"""How far back holes are looked for and noticed to be filled, and corrected candles change joined windows."""
 
 
 @dataclass
@@ -82,8 +75,10 @@ class SinkThread:
         settings: StreamingSettings,
         scoring: Scoring | None,
         clock: Clock,
+        house: Housekeeping,
     ) -> None:
         self.counts = Counts()
+        self._house = house
         self.error: MoodtapeError | Exception | None = None
         self.started = False
         self._stop = threading.Event()
@@ -93,7 +88,7 @@ class SinkThread:
             Writer(engine, settings.group, scoring, self._clusters.assign),
             clock,
             self._executor,
-            self.counts.stored,
+            self._stored,
         )
         gather = Gather(sink, clock, settings.batch_rows, settings.batch_seconds)
         decode = Decode(gather, clock, Limits(settings.max_bad_share, settings.max_bad_row), detect)
@@ -116,6 +111,10 @@ class SinkThread:
         if self.started:
             self._thread.join()
         self._executor.shutdown()
+
+    def _stored(self, batch: Batch, done: Stored) -> None:
+        self.counts.stored(batch, done)
+        self._house.stored(batch)
 
     def _run(self) -> None:
         try:
@@ -147,7 +146,9 @@ class Service:
         self._kind = kind
         self._once = once
         self._watch = EpochWatch(broker)
-        self._sink = SinkThread(engine, broker, self._watch, settings, scoring, self._clock) if sink else None
+        self._house = Housekeeping(engine)
+        parts = (engine, broker, self._watch, settings, scoring, self._clock, self._house)
+        self._sink = SinkThread(*parts) if sink else None
         full = partial(no_room, engine, scoring)
         self.feeds = [
             Feed(source, engine, broker, self._clock, settings.window, lambda: self._watch.epochs, full)
@@ -161,6 +162,11 @@ class Service:
         """Whether positions and cursors move (or all is read and stored) and the broker answers."""
         moving = all(feed.well for feed in self.feeds)
         return moving and self._watch.up and (self._sink is None or (self._sink.alive and self._sink.runtime.ready))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every source has ended and all that it gave is stored."""
+        return all(feed.finished for feed in self.feeds)
 
     @property
     def counts(self) -> Counts:
@@ -240,7 +246,7 @@ class Service:
             if self.counts.refused > told:
                 told = self.counts.refused
                 await asyncio.to_thread(self._send_letters)
-            if self._sink and self._clock.monotonic() - maintained > HOUSEKEEPING_SECONDS:
+            if self._sink and self._clock.monotonic() - maintained > housekeeping.SECONDS:
                 await asyncio.to_thread(self._keep_house)
                 await asyncio.to_thread(self._send_letters)
                 maintained = self._clock.monotonic()
@@ -254,25 +260,7 @@ class Service:
             log.warning("dead letters wait for their topic", error=str(error))
 
     def _keep_house(self) -> None:
-        """Make next month's partitions, record holes, score predictions whose time has come."""
-        now = self._clock.now()
-        try:
-            with transaction(self._engine, HOUSEKEEPING_SECONDS) as connection:
-                maintain(connection, now)
-            with transaction(self._engine, HOUSEKEEPING_SECONDS) as connection:
-                new, filled = note_gaps(connection, now - GAP_MEMORY)
-                scored = settle(connection, now)
-            with transaction(self._engine) as connection:
-                corrected, given_up = correct(connection, now - GAP_MEMORY), give_up(connection, now)
-        except Unavailable as error:
-            log.warning("housekeeping waits for the database", error=error.message)
-            return
-        metrics.GAPS.inc(new)
-        metrics.OUTCOMES.inc(scored)
-        found = {"gaps": new, "gaps_filled": filled, "predictions_scored": scored}
-        found |= {"windows_corrected": corrected, "windows_given_up": given_up}
-        if any(found.values()):
-            log.info("housekeeping", **found)
+        self._house.keep(self._clock.now())
 
     def _say_feed(self) -> None:
         """Tell the status pages which feed plays; a directory that cannot be written is not fatal."""

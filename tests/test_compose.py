@@ -12,7 +12,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from pydantic import SecretStr
 
+from streaming.settings import StreamingSettings
 from workers.client import heartbeat
 
 ROOT = Path(__file__).parent.parent
@@ -71,9 +73,28 @@ def test_no_secret_is_written_down() -> None:
     """Passwords, keys and tokens come from files, never from the environment block."""
     text = (ROOT / "compose.yaml").read_text()
     assert not re.search(
-        r"(PASSWORD|TOKEN|KEY)\w*:\s*[\"']?[^\s{/][^\n]*$", re.sub(r"_FILE:.*|__FILE:.*", "", text), re.M
+        r"(PASSWORD|TOKEN|KEY)\w*:\s*[\"']?[^\s{/][^\n]*$",
+        re.sub(r"_FILE:.*|__FILE:.*|\"\$\{MOODTAPE_.*", "{}", text),
+        re.M,
     )
     assert all(set(secret) == {"file"} for secret in COMPOSE["secrets"].values())
+
+
+def test_the_streams_settings_are_passed_through() -> None:
+    """What the host's environment (or .env) names reaches the streams, with the settings' own defaults."""
+    passed = COMPOSE["services"]["streaming"]["environment"]
+    default = StreamingSettings.model_construct()
+    named = {f.validation_alias: getattr(default, name) for name, f in StreamingSettings.model_fields.items()}
+    for name in ("EXCHANGES", "SYMBOLS", "POST_SOURCES", "AUTHOR_KEY", "X_TOKEN"):
+        value = named[f"MOODTAPE_{name}"]
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        assert passed[f"MOODTAPE_{name}"] == f"${{MOODTAPE_{name}:-{plain}}}"
+
+
+def test_kafka_writes_where_its_volume_is() -> None:
+    """The broker's own default lies outside every volume."""
+    kafka = COMPOSE["services"]["kafka"]
+    assert [v.split(":")[1] for v in kafka["volumes"]] == [kafka["environment"]["KAFKA_LOG_DIRS"]]
 
 
 def test_build_targets_exist_and_modules_run() -> None:

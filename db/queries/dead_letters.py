@@ -61,8 +61,17 @@ def find(
     return [Letter(*row) for row in rows]
 
 
-def take(connection: Connection, step: str, ids: Sequence[int] | None, limit: int) -> list[Letter]:
+def newest(connection: Connection) -> int:
+    """The highest id, 0 where there is no letter."""
+    return int(connection.execute(text("select coalesce(max(id), 0) from dead_letters")).scalar() or 0)
+
+
+def take(
+    connection: Connection, step: str, ids: Sequence[int] | None, limit: int, *, span: tuple[int, int]
+) -> list[Letter]:
     """Letters whose ``step`` (``produced_at`` or ``replayed_at``) is still to come, oldest first; it is noted as done now.
+
+    ``span``: those with an id after the first number, up to the second.
 
     The rows are held until the transaction ends: whoever takes them does the step before that, or rolls back. Rows held
     by another process are passed over.
@@ -73,12 +82,13 @@ def take(connection: Connection, step: str, ids: Sequence[int] | None, limit: in
             f"""
             with due as (
                 select id from dead_letters
-                where {step} is null and (cast(:ids as bigint[]) is null or id = any(:ids))
+                where {step} is null and id > :after and id <= :last
+                  and (cast(:ids as bigint[]) is null or id = any(:ids))
                 order by id limit :limit for update skip locked)
             update dead_letters d set {step} = now() from due where d.id = due.id
             returning topic, partition, "offset", epoch, key, payload, reason, d.id, refused_at, replayed_at
             """
         ),
-        {"ids": list(ids) if ids is not None else None, "limit": limit},
+        {"ids": list(ids) if ids is not None else None, "limit": limit, "after": span[0], "last": span[1]},
     )
     return sorted((Letter(*row) for row in rows), key=lambda letter: letter.id)

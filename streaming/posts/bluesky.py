@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlencode
@@ -22,7 +24,8 @@ from streaming.settings import StreamingSettings
 
 URL = "wss://jetstream2.us-east.bsky.network/subscribe"
 SILENCE = 60.0
-BATCH = 200
+MOST_BYTES = 16 << 20
+"""Longest event that is read: one that is refused here ends the connection, and would be met again after it."""
 
 
 class _Record(msgspec.Struct):
@@ -64,7 +67,7 @@ class Bluesky:
         after = cursors["bluesky"]
         query = urlencode({"wantedCollections": "app.bsky.feed.post", "cursor": after + 1})
         try:
-            async with connect(f"{self._url}?{query}", max_size=1 << 20, open_timeout=10) as socket:
+            async with connect(f"{self._url}?{query}", max_size=MOST_BYTES, open_timeout=10) as socket:
                 while True:
                     raw = await asyncio.wait_for(socket.recv(), self._silence)
                     if (post := self._post(raw, after)) is not None:
@@ -88,8 +91,12 @@ class Bluesky:
             return None
         who = author_hash(event.did, self._key)
         at = min(_moment(commit.record.createdAt) or event.time_us / 1e6, event.time_us / 1e6)
-        native = f"{event.did}/{commit.rkey}"
+        native = self._native(event.did, commit.rkey)
         return message("bluesky", native, commit.record.text, at, who, "bluesky", after, event.time_us)
+
+    def _native(self, did: str, rkey: str) -> str:
+        """A post's number, keyed as its author is: in plain text it would name them."""
+        return hmac.new(self._key.encode(), f"{did}/{rkey}".encode(), hashlib.sha256).hexdigest()[:24]
 
 
 def _moment(text: str) -> float | None:

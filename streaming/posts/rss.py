@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import calendar
 import hashlib
 import re
@@ -21,6 +22,7 @@ from streaming.settings import StreamingSettings
 
 EVERY = 60.0
 MOST_BYTES = 4 << 20
+PIECE = 1 << 16
 _TAGS = re.compile(r"<[^>]+>")
 
 
@@ -44,25 +46,32 @@ class Rss:
         async with httpx.AsyncClient(timeout=15, follow_redirects=True) as client:
             etag = ""
             while True:
-                response = await self._fetch(client, etag)
-                etag = response.headers.get("etag", "")
-                fresh = [m for m in self._entries(response.content, at) if m.id not in seen]
+                content, etag = await self._fetch(client, etag)
+                fresh = [m for m in await asyncio.to_thread(self._entries, content, at) if m.id not in seen]
                 seen = {m.id for m in fresh} | (seen if len(seen) < 10_000 else set())
                 if fresh:
                     at = max(at, *(m.upto for m in fresh))
                     yield fresh
                 await wait.sleep(self._every)
 
-    async def _fetch(self, client: httpx.AsyncClient, etag: str) -> httpx.Response:
+    async def _fetch(self, client: httpx.AsyncClient, etag: str) -> tuple[bytes, str]:
+        """The feed, empty when it has not changed, and its tag.
+
+        Raises:
+            Unavailable: the feed does not answer, or with more than it may; of that no more is read.
+        """
+        body = bytearray()
         try:
-            response = await client.get(self._url, headers={"if-none-match": etag} if etag else {})
+            async with client.stream("GET", self._url, headers={"if-none-match": etag} if etag else {}) as response:
+                if response.status_code not in (200, 304):
+                    raise Unavailable(f"The feed {self.name} answers {response.status_code}.")
+                async for piece in response.aiter_bytes(PIECE):
+                    body += piece
+                    if len(body) > MOST_BYTES:
+                        raise Unavailable(f"The feed {self.name} has more than {MOST_BYTES:,} bytes.")
         except httpx.HTTPError as error:
             raise Unavailable(f"The feed {self.name} does not answer ({type(error).__name__}).") from None
-        if response.status_code not in (200, 304) or len(response.content) > MOST_BYTES:
-            raise Unavailable(
-                f"The feed {self.name} answers {response.status_code} with {len(response.content)} bytes."
-            )
-        return response
+        return bytes(body), response.headers.get("etag", "")
 
     def _entries(self, content: bytes, at: int) -> list[PostMessage]:
         out: list[PostMessage] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from itertools import islice
@@ -23,8 +23,11 @@ from streaming.messages import Message
 from streaming.posts import message
 
 EVERY = 60.0
-MOST = 200
-"""Items read at a time."""
+FIRST = 200
+"""Items read where nothing is stored yet."""
+MOST = 20_000
+"""Items that one search goes back."""
+AT_ONCE = 20
 KNOWN = 20
 """So many known items in a row end the search: pinned ones, which may be old, are fewer."""
 
@@ -85,9 +88,8 @@ class Scraped:
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
         at = cursors[self.name]
         while True:
-            items = await asyncio.to_thread(self._newer, at)
             out: list[Message] = []
-            for item in items:
+            for item in await self._newer(at):
                 who = author_hash(item.author, self._key)
                 moment = item.at.timestamp()
                 out.append(message(self._source, item.native_id, item.text, moment, who, self.name, at, item.number))
@@ -96,17 +98,32 @@ class Scraped:
                 yield out
             await wait.sleep(self._every)
 
-    def _newer(self, at: int) -> list[Item]:
-        """Items after the cursor, oldest first. Pinned ones may be old: they do not end the search."""
+    async def _newer(self, at: int) -> list[Item]:
+        """Items after the cursor, oldest first. Pinned ones may be old: they do not end the search.
+
+        Raises:
+            Unavailable: the site cannot be read back to the cursor; nothing is passed over.
+        """
         found: list[Item] = []
-        known = 0
-        try:
-            for item in map(self._convert, islice(self._fetch(), MOST)):
-                known = 0 if item is None or item.number > at else known + 1
-                if item is not None and item.number > at:
+        known = read = 0
+        pages = self._items()
+        while part := await asyncio.to_thread(self._some, pages):
+            for item in filter(None, part):
+                known = 0 if item.number > at else known + 1
+                if item.number > at:
                     found.append(item)
-                if known == KNOWN:
-                    break
+            read += len(part)
+            if known >= KNOWN or (not at and read >= FIRST):
+                break
+            if read >= MOST:
+                raise Unavailable(f"{self.name} has more than {MOST:,} items after the newest stored one.")
+        return sorted(found)
+
+    def _items(self) -> Iterator[Item | None]:
+        yield from map(self._convert, self._fetch())
+
+    def _some(self, pages: Iterator[Item | None]) -> list[Item | None]:
+        try:
+            return list(islice(pages, AT_ONCE))
         except Exception as error:  # snscrape and requests have no common ancestor for what a site may answer
             raise Unavailable(f"{self.name} cannot be read ({type(error).__name__}).") from error
-        return sorted(found)

@@ -14,11 +14,17 @@ from streaming.messages import Message, PostMessage
 from streaming.settings import StreamingSettings
 
 EVERY = 60.0
+MOST_PAGES = 500
+"""Pages of 100 that one search goes back; X itself hands out 60 in a quarter of an hour."""
 QUERY = "(#bitcoin OR #ethereum OR #solana OR #dogecoin) -is:retweet"
 
 
 class X:
-    """Posts of a search, oldest first; its cursor is the newest post's number."""
+    """Posts of a search, oldest first; its cursor is the newest post's number.
+
+    X gives the newest first, so posts are sent only when every page back to the cursor is there. Pages read before X
+    refused to go on are kept, and the next search goes on behind them.
+    """
 
     name = "x"
     live = True
@@ -28,6 +34,10 @@ class X:
         self._query = query
         self._key = key
         self._every = every
+        self._after = 0
+        self._token: str | None = None
+        """The page to go on with, of the search after ``_after``."""
+        self._found: dict[int, Any] = {}
 
     def lanes(self) -> Mapping[str, int]:
         return {"x": 0}
@@ -35,28 +45,50 @@ class X:
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
         at = cursors["x"]
         while True:
-            tweets = await asyncio.to_thread(self._search, at)
             out: list[Message] = []
-            for tweet in sorted(tweets, key=lambda t: int(t.id)):
+            for number, tweet in sorted((await self._search(at)).items()):
                 out.append(self._message(tweet, at))
-                at = int(tweet.id)
+                at = number
             if out:
                 yield out
             await wait.sleep(self._every)
 
-    def _search(self, at: int) -> list[Any]:
+    async def _search(self, at: int) -> dict[int, Any]:
+        """All posts after the cursor by number; without a cursor the newest page.
+
+        Raises:
+            Unavailable: X does not answer, or there are more posts than can be held; none is passed over.
+        """
+        if self._after != at:
+            self._forget(at)
+        for _ in range(MOST_PAGES):
+            answer = await asyncio.to_thread(self._page, at)
+            self._found |= {int(tweet.id): tweet for tweet in answer.data or []}
+            self._token = (answer.meta or {}).get("next_token") if at else None
+            if self._token is None:
+                found = self._found
+                self._forget(at)
+                return found
+        self._forget(at)
+        raise Unavailable(f"X has more than {100 * MOST_PAGES:,} posts after {at}; ask for fewer with x=query.")
+
+    def _forget(self, at: int) -> None:
+        self._after, self._token, self._found = at, None, {}
+
+    def _page(self, at: int) -> Any:
         import tweepy
 
         fields = ["created_at", "lang", "public_metrics", "author_id"]
+        asked = {"since_id": at or None, "next_token": self._token}
         try:
-            answer = self._client.search_recent_tweets(
-                self._query, since_id=at or None, max_results=100, tweet_fields=fields
-            )
+            return self._client.search_recent_tweets(self._query, max_results=100, tweet_fields=fields, **asked)
         except (tweepy.Unauthorized, tweepy.Forbidden):
             raise ConfigError("X refuses the token; check MOODTAPE_X_TOKEN.") from None
+        except tweepy.BadRequest:
+            self._forget(at)  # a page's token does not last for ever
+            raise Unavailable("X does not understand the search.") from None
         except (tweepy.TweepyException, OSError) as error:
             raise Unavailable(f"X does not answer ({type(error).__name__}).") from None
-        return list(answer.data or [])
 
     def _message(self, tweet: Any, at: int) -> PostMessage:
         counts = tweet.public_metrics or {}

@@ -38,6 +38,19 @@ def test_a_slow_answer_is_waited_for_without_patience(engine: Engine) -> None:
         assert connection.execute(text("select 1 from pg_sleep(0.3)")).scalar() == 1
 
 
+def test_one_inside_another_keeps_its_patience(engine: Engine) -> None:
+    """What is called without a patience of its own within a bounded transaction is bounded, too, and only there."""
+
+    def inner() -> None:
+        with transaction(engine) as connection:
+            connection.execute(text("select pg_sleep(3)"))
+
+    with transaction(engine, patience=0.1), pytest.raises(Unavailable):
+        inner()
+    with transaction(engine) as connection:
+        assert connection.execute(text("select 1 from pg_sleep(0.3)")).scalar() == 1
+
+
 def test_a_client_that_stands_still_lets_go_of_its_rows(engine: Engine) -> None:
     """The server ends a transaction whose client is silent for twice its patience, and the client learns it."""
     with pytest.raises(Unavailable):

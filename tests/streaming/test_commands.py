@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from db.queries import dead_letters
 from db.queries.dead_letters import Letter
 from domain.errors import InputError
-from streaming import cli
+from streaming import cli, progress
 from streaming.cli import app
 from streaming.messages import POSTS
 from streaming.times import cut_of, moment
@@ -150,12 +151,31 @@ def test_a_backfill_is_idempotent(shell: CliRunner, engine: Engine, exchange_url
     assert count(engine, "select extract(epoch from end_at - start_at)::int / 60 from candle_gaps") == 60
 
 
+@pytest.mark.stack
+def test_an_interrupted_import_says_so(
+    shell: CliRunner, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C: what was stored is counted, it is not called complete, the status is 130; the same command stores the rest."""
+    lines = [f"{T + 60 * n}000,1,2,0.5,1.5,3" for n in range(500)]
+    (tmp_path / "BTCUSDT-1m.csv").write_text("open_time,open,high,low,close,volume\n" + "\n".join(lines))
+    with monkeypatch.context() as patched:
+        patched.setattr(cli, "_done", lambda counts: signal.raise_signal(signal.SIGINT) or 0)
+        stopped = ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json")
+    assert stopped.exit_code == 130
+    assert "the same command goes on" in stopped.stderr
+    told = json.loads(stopped.stdout)
+    assert told["complete"] is False
+    again = ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json")
+    assert (again.exit_code, json.loads(again.stdout)["complete"]) == (0, True)
+    assert count(engine, "select count(*) from candles") == 500
+
+
 def test_progress_is_told_in_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Done, total, rate and time left on standard error; nothing on standard output."""
-    monkeypatch.setattr(cli, "LINE_SECONDS", 0.0)
-    with cli._progress("backfill-x", 1000) as tick:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with progress.progress("backfill-x", 1000) as tick:
         tick(250)
     told = capsys.readouterr()
     assert re.match(r"backfill-x: 250 of 1,000, [\d,]+/s, [\d,]+ s left\n", told.err)

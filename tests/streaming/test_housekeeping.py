@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
+from db.queries.candle_columns import Columns
 from db.queries.candles import upsert_candles
 from db.queries.gaps import note_gaps
 from db.queries.outcomes import settle
 from db.queries.posts import insert_posts
 from db.queries.predictions import Said, insert_predictions
+from domain.errors import Unavailable
 from domain.types import Candle, Post
+from streaming.housekeeping import Housekeeping
+from streaming.steps import Batch
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+BAR = (100.0, 110.0, 90.0, 100.0, 2.0)
 
 
 def candles(*minutes: int, close: float = 100.0) -> list[Candle]:
@@ -36,6 +42,67 @@ def test_a_hole_is_recorded_once_and_noted_when_filled(engine: Engine) -> None:
         assert connection.execute(text("select count(*) from candles")).scalar() == 3
         upsert_candles(connection, candles(*range(2, 62)))
         assert note_gaps(connection, START) == (0, 1)
+
+
+def test_a_hole_longer_than_the_look_is_recorded(engine: Engine) -> None:
+    """The candle before the first one of the span counts, however long ago it was; of another market it does not."""
+    with engine.begin() as connection:
+        upsert_candles(
+            connection, [*candles(0, 1200, 1201), Candle("x", "spot", "ETH/USDT", START + 1200 * MINUTE, *BAR)]
+        )
+        assert note_gaps(connection, START + 1000 * MINUTE) == (1, 0)
+        gap = connection.execute(text("select start_at, end_at from candle_gaps")).one()
+    assert tuple(gap) == (START + MINUTE, START + 1200 * MINUTE)
+
+
+def batch(*at: datetime) -> Batch:
+    """What the sink tells of candles that it stored."""
+    seconds = np.array([int(a.timestamp()) for a in at])
+    columns = Columns(
+        [("x", "spot", "BTC/USDT", "1m")], np.zeros(len(at), int), seconds, np.ones((len(at), 5)), seconds > 0
+    )
+    return Batch([], columns, [], set(), [], [])
+
+
+def gaps(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("select count(*) from candle_gaps")).scalar() or 0)
+
+
+def test_rounds_look_as_far_back_as_candles_were_stored(engine: Engine) -> None:
+    """The first looks back a week; candles that come long after their time are looked at in the next one."""
+    house, now = Housekeeping(engine), START + 20 * DAY
+    with engine.begin() as connection:
+        upsert_candles(connection, candles(0, 2, 14 * 1440, 14 * 1440 + 2))
+    house.keep(now)
+    assert gaps(engine) == 2
+    late = candles(*range(17 * 1440, 17 * 1440 + 3), 17 * 1440 + 63)
+    with engine.begin() as connection:
+        upsert_candles(connection, late)
+    house.keep(now)
+    assert gaps(engine) == 2
+    house.stored(batch(*(c.opened_at for c in late)))
+    house.keep(now)
+    assert gaps(engine) == 4
+
+
+def test_a_look_that_failed_is_made_up_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the database is away nothing is forgotten, and nothing is raised."""
+
+    def away(*_: object) -> tuple[int, int]:
+        raise Unavailable("away")
+
+    house, now = Housekeeping(engine), START + 5 * DAY
+    house.keep(now)
+    with engine.begin() as connection:
+        upsert_candles(connection, candles(0, 2))
+    house.stored(batch(START, START + 2 * MINUTE))
+    with monkeypatch.context() as patched:
+        patched.setattr("streaming.housekeeping.note_gaps", away)
+        house.keep(now)
+    assert gaps(engine) == 0
+    house.keep(now)
+    assert gaps(engine) == 1
 
 
 def predict(engine: Engine, *, low: float, high: float, probability: float, threshold: float) -> None:

@@ -95,6 +95,32 @@ def test_a_replay_is_idempotent(engine: Engine, broker: MemoryBroker) -> None:
     assert dict(back[0].headers) == {"replayed": str(newest).encode()}
 
 
+def test_a_replay_of_all_ends_while_letters_come_back(
+    engine: Engine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the sink refuses again while the replay runs is a new letter, left to the next replay."""
+    monkeypatch.setattr(letters, "AT_ONCE", 2)
+    keep(engine, *range(4))
+    producer, flushed = broker.producer, []
+
+    def refusing() -> Any:
+        made = producer()
+        flush = made.flush
+
+        def then_refuse(timeout: float) -> None:
+            flush(timeout)
+            flushed.append(timeout)
+            assert len(flushed) < 10, "the replay does not end"
+            keep(engine, 100 + 2 * len(flushed), 101 + 2 * len(flushed))
+
+        monkeypatch.setattr(made, "flush", then_refuse)
+        return made
+
+    monkeypatch.setattr(broker, "producer", refusing)
+    assert replay(engine, broker, None) == 4
+    assert count(engine, "select count(*) from dead_letters where replayed_at is null") == 2 * len(flushed)
+
+
 @contextmanager
 def sink(env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen([sys.executable, "-m", "streaming", "--role", "sink"], env=env, stderr=subprocess.PIPE)

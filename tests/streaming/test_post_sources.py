@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import feedparser
 import pytest
 
 import streaming.posts
@@ -16,11 +18,10 @@ from domain.clock import ManualClock
 from domain.errors import InputError, Unavailable
 from streaming.live import live_sources, post_source
 from streaming.messages import PostMessage
-from streaming.posts import mastodon, telegram
+from streaming.posts import mastodon, snscrape_bridge, telegram
 from streaming.posts.bluesky import Bluesky
 from streaming.posts.rss import Rss
 from streaming.posts.snscrape_bridge import Scraped, scraper_module
-from streaming.posts.x import X
 from streaming.settings import StreamingSettings
 from streaming.validate import to_post
 from tests.fakes.post_servers import channel, jetstream, rss
@@ -64,7 +65,22 @@ async def test_bluesky_gives_posts_that_name_a_market() -> None:
     assert again == first[1:]
     assert server.cursors == [US + 1, US + 2]
     assert first[0].author_hash != first[1].author_hash
-    assert "did:plc" not in str(first[0].author_hash)
+    assert "did:plc" not in str(first)
+    assert first[0].id != first[1].id
+
+
+async def test_an_event_of_more_than_a_mebibyte_does_not_stop_bluesky() -> None:
+    """It is read, cut, and left to the sink to refuse; what comes after it is read as well."""
+    async with jetstream() as server:
+        server.post(US + 1, "bitcoin " * 150_000)
+        server.post(US + 2, "more bitcoin")
+        stream = Bluesky(CLOCK, "key", server.url).read({"bluesky": US}, Waits(CLOCK))
+        long, short = [(await asyncio.wait_for(anext(stream), 10))[0] for _ in range(2)]
+        await stream.aclose()
+    assert isinstance(long, PostMessage)
+    assert isinstance(short, PostMessage)
+    assert (len(long.text), short.text) == (100_000, "more bitcoin")
+    assert (long.upto, short.after) == (US + 1, US + 1)
 
 
 async def test_a_jetstream_that_breaks_or_falls_silent_is_unavailable() -> None:
@@ -98,6 +114,40 @@ async def test_rss_gives_entries_once_oldest_first() -> None:
             await take(source, 0, 1)
     assert [m.text for m in first if isinstance(m, PostMessage)] == ["Bitcoin rises", "Ether & more"]
     assert [m.text for m in second if isinstance(m, PostMessage)] == ["late one"]
+
+
+async def test_a_feed_that_is_too_long_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit ends the reading; the feed is parsed beside the event loop."""
+    monkeypatch.setattr("streaming.posts.rss.MOST_BYTES", 100_000)
+    async with rss() as server:
+        server.items = [("a", "bitcoin " * 50_000, "Sun, 01 Mar 2026 10:00:00 GMT")]
+        with pytest.raises(Unavailable, match="more than 100,000 bytes"):
+            await take(Rss(server.url, CLOCK), 0, 1)
+        server.items = [("a", "bitcoin", "Sun, 01 Mar 2026 10:00:00 GMT")]
+        threads: list[threading.Thread] = []
+
+        def parse(content: bytes) -> Any:
+            threads.append(threading.current_thread())
+            return feedparser.parse(content)
+
+        monkeypatch.setattr("streaming.posts.rss.feedparser", SimpleNamespace(parse=parse))
+        assert [m.text for m in await take(Rss(server.url, CLOCK), 0, 1)] == ["bitcoin"]
+    assert threads != [threading.main_thread()]
+
+
+async def test_all_that_is_new_at_a_site_is_read_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many items, back to the cursor; where that is too far nothing is passed over, and a start reads some."""
+
+    def pages() -> Any:
+        for number in range(600, 0, -1):
+            yield SimpleNamespace(url=f"https://t.me/s/chan/{number}", content=f"btc {number}", date=NOW)
+
+    source = Scraped("telegram", "chan", pages, telegram.convert, "k")
+    assert [m.upto for m in await take(source, 100, 500)] == list(range(101, 601))
+    assert [m.upto for m in await take(source, 0, 200)] == list(range(401, 601))
+    monkeypatch.setattr(snscrape_bridge, "MOST", 400)
+    with pytest.raises(Unavailable, match="more than 400"):
+        await take(source, 100, 500)
 
 
 async def test_scraped_pages_are_turned_round() -> None:
@@ -179,28 +229,6 @@ def test_the_optional_sources_say_what_they_need(setting: str, package: str, mon
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match="pip install"):
         post_source(setting, StreamingSettings(), CLOCK)
-
-
-async def test_x_is_searched_from_the_newest_stored_post() -> None:
-    """Results come newest first and are sent oldest first; the search goes on from the cursor."""
-    asked: list[dict[str, Any]] = []
-
-    class Client:
-        def search_recent_tweets(self, query: str, **named: Any) -> SimpleNamespace:
-            asked.append(named)
-            tweets = [
-                SimpleNamespace(id=n, text=f"btc {n}", created_at=NOW, author_id=5, public_metrics={"like_count": n})
-                for n in (12, 11)
-            ]
-            return SimpleNamespace(data=tweets if not asked[1:] else None)
-
-    class Quiet(X):
-        def _search(self, at: int) -> list[Any]:
-            return list(self._client.search_recent_tweets(self._query, since_id=at or None).data or [])
-
-    found = await take(Quiet(Client(), "btc", "k"), 10, 2)
-    assert [(m.id, m.likes) for m in found] == [("x:11", 11), ("x:12", 12)]
-    assert asked[0]["since_id"] == 10
 
 
 def test_every_file_is_a_source() -> None:

@@ -29,6 +29,8 @@ def test_three_kills_lose_nothing_and_double_nothing() -> None:
     assert (found["candles"], found["posts"], found["jobs"]) == (4000, 400, 400)
     assert (found["lost"], found["doubled"], found["dead_letters"]) == (0, 0, 0)
     assert found["offsets"] == found["sent"] >= 4400
+    assert found["writes"] == 4800
+    assert found["refused_duplicates"] == found["sent"] - 4400
 
 
 @pytest.mark.parametrize("victim", ["stop", "hole"])

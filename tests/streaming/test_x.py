@@ -1,0 +1,79 @@
+"""X's search: read back to the cursor however many pages that are, and sent oldest first."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from domain.errors import Unavailable
+from streaming.posts.x import X
+from tests.streaming.test_post_sources import NOW, take
+
+
+class Tweets:
+    """What tweepy's client does: the newest first, a hundred a page; ``busy`` pages later X refuses once."""
+
+    def __init__(self, *numbers: int, busy: int = -1) -> None:
+        self.numbers = sorted(numbers, reverse=True)
+        self.busy = busy
+        self.asked: list[dict[str, Any]] = []
+
+    def search_recent_tweets(self, query: str, **named: Any) -> SimpleNamespace:
+        self.asked.append(named)
+        self.busy -= 1
+        if self.busy == -1:
+            raise sys.modules["tweepy"].TooManyRequests
+        begin = int(named["next_token"] or 0)
+        found = [n for n in self.numbers if n > (named["since_id"] or 0)]
+        data = [
+            SimpleNamespace(id=n, text=f"btc {n}", created_at=NOW, author_id=5, public_metrics={"like_count": n})
+            for n in found[begin : begin + 100]
+        ]
+        meta = {"next_token": str(begin + 100)} if len(found) > begin + 100 else {}
+        return SimpleNamespace(data=data or None, meta=meta)
+
+
+@pytest.fixture
+def tweepy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module with the errors of tweepy, which is not part of the tests' environment."""
+    made = ModuleType("tweepy")
+    base = type("TweepyException", (Exception,), {})
+    vars(made)["TweepyException"] = base
+    for name in ("Unauthorized", "Forbidden", "BadRequest", "TooManyRequests"):
+        vars(made)[name] = type(name, (base,), {})
+    monkeypatch.setitem(sys.modules, "tweepy", made)
+
+
+@pytest.mark.usefixtures("tweepy")
+async def test_x_is_searched_from_the_newest_stored_post() -> None:
+    """Results come newest first and are sent oldest first; the search goes on from the cursor."""
+    client = Tweets(11, 12)
+    found = await take(X(client, "btc", "k"), 10, 2)
+    assert [(m.id, m.likes) for m in found] == [("x:11", 11), ("x:12", 12)]
+    assert client.asked[0]["since_id"] == 10
+
+
+@pytest.mark.usefixtures("tweepy")
+async def test_x_is_read_page_by_page_back_to_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """250 new posts are three pages and all sent; a start reads one page; too many pages raise and pass nothing over."""
+    client = Tweets(*range(1001, 1251))
+    assert [m.upto for m in await take(X(client, "btc", "k"), 1000, 250)] == list(range(1001, 1251))
+    assert len(client.asked) == 3
+    assert [m.upto for m in await take(X(client, "btc", "k"), 0, 100)] == list(range(1151, 1251))
+    monkeypatch.setattr("streaming.posts.x.MOST_PAGES", 2)
+    with pytest.raises(Unavailable, match="more than 200"):
+        await take(X(client, "btc", "k"), 1000, 250)
+
+
+@pytest.mark.usefixtures("tweepy")
+async def test_a_search_that_x_interrupts_goes_on_behind_its_pages() -> None:
+    """What was read before the refusal is not asked for again, and not lost."""
+    client = Tweets(*range(1001, 1251), busy=2)
+    source = X(client, "btc", "k")
+    with pytest.raises(Unavailable, match="TooManyRequests"):
+        await take(source, 1000, 250)
+    assert [m.upto for m in await take(source, 1000, 250)] == list(range(1001, 1251))
+    assert [named["next_token"] for named in client.asked] == [None, "100", "200", "200"]
