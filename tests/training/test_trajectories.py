@@ -143,7 +143,7 @@ def test_training_is_deterministic(data: Path, artifacts: Path, monkeypatch: pyt
     monkeypatch.setattr(recipe, "shipped_embed", words_to_vectors)
     again = artifacts / "again"
     config = json.loads((artifacts / "trajectories" / "config.json").read_text())["settings"]
-    recipe.run(config, TrainOptions(data, again))
+    recipe.run(config | {"artifacts": str(artifacts)}, TrainOptions(data, again))
     assert (again / "config.json").read_text() == (artifacts / "trajectories" / "config.json").read_text()
     assert (again / "model.safetensors").read_bytes() == (artifacts / "trajectories" / "model.safetensors").read_bytes()
     assert load_trajectories(None, artifacts).parameters.quantiles.shape[0] == 16

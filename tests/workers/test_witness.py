@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from benchmarks.queue_stack import Witness
 from benchmarks.report import demand
 from db.engine import transaction
-from db.queries import jobs
+from db.queries import claims, jobs
 from db.queries.verdicts import upsert_verdicts
 from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import REVISION, Queue
@@ -30,7 +30,7 @@ def test_a_verdict_written_over_another_counts_as_doubled(engine: Engine, queue:
     """The table holds one row all the same; another revision's verdict of the same post is none of it."""
     queue("a", "b")
     with transaction(engine) as connection:
-        inputs = load_inputs(connection, jobs.claim(connection, REVISION, LIMITS))
+        inputs = load_inputs(connection, claims.claim(connection, REVISION, LIMITS))
     for scorer in (FakeScorer(REVISION), FakeScorer("other")):
         with transaction(engine) as connection:
             upsert_verdicts(connection, scorer.score(inputs))  # type: ignore[arg-type]
@@ -45,8 +45,8 @@ def test_a_writing_that_was_rolled_back_counts_as_none(engine: Engine, queue: Qu
     """A worker that dies between its verdicts and its commit has written nothing."""
     queue("a")
     with engine.connect() as connection:
-        claims = jobs.claim(connection, REVISION, LIMITS)
-        upsert_verdicts(connection, FakeScorer(REVISION).score(load_inputs(connection, claims)))  # type: ignore[arg-type]
+        held_jobs = claims.claim(connection, REVISION, LIMITS)
+        upsert_verdicts(connection, FakeScorer(REVISION).score(load_inputs(connection, held_jobs)))  # type: ignore[arg-type]
         connection.rollback()
     assert witness.writings() == {"written": 0, "doubled": 0}
 
@@ -57,12 +57,12 @@ def test_a_batch_is_held_by_its_scorer_and_not_by_who_buries_it(
     """Held while its transaction lives; dead when another scorer wrote its verdicts."""
     queue("a", "b", "c")
     with engine.connect() as dying:
-        claims = jobs.claim(dying, REVISION, LIMITS)
+        held_jobs = claims.claim(dying, REVISION, LIMITS)
         number = jobs.hold_batch(dying)
         with transaction(engine) as note:
-            jobs.note_batch(note, number, [claim.id for claim in claims])
+            jobs.note_batch(note, number, [job.id for job in held_jobs])
         (held,) = witness.held()
-        assert (held.id, sorted(held.jobs)) == (number, sorted(claim.id for claim in claims))
+        assert (held.id, sorted(held.jobs)) == (number, sorted(job.id for job in held_jobs))
         assert held.backend == dying.execute(text("select pg_backend_pid()")).scalar()
         dying.rollback()
         dying.invalidate()
