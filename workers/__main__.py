@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 import structlog
+from sqlalchemy import Engine
 
 from domain.errors import MoodtapeError
 from workers.client.logs import configure
@@ -30,11 +32,18 @@ def main() -> int:
         return run_processes(count)
     for name, value in LIBRARIES.items():
         os.environ.setdefault(name, value)
+    gc.disable()  # a fifth of the start: importing torch and transformers makes millions of objects that all stay
     try:
         from workers.loader import load
-        from workers.service import serve
+        from workers.service import Loaded, serve
 
-        return serve(settings, load)
+        def load_and_keep(engine: Engine, chosen: WorkerSettings) -> Loaded:
+            loaded = load(engine, chosen)
+            gc.freeze()
+            gc.enable()
+            return loaded
+
+        return serve(settings, load_and_keep)
     except MoodtapeError as error:
         structlog.get_logger().error(error.message, id=error.id)
         return error.exit_code

@@ -60,4 +60,5 @@ def warm_up(scorer: Scorer) -> None:
     posts = [Post(f"warm-up:{n}", "warm-up", text, "en", now, (DEFAULT_SYMBOL,)) for n, text in enumerate(WARM_UP)]
     grey = BytesIO()
     Image.new("RGB", (320, 240), (128, 128, 128)).save(grey, "PNG")
-    scorer.score([ScoringInput(post, grey.getvalue(), None, DEFAULT_SYMBOL, why=True) for post in posts])
+    inputs = [ScoringInput(post, grey.getvalue(), None, DEFAULT_SYMBOL, why=n == 0) for n, post in enumerate(posts)]
+    scorer.score(inputs)
