@@ -106,7 +106,7 @@ class Walks:
 def produce(stack: Servers, ledger: Ledger, symbols: int, rate: float, seconds: float) -> Walks:
     """Send every message when it is due; a market's message is final when its next one falls into another minute."""
     producer, walks = KafkaBroker(stack.bootstrap).producer(), Walks(symbols)
-    parts = [partition_of(f"live/L{n}/USDT".encode(), PARTS) for n in range(symbols)]
+    parts: dict[bytes, int] = {}
     each, total = 1 / (symbols * rate), int(symbols * rate * seconds)
     began, wall = time.monotonic() + 0.2, time.time() + 0.2
     sent = 0
@@ -117,7 +117,9 @@ def produce(stack: Servers, ledger: Ledger, symbols: int, rate: float, seconds: 
             last = (wall + due + 1 / rate) // 60 > (wall + due) // 60
             market = number % symbols
             message = outgoing(walks.message(market, wall + due, last))
-            ledger.due[parts[market]].append(began + due)
+            if message.key not in parts:
+                parts[message.key] = partition_of(message.key, PARTS)
+            ledger.due[parts[message.key]].append(began + due)
             producer.send(message.topic, message.key, message.value)
         sent = max(sent, upto)
         time.sleep(0.005)
@@ -179,16 +181,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Command line; exits 1 when a candle is wrong or missing, or a message was refused."""
+    """Command line; exits 1 when a candle is wrong or missing, or a message was refused or not seen to be committed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--symbols", type=int, default=1_000)
     parser.add_argument("--rate", type=float, default=1.0, help="messages a second of each market")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--broker", help="host:port of another broker")
     parser.add_argument("--json", action="store_true", help="print JSON only; it is JSON anyway")
-    found = measure(parser.parse_args())
+    options = parser.parse_args()
+    found = measure(options)
     sys.stdout.write(json.dumps(found) + "\n")
-    sys.exit(1 if found["wrong_or_missing"] or found["dead_letters"] else 0)
+    unseen = found["messages"] != int(options.symbols * options.rate * options.seconds)
+    sys.exit(1 if found["wrong_or_missing"] or found["dead_letters"] or unseen else 0)
 
 
 if __name__ == "__main__":
