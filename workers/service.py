@@ -90,7 +90,6 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
     answer_the_bell(app, runner, metrics)
     lane = Lane(runner, on_defect=_end_process)
     lane.start()
-    runner.more.set()  # what waits is begun before Celery has connected
     reconciler.start()
     log.info("ready to score", revision=loaded.scorer.revision, device=loaded.device)
     try:
