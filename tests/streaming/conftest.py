@@ -1,13 +1,14 @@
-"""A broker of the test's own: its log holds nothing of other tests, so that counts are exact."""
+"""A broker of the test's own, whose log holds nothing of other tests, so that counts are exact; and an exchange."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from moodtape.servers import Broker
+from tests.fakes.exchange import FakeExchange
 
 
 @pytest.fixture
@@ -18,3 +19,10 @@ def fresh_kafka(servers_dir: Path, request: pytest.FixtureRequest) -> Iterator[s
         yield server.start()
     finally:
         server.stop()
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[FakeExchange]:
+    """A loopback exchange."""
+    async with FakeExchange() as fake:
+        yield fake

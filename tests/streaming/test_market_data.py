@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,12 +24,6 @@ T = 1_772_366_400
 SYMBOL = "BTC/USDT"
 LANE = "binance/spot/BTC/USDT/1m"
 NAMED = ("binance", "bybit", "okx", "kraken", "coinbase", "bitstamp", "kucoin", "bitget")
-
-
-@pytest.fixture
-async def exchange() -> AsyncIterator[FakeExchange]:
-    async with FakeExchange() as fake:
-        yield fake
 
 
 def clock_at(seconds: int) -> ManualClock:
@@ -145,33 +139,6 @@ async def test_a_hole_stays_a_hole(exchange: FakeExchange) -> None:
     source = backfill(exchange, 64)
     out = await collect(source, dict(source.lanes()), lambda out: False)
     assert [(at - T) // 60 for at in minutes(out)] == [0, 1, 62, 63]
-
-
-@pytest.mark.parametrize(("now", "last"), [(2 * 3600 + 1800, 1), (2 * 3600 + 2, 0), (2 * 3600 + 10, 1)])
-async def test_a_backfill_leaves_out_the_open_candle(exchange: FakeExchange, now: int, last: int) -> None:
-    """With an end in the future too: the hour that runs, or has ended this very moment, is not final yet."""
-    day = T // 86_400 * 86_400
-    for n in range(4):
-        exchange.put(SYMBOL, day + 3600 * n)
-    since, until = (datetime.fromtimestamp(day + n, UTC) for n in (0, 86_400))
-    source = Backfill("binance", [SYMBOL], since, until, "1h", exchange.url, clock_at(day + now))
-    out = await collect(source, dict(source.lanes()), lambda out: False)
-    assert minutes(out) == [day + 3600 * n for n in range(last + 1)]
-    assert (source.expected, source.until) == (last + 1, datetime.fromtimestamp(day + 3600 * (last + 1), UTC))
-
-
-async def test_a_backfill_pages_and_resumes(exchange: FakeExchange) -> None:
-    """More than a page is fetched in order; from a cursor only the rest."""
-    for n in range(2500):
-        exchange.put(SYMBOL, T + 60 * n)
-    source = backfill(exchange, 2500)
-    (lane,) = source.lanes()
-    whole = minutes(await collect(source, dict(source.lanes()), lambda out: False))
-    rest = minutes(await collect(source, {lane: T + 2000 * 60}, lambda out: False))
-    assert whole == [T + 60 * n for n in range(2500)]
-    assert rest == whole[2001:]
-    assert source.expected == 2500
-    assert exchange.calls["klines"] == 4
 
 
 async def test_too_many_requests_is_waited_for(exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -68,3 +68,23 @@ def metrics() -> Metrics:
 def runner(engine: Engine, scorer: FakeScorer, settings: WorkerSettings, metrics: Metrics) -> Runner:
     """A runner on a fresh database."""
     return Runner(engine, scorer, settings, metrics)
+
+
+@pytest.fixture
+def stored(engine: Engine) -> list[str]:
+    """Twelve posts a minute apart, two of them at the same moment, every third about BTC."""
+    posts = [
+        Post(
+            f"p:{n:02}",
+            "even" if n % 2 == 0 else "odd",
+            f"words {n}",
+            "en",
+            NOON + timedelta(minutes=n - (n == 5)),
+            ("BTC/USDT",) if n % 3 == 0 else (),
+        )
+        for n in range(12)
+    ]
+    with transaction(engine) as connection:
+        insert_posts(connection, posts)
+        revisions.register(connection, REVISION, {})
+    return [post.id for post in posts]
