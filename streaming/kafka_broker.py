@@ -27,6 +27,9 @@ _DELIVERY_MS = 15_000
 MOST_BYTES = 8 << 20
 """Longest message that travels: far more than is ever stored, so that what is too long is refused with its bytes."""
 
+LINGER_MS = 50
+"""How long a message may wait for others to travel with: brokers pay per batch, the packaged one for each that it still holds."""
+
 SESSION_MS = 6_000
 """Silence after which a member's partitions go to others; Apache Kafka takes nothing shorter by default."""
 
@@ -143,7 +146,7 @@ class KafkaSender:
                 enable_idempotence=idempotent,
                 max_in_flight_requests_per_connection=5 if idempotent else 1,
                 compression_type="lz4",
-                linger_ms=5,
+                linger_ms=LINGER_MS,
                 batch_size=256 * 1024,
                 max_request_size=MOST_BYTES,
                 max_block_ms=_DELIVERY_MS,
