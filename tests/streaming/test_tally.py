@@ -82,9 +82,10 @@ def test_each_figure_of_a_run_can_fail_it(named: str, value: int) -> None:
 
 
 def test_a_stale_write_must_be_refused() -> None:
-    """A sink that was stopped several times must have been fenced; a single stop may find it idle."""
-    assert tally.wrong(RUN | {"victim": "stop", "kills": 6}) == ["late_writes_refused"]
-    assert tally.wrong(RUN | {"victim": "stop", "kills": 1}) == []
+    """A sink must have been fenced as often as it was to be stopped."""
+    assert tally.wrong(RUN | {"victim": "stop", "kills": 1}) == ["late_writes_refused"]
+    assert tally.wrong(RUN | {"victim": "stop", "kills": 6, "late_writes_refused": 5}) == ["late_writes_refused"]
+    assert tally.wrong(RUN | {"victim": "stop", "kills": 6, "late_writes_refused": 6}) == []
 
 
 @pytest.mark.parametrize(
