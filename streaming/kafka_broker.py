@@ -28,7 +28,7 @@ MOST_BYTES = 8 << 20
 """Longest message that travels: far more than is ever stored, so that what is too long is refused with its bytes."""
 
 LINGER_MS = 50
-"""How long a message may wait for others to travel with: brokers pay per batch, the packaged one for each that it still holds."""
+"""How long a message waits for others to travel with: brokers pay per batch, the packaged one for all that it still holds."""
 
 SESSION_MS = 6_000
 """Silence after which a member's partitions go to others; Apache Kafka takes nothing shorter by default."""

@@ -131,8 +131,9 @@ validation splits.
 {table}
 
 Each cell: accuracy / macro-F1 / ECE (15 bins, top label), for several labels macro-F1 alone. {ships} ships. The kind of text is
-not told to the model. MELD (television dialogue) is unseen.{shared} A row with several labels teaches the 28 labels of
-GoEmotions alone, an auxiliary task that is not saved; the head of independent labels is fitted to the finished features.
+not told to the model. MELD (television dialogue) is unseen.{shared} Labels that hold together share a text's target; where the
+settings name teachers, these earlier networks' mean probabilities have the share that `taught` gives. GoEmotions' own 28 labels
+are an auxiliary task that is not saved; the head of independent labels is fitted to the finished features.
 
 Limits: English only; sarcasm is caught where it resembles that of the slang set; dair_emotion has no neutral and no disgust, so
 sentences beginning "i feel" are seldom called neutral. The sentence vector is the mean over the last layer of the same

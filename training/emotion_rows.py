@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domain.types import EMOTIONS
-from models.emotion_net import EmotionNet
+from models.emotion_net import EmotionNet, load_net
 from models.encoders.packed import packable
 from training.data.emotion import Texts, class_weights, varied
 
@@ -38,14 +39,18 @@ class RowSettings(Protocol):
     def unframed(self) -> float: ...
     @property
     def named(self) -> float: ...
+    @property
+    def teachers(self) -> tuple[str, ...]: ...
+    @property
+    def taught(self) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
     """Tokenised training rows.
 
-    ``targets`` (n, 7) are one-hot, 0 where several labels hold: those rows teach ``multi`` and ``fine`` alone; ``weights``
-    (n) even out classes; ``multi`` (n, 7) and ``fine`` (n, 28) are 0 or 1, −1 where only one label was asked for; ``turn``
+    ``targets`` (n, 7) add up to 1: shared by labels that hold together, and in part what the teachers say; ``weights`` (n)
+    even out classes; ``multi`` (n, 7) and ``fine`` (n, 28) are 0 or 1, −1 where only one label was asked for; ``turn``
     (n) is the parity of the epochs that see a row, −1 for all; ``states`` are the frozen layers' outputs where kept.
     """
 
@@ -66,7 +71,7 @@ def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> 
     for source, texts in sets.items():
         rng = np.random.default_rng(0)
         turn = _turns(texts.labels, settings.alternate, rng)
-        targets = np.where(texts.labels[:, None] >= 0, texts.multi, 0)
+        targets = _targets(texts, settings)
         weights = targets @ class_weights(texts.labels[turn < 1], settings.class_power)
         several = (texts.multi.sum(1) > 1).any()
         multi = texts.multi if several else np.full_like(texts.multi, -1)
@@ -80,6 +85,38 @@ def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> 
     joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
     tensors = [torch.from_numpy(part) for part in joined[:4]]
     return Examples(ids, tensors[0], tensors[1], tensors[2], tensors[3], joined[4], states)
+
+
+def _targets(texts: Texts, settings: RowSettings) -> NDArray[np.float32]:
+    """What each text is to be called, float32[n, 7]: its labels, and what the teachers say where they have a share.
+
+    Ensemble distillation (Hinton et al., 2015): labels are noisy, and the mean of several networks is less so.
+    """
+    own = texts.multi / np.maximum(texts.multi.sum(1, keepdims=True), 1)
+    share = settings.taught.get(texts.source, 0.0) if settings.teachers else 0.0
+    if share:
+        said = [_said(load_net(Path(folder))[0], texts) for folder in settings.teachers]
+        own = (1 - share) * own + share * np.mean(said, axis=0)
+    return np.asarray(own, np.float32)
+
+
+def _said(net: EmotionNet, texts: Texts) -> NDArray[np.float32]:
+    """A trained network's uncalibrated probabilities, float32[n, 7]."""
+    logits = net.eval().infer(net.encoder.tokenise(texts.texts), torch.bfloat16).logits
+    return np.asarray(torch.softmax(logits.float(), 1).numpy(), np.float32)
+
+
+def thinned(states: Tensor, share: float, draw: torch.Generator) -> Tensor:
+    """Token states (tokens, width) without a drawn share of those between the first and the last.
+
+    Texts of equal length stay of equal length, as the packed layers need them.
+    """
+    inner = len(states) - 2
+    gone = round(share * inner)
+    if gone < 1:
+        return states
+    kept = torch.randperm(inner, generator=draw)[: inner - gone].sort().values + 1
+    return states[torch.cat([torch.tensor([0]), kept, torch.tensor([inner + 1])])]
 
 
 def finest(sets: dict[str, Texts]) -> int:

@@ -16,6 +16,8 @@ from tests.fakes.tiny_text import make_tiny
 from tests.training.synthetic import emotion_sets
 from training.calibration import fit_scale_and_bias, fit_style, fit_thresholds
 from training.data.emotion import OWN, Texts, class_weights, load, varied
+from training.emotion_finish import infer
+from training.emotion_rows import thinned
 from training.optim import groups, schedule
 from training.recipes import emotion as recipe
 from training.registry import TrainOptions
@@ -75,11 +77,13 @@ def test_batches_cover_everything_once_and_follow_the_seed() -> None:
 
 
 def test_training_is_deterministic_and_resumes_to_the_bit(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
-    """Two runs agree exactly, and a run stopped after one epoch ends where an unbroken one does."""
-    two = recipe.Settings(**tiny)  # type: ignore[arg-type]
+    """Two runs agree exactly, and a run stopped after one epoch ends where an unbroken one does, thinning included."""
+    two = recipe.Settings(**tiny | {"token_drop": 0.3})  # type: ignore[arg-type]
+    plain = recipe.train(recipe.Settings(**tiny), data, tmp_path / "plain")[1]  # type: ignore[arg-type]
     whole = recipe.train(two, data, tmp_path / "a")[1]
     same = recipe.train(two, data, tmp_path / "b")[1]
     assert torch.equal(weights(whole), weights(same))
+    assert not torch.equal(weights(whole), weights(plain))
     torch.manual_seed(99)
     broken_off(two, data, tmp_path / "c")
     resumed = recipe.train(two, data, tmp_path / "c", resume=True)[1]
@@ -114,6 +118,32 @@ def test_a_large_class_shows_one_half_per_epoch(data: Path, tiny: dict[str, obje
     seen = [set(np.concatenate(list(recipe._order(rows, settings, epoch))).tolist()) for epoch in (0, 1)]
     assert len(seen[0] | seen[1]) == len(rows.ids)
     assert len(seen[0]) == len(seen[1]) == len(rows.ids) - 3
+
+
+def test_teachers_share_the_targets(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """Labels that hold together share a text; a teacher's probabilities take their part, in the sources it teaches alone."""
+    sets = {name: load(name, "train", data) for name in ("dair", "goemotions")}
+    alone = recipe.prepare(recipe.Settings(**tiny), sets).targets  # type: ignore[arg-type]
+    assert sorted(alone[-1].tolist())[-3:] == [0.0, 0.5, 0.5]
+    net = recipe._begin(recipe.Settings(**tiny), sets)  # type: ignore[arg-type]
+    net.save(tmp_path / "teacher", {"encoder": tiny["encoder"], "trained_on": list(sets)}, "a card")
+    told = tiny | {"teachers": [str(tmp_path / "teacher")], "taught": {"goemotions": 0.25}}
+    targets = recipe.prepare(recipe.Settings(**told), sets).targets  # type: ignore[arg-type]
+    assert torch.equal(targets[: len(sets["dair"])], alone[: len(sets["dair"])])
+    said = (targets - 0.75 * alone)[len(sets["dair"]) :] / 0.25
+    torch.testing.assert_close(said.sum(1), torch.ones(len(said)))
+    expected = torch.softmax(infer(net, sets["goemotions"].texts).logits.float(), 1)
+    torch.testing.assert_close(said, expected, atol=5e-3, rtol=0)
+
+
+def test_thinning_keeps_ends_and_equal_lengths() -> None:
+    """The first and the last token stay, the others lose the share and keep their order; a short text stays whole."""
+    draw = torch.Generator().manual_seed(1)
+    states = torch.arange(12.0).unsqueeze(1)
+    kept = [thinned(states, 0.3, draw).flatten().tolist() for _ in range(20)]
+    assert all(row[0] == 0 and row[-1] == 11 and row == sorted(row) and len(row) == 9 for row in kept)
+    assert len({tuple(row) for row in kept}) > 1
+    assert torch.equal(thinned(states[:3], 0.3, draw), states[:3])
 
 
 def test_variation_takes_frames_and_masks_away() -> None:

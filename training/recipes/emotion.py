@@ -24,7 +24,7 @@ from models.encoders.text import pool
 from training import registry
 from training.data.emotion import Texts, load
 from training.emotion_finish import calibrate, card, infer, measure
-from training.emotion_rows import Examples, batches, cached, examples, finest
+from training.emotion_rows import Examples, batches, cached, examples, finest, thinned
 from training.metrics import macro_f1
 from training.optim import Averager, groups, load_run, save_run, schedule
 from training.progress import progress
@@ -64,6 +64,9 @@ class Settings:
     fine_weight: float = 0.0
     unframed: float = 0.0
     named: float = 0.0
+    token_drop: float = 0.0
+    teachers: tuple[str, ...] = ()
+    taught: dict[str, float] = field(default_factory=dict)
     shared: int = 0
     average_from: float = 0.7
     epochs: int = 2
@@ -217,7 +220,7 @@ def _epoch(state: _State, data: Examples, epoch: int, run: Path) -> None:
             for group in state.optimiser.param_groups:
                 group["lr"] = group["peak"] * schedule(state.step / state.total, settings.warmup)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-                loss = _step_loss(net, data, rows, settings)
+                loss = _step_loss(net, data, rows, settings, state.step)
             loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             state.optimiser.step()
@@ -229,12 +232,14 @@ def _epoch(state: _State, data: Examples, epoch: int, run: Path) -> None:
                 save_run(run, net, state.optimiser, state.average, state.step)
 
 
-def _step_loss(net: EmotionNet, data: Examples, rows: NDArray[np.int64], settings: Settings) -> Tensor:
+def _step_loss(net: EmotionNet, data: Examples, rows: NDArray[np.int64], settings: Settings, step: int) -> Tensor:
     if data.states is None:
         hidden, mask = net.encoder([data.ids[i] for i in rows])
         pooled = pool(hidden, mask, settings.pooling)
     else:
-        pooled = net.encoder.upper([data.states[i] for i in rows], settings.freeze, settings.pooling)
+        draw = torch.Generator().manual_seed(settings.seeds[0] * 1_000_003 + step)  # a resumed run draws the same
+        states = [thinned(data.states[i], settings.token_drop, draw) for i in rows]
+        pooled = net.encoder.upper(states, settings.freeze, settings.pooling)
     fine = net.get_submodule("fine")(pooled) if settings.fine_weight else None
     return loss_of(net.heads(pooled, pooled), fine, data, rows, settings)
 
@@ -285,7 +290,7 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     members = train(chosen, options.data, options.out.with_name(options.out.name + ".run"), options.resume)
     nets = {f"seed {seed}": net for seed, net in members.items()}
     if len(nets) > 1:
-        nets["mean"] = soup(list(members.values()))
+        nets["mean"] = soup(list(nets.values()))
     extras = {name: calibrate(net, chosen.sources, options.data) for name, net in nets.items()}
     figures = {name: measure(net, extras[name], options.data) for name, net in nets.items()}
     *_, ships = nets
