@@ -56,6 +56,8 @@ class Show:
     noticed: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     stops_made: int = 0
+    fenced: int = 0
+    """Faults after which a late write was refused, by whichever sink."""
 
     def pace(self, done: int, guess: float) -> None:
         """Spread the rows over the faults to come, at the seconds that one has taken so far."""
@@ -107,6 +109,7 @@ class Show:
                 self._stop(running[number % 2], in_transaction=number % 2 == 1)
                 tries += 1
             self.stops_made += tries
+            self.fenced += self.late > refused
 
     def _stop(self, victim: subprocess.Popen[bytes], in_transaction: bool) -> None:
         """Stop a sink, let it go on when another has taken over, and wait until both work again."""
@@ -235,6 +238,7 @@ def told(show: Show, options: argparse.Namespace) -> dict[str, Any]:
         "sent": flow.sent,
         "late_writes_refused": show.late,
         "stops": show.stops_made,
+        "stops_fenced": show.fenced,
         "kills": options.kills,
         "victim": options.victim,
         "broker": "other" if show.other or options.broker else "embedded",

@@ -85,6 +85,6 @@ def wrong(found: dict[str, Any]) -> list[str]:
         out.append("jobs")
     if found["victim"] != "broker" and (found["offsets"] != found["sent"] or found["refused_duplicates"] < 0):
         out.append("offsets")
-    if found["victim"] == "stop" and found["late_writes_refused"] < found["kills"]:
-        out.append("late_writes_refused")
+    if found["victim"] == "stop" and found["stops_fenced"] < found["kills"]:
+        out.append("stops_fenced")
     return out

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from domain.errors import InputError
 from domain.types import EMOTIONS
 from models.emotion_net import EmotionNet, load_net
 from models.encoders.packed import packable
@@ -49,9 +50,11 @@ class RowSettings(Protocol):
 class Examples:
     """Tokenised training rows.
 
-    ``targets`` (n, 7) add up to 1: shared by labels that hold together, and in part what the teachers say; ``weights`` (n)
-    even out classes; ``multi`` (n, 7) and ``fine`` (n, 28) are 0 or 1, −1 where only one label was asked for; ``turn``
-    (n) is the parity of the epochs that see a row, −1 for all; ``states`` are the frozen layers' outputs where kept.
+    ``targets`` (n, 7) add up to 1, or to 0 without a label: shared by labels that hold together, and in part what the
+    teachers say of the text as it was published; ``weights`` (n) even out classes, by the targets: what a teacher gives to a
+    class that the source lacks weighs nothing; ``multi`` (n, 7) and ``fine`` (n, 28) are 0 or 1, −1 where only one label was
+    asked for; ``turn`` (n) is the parity of the epochs that see a row, −1 for all; ``states`` are the frozen layers' outputs
+    where kept.
     """
 
     ids: Ids
@@ -64,7 +67,13 @@ class Examples:
 
 
 def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> Examples:
-    """Join the sources; a source is repeated as often as settings say and its classes weigh evenly within it."""
+    """Join the sources; a source is repeated as often as settings say and its classes weigh evenly within it.
+
+    Raises:
+        InputError: a share of the teachers is no share.
+    """
+    if wrong := [source for source, share in settings.taught.items() if not 0 <= share <= 1]:
+        raise InputError(f"taught gives each source a share from 0 to 1; look at {', '.join(wrong)}.")
     ids: Ids = []
     states: list[Tensor] | None = [] if cached(net, settings) else None
     columns: list[tuple[NDArray[Any], ...]] = []

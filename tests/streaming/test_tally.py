@@ -82,10 +82,12 @@ def test_each_figure_of_a_run_can_fail_it(named: str, value: int) -> None:
 
 
 def test_a_stale_write_must_be_refused() -> None:
-    """A sink must have been fenced as often as it was to be stopped."""
-    assert tally.wrong(RUN | {"victim": "stop", "kills": 1}) == ["late_writes_refused"]
-    assert tally.wrong(RUN | {"victim": "stop", "kills": 6, "late_writes_refused": 5}) == ["late_writes_refused"]
-    assert tally.wrong(RUN | {"victim": "stop", "kills": 6, "late_writes_refused": 6}) == []
+    """Each fault must have had a late write refused; several of one do not make up for another."""
+    assert tally.wrong(RUN | {"victim": "stop", "kills": 1, "stops_fenced": 0}) == ["stops_fenced"]
+    assert tally.wrong(RUN | {"victim": "stop", "kills": 6, "stops_fenced": 5, "late_writes_refused": 9}) == [
+        "stops_fenced"
+    ]
+    assert tally.wrong(RUN | {"victim": "stop", "kills": 6, "stops_fenced": 6}) == []
 
 
 @pytest.mark.parametrize(
