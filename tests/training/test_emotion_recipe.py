@@ -136,6 +136,13 @@ def test_teachers_share_the_targets(data: Path, tiny: dict[str, object], tmp_pat
     torch.testing.assert_close(said, expected, atol=5e-3, rtol=0)
 
 
+def test_a_share_of_the_teachers_is_a_share(data: Path, tiny: dict[str, object]) -> None:
+    """More than all of a label's place is refused, and the source named."""
+    wrong = recipe.Settings(**tiny | {"taught": {"dair": 1.5}})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="look at dair"):
+        recipe.prepare(wrong, {"dair": load("dair", "train", data)})
+
+
 def test_thinning_keeps_ends_and_equal_lengths() -> None:
     """The first and the last token stay, the others lose the share and keep their order; a short text stays whole."""
     draw = torch.Generator().manual_seed(1)
