@@ -290,7 +290,7 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     members = train(chosen, options.data, options.out.with_name(options.out.name + ".run"), options.resume)
     nets = {f"seed {seed}": net for seed, net in members.items()}
     if len(nets) > 1:
-        nets["mean"] = soup(list(nets.values()))
+        nets["mean"] = soup(list(members.values()))
     extras = {name: calibrate(net, chosen.sources, options.data) for name, net in nets.items()}
     figures = {name: measure(net, extras[name], options.data) for name, net in nets.items()}
     *_, ships = nets
