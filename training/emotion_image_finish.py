@@ -49,12 +49,14 @@ def infer(net: MoodNet, crops: Crops, batch: int = 128) -> tuple[Tensor, Tensor]
     """Mood logits (n, 7) and face logits (n,) of crops uint8 (n, h, w), the mean of a crop and its mirror as served."""
     net.eval()
     moods, faces = [], []
+    device = next(net.parameters()).device
     for start in range(0, len(crops), batch):
-        pictures = prepare(torch.from_numpy(np.ascontiguousarray(crops[start : start + batch]))[:, None], net.size)
+        block = torch.from_numpy(np.ascontiguousarray(crops[start : start + batch]))
+        pictures = prepare(block[:, None].to(device), net.size)
         (mood, face), (other_mood, other_face) = net(pictures), net(pictures.flip(3))
         moods.append((mood + other_mood) / 2)
         faces.append((face + other_face) / 2)
-    return torch.cat(moods), torch.cat(faces)
+    return torch.cat(moods).cpu(), torch.cat(faces).cpu()
 
 
 def outputs(net: MoodNet, sets: dict[str, Faces], part: str) -> dict[str, Outputs]:

@@ -16,6 +16,7 @@ from domain.errors import InputError
 from domain.types import EMOTIONS
 from models.emotion_net import EmotionNet, load_net
 from models.encoders.packed import packable
+from training import crossfit
 from training.data.emotion import Texts, class_weights, varied
 
 Ids = list[list[int]]
@@ -42,6 +43,8 @@ class RowSettings(Protocol):
     def named(self) -> float: ...
     @property
     def teachers(self) -> tuple[str, ...]: ...
+    @property
+    def soft_labels(self) -> str: ...
     @property
     def taught(self) -> dict[str, float]: ...
 
@@ -102,17 +105,19 @@ def _targets(texts: Texts, settings: RowSettings) -> NDArray[np.float32]:
     Ensemble distillation (Hinton et al., 2015): labels are noisy, and the mean of several networks is less so.
     """
     own = texts.multi / np.maximum(texts.multi.sum(1, keepdims=True), 1)
-    share = settings.taught.get(texts.source, 0.0) if settings.teachers else 0.0
+    share = settings.taught.get(texts.source, 0.0) if settings.teachers or settings.soft_labels else 0.0
     if share:
-        said = [_said(load_net(Path(folder))[0], texts) for folder in settings.teachers]
-        own = (1 - share) * own + share * np.mean(said, axis=0)
+        heard = [said(load_net(Path(folder))[0], texts) for folder in settings.teachers]
+        if settings.soft_labels:
+            heard.append(crossfit.read(Path(settings.soft_labels), texts.source, len(texts)))
+        own = (1 - share) * own + share * np.mean(heard, axis=0)
     return np.asarray(own, np.float32)
 
 
-def _said(net: EmotionNet, texts: Texts) -> NDArray[np.float32]:
+def said(net: EmotionNet, texts: Texts) -> NDArray[np.float32]:
     """A trained network's uncalibrated probabilities, float32[n, 7]."""
     logits = net.eval().infer(net.encoder.tokenise(texts.texts), torch.bfloat16).logits
-    return np.asarray(torch.softmax(logits.float(), 1).numpy(), np.float32)
+    return np.asarray(torch.softmax(logits.float(), 1).cpu().numpy(), np.float32)
 
 
 def thinned(states: Tensor, share: float, draw: torch.Generator) -> Tensor:

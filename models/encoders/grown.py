@@ -5,21 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from torch import Tensor
 
-from models.encoders.packed import chunks, groups
+from models.encoders.packed import chunks, groups, varlen_attention
 
 _Group = tuple[int, int, int]
+_Attend = Callable[[Tensor], Tensor]
+_flash = cache(varlen_attention)
 
 
 @torch.inference_mode()
 def lower(model: Any, ids: Sequence[Sequence[int]], depth: int) -> list[Tensor]:
-    """bfloat16 states (tokens, width) of each text after the first ``depth`` layers, in the order given."""
+    """bfloat16 states (tokens, width) of each text after the first ``depth`` layers, in the order given, in main memory."""
     out: list[Tensor] = [torch.empty(0)] * len(ids)
     for rows in chunks(ids):
         lengths = [len(ids[i]) for i in rows]
@@ -28,10 +32,10 @@ def lower(model: Any, ids: Sequence[Sequence[int]], depth: int) -> list[Tensor]:
         places = torch.cat([torch.arange(length, device=device) for length in lengths])
         total = e.word_embeddings(tokens) + e.position_embeddings(places) + e.token_type_embeddings.weight[0]
         with torch.autocast(device.type, torch.bfloat16):
-            hidden, runs = e.LayerNorm(total), groups(lengths)
+            hidden, attend = e.LayerNorm(total), _attention(model, lengths, device)
             for layer in model.encoder.layer[:depth]:
-                hidden = _layer(model, layer, hidden, runs)
-        for i, states in zip(rows, hidden.bfloat16().split(lengths), strict=True):
+                hidden = _layer(layer, hidden, attend)
+        for i, states in zip(rows, hidden.bfloat16().cpu().split(lengths), strict=True):
             out[i] = states.clone()
     return out
 
@@ -43,30 +47,51 @@ def upper(model: Any, hidden: Tensor, lengths: list[int], depth: int, pooling: s
     which saves a seventh of the cost of six layers.
     """
     runs = groups(lengths)
+    attend = _attention(model, lengths, hidden.device)
     *layers, last = model.encoder.layer[depth:]
     for layer in layers:
-        hidden = _layer(model, layer, hidden, runs)
-    hidden = _layer(model, last, hidden, runs, first=pooling == "first")
+        hidden = _layer(layer, hidden, attend)
     if pooling == "first":
-        return hidden
+        rows = [start + i * length for start, count, length in runs for i in range(count)]
+        return _layer(last, hidden, partial(_attend, runs, model.config.num_attention_heads, True), rows)
+    hidden = _layer(last, hidden, attend)
     parts = [hidden[start : start + n * length].view(n, length, -1).mean(1) for start, n, length in runs]
     return torch.cat(parts)
 
 
-def _layer(model: Any, layer: Any, hidden: Tensor, runs: list[_Group], first: bool = False) -> Tensor:
-    """One transformer layer on flat tokens; with ``first`` only the first token of each text comes out."""
+def _layer(layer: Any, hidden: Tensor, attend: _Attend, rows: list[int] | None = None) -> Tensor:
+    """One transformer layer on flat tokens; with ``rows`` only these tokens come out, for which alone ``attend`` answers."""
     attention, output = layer.attention, layer.attention.output
     parts = (attention.self.query, attention.self.key, attention.self.value)
     weight, bias = torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts])
-    attended = _attend(F.linear(hidden, weight, bias), runs, model.config.num_attention_heads, first)
-    if first:
-        hidden = hidden[[start + i * length for start, count, length in runs for i in range(count)]]
+    attended = attend(F.linear(hidden, weight, bias))
+    if rows is not None:
+        hidden = hidden[rows]
     hidden = output.LayerNorm(hidden + output.dense(attended))
     inner = layer.output.dense(F.gelu(layer.intermediate.dense(hidden)))
     return layer.output.LayerNorm(hidden + inner)  # type: ignore[no-any-return]  # transformers is untyped here
 
 
-def _attend(qkv: Tensor, runs: list[_Group], heads: int, first: bool) -> Tensor:
+def _attention(model: Any, lengths: list[int], device: torch.device) -> _Attend:
+    """Attention within each text: one kernel for all in half precision on a GPU that has it, else by groups of one length."""
+    heads = model.config.num_attention_heads
+    apart = partial(_attend, groups(lengths), heads, False)
+    kernel = _flash(device, torch.bfloat16, heads, model.config.hidden_size // heads)
+    if kernel is None:
+        return apart
+    ends = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device=device)
+    longest = max(lengths)
+
+    def at_once(qkv: Tensor) -> Tensor:
+        if qkv.dtype != torch.bfloat16:
+            return apart(qkv)
+        q, k, v = qkv.view(len(qkv), 3, heads, -1).unbind(1)
+        return kernel(q, k, v, ends, ends, longest, longest).flatten(1)
+
+    return at_once
+
+
+def _attend(runs: list[_Group], heads: int, first: bool, qkv: Tensor) -> Tensor:
     parts = []
     for start, count, length in runs:
         block = qkv[start : start + count * length].view(count, length, 3, heads, -1)

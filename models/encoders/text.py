@@ -120,7 +120,8 @@ class TextEncoder(nn.Module):
 
     def upper(self, states: Sequence[Tensor], depth: int, pooling: str) -> Tensor:
         """Pooled vectors (n, width) with gradients from what :meth:`lower` gave; texts in order of length."""
-        return upper(self.model, torch.cat(list(states)).float(), [len(part) for part in states], depth, pooling)
+        flat = torch.cat(list(states)).to(next(self.model.parameters()).device)
+        return upper(self.model, flat.float(), [len(part) for part in states], depth, pooling)
 
     @property
     def padding(self) -> float:

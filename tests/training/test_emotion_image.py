@@ -168,6 +168,17 @@ def test_a_stopped_run_goes_on_to_the_same_weights(data: Path, tmp_path: Path, m
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_a_run_goes_on_from_a_checkpoint(data: Path, tmp_path: Path) -> None:
+    """With ``start`` a run begins at the weights of that folder: a step at no rate leaves them as they are."""
+    first = MoodNet(ImageEncoder.from_name("test_efficientnet", pretrained=False), 32)
+    sets = {"small": faces.load(data / "face_emotion" / "small.parquet", validation=0.3)}
+    emotion_image.finish(Settings(**CONFIG), sets, first.eval(), [], tmp_path / "first")
+    still = {**CONFIG, "steps": 1, "check_every": 1, "refreshed": 0, "learning_rate": 0.0, "weight_decay": 0.0}
+    chosen = Settings(**still, start=str(tmp_path / "first"))
+    went_on = dict(emotion_image.train(chosen, sets, [], tmp_path / "second", resume=False).named_parameters())
+    assert all(torch.equal(went_on[name], value) for name, value in first.named_parameters())
+
+
 def test_averaged_weights_get_batch_statistics_of_their_own() -> None:
     """Statistics are the mean over the batches given, whatever they were before; the network is left to serve."""
     torch.manual_seed(0)

@@ -1,4 +1,7 @@
-"""Random views of face crops for training, drawn from a seeded generator so that a resumed run sees the same ones."""
+"""Random views of face crops for training, drawn from a seeded generator so that a resumed run sees the same ones.
+
+Chances are drawn on the CPU, which a GPU need not be waited for; only noise is drawn where the crops lie.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ def faces(crops: Tensor, size: int, generator: Generator) -> Tensor:
 
     The blur matters: half of the pictures come from 48-pixel originals, and sharpness must not give the source away.
     """
-    n = len(crops)
+    n, place = len(crops), crops.device
     angle = _uniform(n, -0.22, 0.22, generator)
     zoom = _uniform(n, 0.80, 1.12, generator)
     mirror = (torch.rand(n, generator=generator) < 0.5).float() * 2 - 1
@@ -24,10 +27,12 @@ def faces(crops: Tensor, size: int, generator: Generator) -> Tensor:
         low = int(torch.randint(28, 65, (1,), generator=generator))
         half = torch.rand(n, generator=generator) < 0.5
         if low < size and half.any():
-            views[half] = _blur(views[half], low)
-    gamma = _uniform(n, -0.35, 0.35, generator).exp().view(n, 1, 1, 1)
+            rows = _where(half).to(place)
+            views[rows] = _blur(views[rows], low)
+    gamma = _uniform(n, -0.35, 0.35, generator).exp().view(n, 1, 1, 1).to(place)
     views = 255 * (views.clamp(0, 255) / 255) ** gamma
-    views = views + torch.randn(views.shape, generator=generator) * _uniform(n, 0, 5, generator).view(n, 1, 1, 1)
+    noise = _noise(views, generator)
+    views = views + noise * _uniform(n, 0, 5, generator).view(n, 1, 1, 1).to(place)
     return _erase(views, generator)
 
 
@@ -45,7 +50,7 @@ def impostors(crops: Tensor, scenes: Tensor, size: int, generator: Generator) ->
         views[number] = _tiles(nnf.interpolate(crops[number : number + 1].float(), size=(size, size))[0], generator)
     for number in _where(kind == 2).tolist():
         views[number] = _misplaced(crops[number : number + 1].float(), views[number], size, generator)
-    turned = _where(kind == 3)
+    turned = _where(kind == 3)  # on the CPU; indexing brings it over
     if len(turned):
         angle = _uniform(len(turned), math.pi / 2, 3 * math.pi / 2, generator)
         flat = torch.zeros(len(turned), 2)
@@ -86,7 +91,7 @@ def _warp(pictures: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, mirror: 
     theta = torch.stack(
         [torch.stack([cos * mirror, -sin, shift[:, 0]], 1), torch.stack([sin * mirror, cos, shift[:, 1]], 1)], 1
     )
-    grid = nnf.affine_grid(theta, [len(pictures), 1, size, size], align_corners=False)
+    grid = nnf.affine_grid(theta.to(pictures.device), [len(pictures), 1, size, size], align_corners=False)
     return nnf.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -102,6 +107,14 @@ def _erase(pictures: Tensor, generator: Generator) -> Tensor:
         top, left = torch.randint(0, size - size // 3, (2,), generator=generator).tolist()
         pictures[number, :, top : top + height, left : left + width] = pictures[number].mean()
     return pictures
+
+
+def _noise(views: Tensor, generator: Generator) -> Tensor:
+    if views.device.type == "cpu":
+        return torch.randn(views.shape, generator=generator)
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    own = Generator(views.device).manual_seed(seed)
+    return torch.randn(views.shape, generator=own, device=views.device)
 
 
 def _uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,19 +19,24 @@ import torch.nn.functional as F  # noqa: N812 - the customary name
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models import device
 from models.emotion_net import EmotionNet, Reading, load_net, new_net
 from models.encoders.text import pool
 from training import registry
+from training.crossfit import Said, fold_of
 from training.data.emotion import Texts, load
 from training.emotion_finish import calibrate, card, infer, measure
-from training.emotion_rows import Examples, batches, cached, examples, finest, thinned
+from training.emotion_rows import Examples, batches, cached, examples, finest, said, thinned
 from training.metrics import macro_f1
-from training.optim import Averager, groups, load_run, save_run, schedule
+from training.optim import Averager, EarlyStop, groups, load_run, save_run, schedule, soup
 from training.progress import progress
 from training.registry import TrainOptions
 
 SAVE_EVERY = 250
 """Steps between resumable states."""
+
+TOLD_EVERY = 10
+"""Steps between reports: to read the loss is to wait for the GPU."""
 
 HEADS = 0
 """Seed of the heads' first weights, the same for all runs, so that their mean is a network too."""
@@ -66,6 +71,7 @@ class Settings:
     named: float = 0.0
     token_drop: float = 0.0
     teachers: tuple[str, ...] = ()
+    soft_labels: str = ""
     taught: dict[str, float] = field(default_factory=dict)
     shared: int = 0
     average_from: float = 0.7
@@ -80,18 +86,18 @@ def loss_of(
     reading: Reading, fine: Tensor | None, data: Examples, rows: NDArray[np.int64], settings: Settings
 ) -> Tensor:
     """Weighted cross-entropy on the labels plus binary cross-entropy where several may hold, on seven and finer labels."""
-    index = torch.from_numpy(rows)
-    each = F.cross_entropy(
-        reading.logits, data.targets[index], reduction="none", label_smoothing=settings.label_smoothing
-    )
-    loss = (each * data.weights[index]).mean()
+    index, place = torch.from_numpy(rows), reading.logits.device
+    targets, weights = data.targets[index].to(place), data.weights[index].to(place)
+    each = F.cross_entropy(reading.logits, targets, reduction="none", label_smoothing=settings.label_smoothing)
+    loss = (each * weights).mean()
     parts = [(settings.multi_weight, reading.multi, data.multi[index])]
     if fine is not None:
         parts.append((settings.fine_weight, fine, data.fine[index]))
     for weight, logits, truth in parts:
         known = truth[:, 0] >= 0
         if known.any():
-            loss = loss + weight * F.binary_cross_entropy_with_logits(logits[known], truth[known]) * truth.shape[1]
+            part = F.binary_cross_entropy_with_logits(logits[known.to(place)], truth[known].to(place))
+            loss = loss + weight * part * truth.shape[1]
     return loss
 
 
@@ -144,7 +150,7 @@ def fit(
     prepared = prepared or examples(net, sets, settings)
     if settings.method == "lora":
         net.encoder.model = _lora(net.encoder.model, settings.lora_rank)
-    best = _Best(settings.patience)
+    best = EarlyStop(settings.patience)
     state = _State(net, settings, sum(1 for _ in _order(prepared, settings, 0)))
     if resume:
         state.step = load_run(run, net, state.optimiser, state.average)
@@ -161,14 +167,6 @@ def fit(
         merge = cast(Any, net.encoder.model).merge_and_unload
         net.encoder.model = merge()
     return net.eval()
-
-
-def soup(nets: Sequence[EmotionNet]) -> EmotionNet:
-    """Mean of the weights of networks fine-tuned from one start (Wortsman et al., 2022): one network, no slower."""
-    mixed = copy.deepcopy(nets[0])
-    states = [net.state_dict() for net in nets]
-    mixed.load_state_dict({name: torch.stack([s[name].float() for s in states]).mean(0) for name in states[0]})
-    return mixed.eval()
 
 
 def _remember(path: Path, epoch: int, figures: dict[str, dict[str, float]]) -> None:
@@ -193,7 +191,7 @@ def _begin(settings: Settings, sets: dict[str, Texts]) -> EmotionNet:
         for frozen in (model.embeddings, *model.encoder.layer[: settings.freeze]):
             frozen.requires_grad_(False)
     torch.manual_seed(settings.seeds[0])
-    return net
+    return net.to(device.choose())
 
 
 class _State:
@@ -213,13 +211,14 @@ def _order(data: Examples, settings: Settings, epoch: int) -> Iterator[NDArray[n
 
 def _epoch(state: _State, data: Examples, epoch: int, run: Path) -> None:
     net, settings = state.net.train(), state.settings
+    place = next(net.parameters()).device.type
     with progress(f"epoch {epoch + 1}", state.steps) as report:
         for position, rows in enumerate(_order(data, settings, epoch)):
             if epoch * state.steps + position < state.step or state.step >= state.total:
                 continue
             for group in state.optimiser.param_groups:
                 group["lr"] = group["peak"] * schedule(state.step / state.total, settings.warmup)
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
+            with torch.autocast(place, torch.bfloat16, enabled=settings.precision == "bf16"):
                 loss = _step_loss(net, data, rows, settings, state.step)
             loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -227,7 +226,8 @@ def _epoch(state: _State, data: Examples, epoch: int, run: Path) -> None:
             state.optimiser.zero_grad(set_to_none=True)
             state.step += 1
             state.average.update(net, state.step)
-            report(position + 1, f"loss {loss.item():.3f}")
+            if state.step % TOLD_EVERY == 0:
+                report(position + 1, f"loss {loss.item():.3f}")
             if state.step % SAVE_EVERY == 0 or state.step in (state.total, (epoch + 1) * state.steps):
                 save_run(run, net, state.optimiser, state.average, state.step)
 
@@ -248,7 +248,7 @@ def validate(net: EmotionNet, held: dict[str, Texts]) -> dict[str, dict[str, flo
     """Per source: macro-F1, accuracy and loss on the validation set, uncalibrated."""
     out = {}
     for source, texts in held.items():
-        logits = infer(net, texts.texts).logits.float()
+        logits = infer(net, texts.texts).logits.float().cpu()
         predicted = logits.argmax(1).numpy()
         out[source] = {
             "loss": round(float(F.cross_entropy(logits, torch.from_numpy(texts.labels))), 4),
@@ -256,18 +256,6 @@ def validate(net: EmotionNet, held: dict[str, Texts]) -> dict[str, dict[str, flo
             "macro_f1": round(macro_f1(texts.labels, predicted), 4),
         }
     return out
-
-
-class _Best:
-    """Early stop: after ``patience`` epochs without a better score."""
-
-    def __init__(self, patience: int) -> None:
-        self.best, self.left, self.patience = -1.0, patience, patience
-
-    def stop(self, score: float) -> bool:
-        self.left = self.patience if score > self.best else self.left - 1
-        self.best = max(self.best, score)
-        return self.left <= 0
 
 
 def _lora(model: nn.Module, rank: int) -> Any:
@@ -288,7 +276,7 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     """Train each seed, average their weights, calibrate, measure on the official tests, write the checkpoint and card."""
     chosen = registry.settings(Settings, config)
     members = train(chosen, options.data, options.out.with_name(options.out.name + ".run"), options.resume)
-    nets = {f"seed {seed}": net for seed, net in members.items()}
+    nets = {f"seed {seed}": net.cpu() for seed, net in members.items()}
     if len(nets) > 1:
         nets["mean"] = soup(list(members.values()))
     extras = {name: calibrate(net, chosen.sources, options.data) for name, net in nets.items()}
@@ -297,3 +285,15 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     described = {"encoder": chosen.encoder, "trained_on": list(chosen.sources), "figures": figures[ships]}
     nets[ships].save(options.out, extras[ships] | described, card(figures, config))
     return figures
+
+
+def cross_fit(config: dict[str, Any], data: Path, fold: int, folds: int, run: Path, resume: bool) -> Said:
+    """What a network that has not seen them says of one fold's training rows, for the sources in ``taught``."""
+    chosen = replace(registry.settings(Settings, config), soft_labels="", teachers=())
+    sets = {s: _cut(load(s, "train", data), chosen) for s in chosen.sources}
+    held = {s: _cut(load(s, "val", data).single(), chosen) for s in chosen.sources}
+    out = {s: np.flatnonzero(fold_of(len(sets[s]), folds) == fold) for s in chosen.taught}
+    left = {s: t.take(np.setdiff1d(np.arange(len(t)), out.get(s, []))) for s, t in sets.items()}
+    resume = resume and (run / "run.safetensors").is_file()
+    net = fit(chosen, left, held, run, resume)
+    return {s: (rows, said(net, sets[s].take(rows)), len(sets[s])) for s, rows in out.items()}

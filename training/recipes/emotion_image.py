@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,27 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as nnf
 from torch.optim.swa_utils import AveragedModel
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
-from models.checkpoint import save
-from models.encoders.image import DEFAULT, ImageEncoder, MoodNet, prepare
-from training.data import face_views
-from training.data.faces import Crops, Faces, load, scenes
+from models import device
+from models.checkpoint import WEIGHTS, load_state, load_weights, save
+from models.encoders.image import DEFAULT, ImageEncoder, MoodNet
+from training.crossfit import Said, fold_of
+from training.data.faces import Faces, load, scenes
 from training.emotion_image_finish import calibrate, card, figures, outputs, refresh, rejected, scores
+from training.face_batches import Batch, Pool, draw, gather
 from training.progress import progress
 from training.registry import TrainOptions, settings
 
 FOLDER = "face_emotion"
+TOLD_EVERY = 10
+"""Steps between reports: to read the loss is to wait for the GPU."""
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 SCENES = 6000
 """Faceless pictures kept at hand; every batch draws its impostors from them."""
 
@@ -61,6 +67,9 @@ class Settings:
     frozen: Sequence[str] = ()
     backgrounds: Sequence[str] = ()
     refreshed: int = 40
+    start: str = ""
+    soft_labels: str = ""
+    taught: dict[str, float] = field(default_factory=dict)
     note: str = ""
 
     def size_at(self, step: int) -> int:
@@ -72,22 +81,12 @@ class Settings:
         return max(0.02, min((step + 1) / self.warmup, 1.0, (1 - step / self.steps) / self.decay))
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """All training crops, uint8 (n, 1, CROP, CROP), labels (n,), chance of each to be drawn (n,), and faceless scenes."""
-
-    crops: Tensor
-    labels: Tensor
-    chances: Tensor
-    scenes: Tensor
-
-
 class Run:
     """Network, its running mean, optimiser and how far they came; one folder on disk."""
 
     def __init__(self, net: MoodNet, settings: Settings, folder: Path) -> None:
         self.net, self.settings, self.folder = net, settings, folder
-        self.mean = AveragedModel(net, avg_fn=_average(settings.average_decay), use_buffers=True)
+        self.mean = AveragedModel(net, multi_avg_fn=_average(settings.average_decay), use_buffers=True)
         for name, parameter in net.encoder.body.named_parameters():
             parameter.requires_grad_(not name.startswith(tuple(settings.frozen)))
         trained = [p for p in net.parameters() if p.requires_grad]
@@ -172,15 +171,19 @@ def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path],
     torch.manual_seed(chosen.seed)
     torch.set_num_threads(chosen.threads)
     net = MoodNet(ImageEncoder.from_name(chosen.encoder, chosen.pretrained), chosen.sizes[-1][1])
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    pool = gather(chosen, sets, scenes(SCENES, chosen.seed, backgrounds))
+    if chosen.start:
+        load_state(net, load_weights(Path(chosen.start) / WEIGHTS), chosen.start)
+    place = device.choose()
+    net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    pool = gather(chosen, sets, scenes(SCENES, chosen.seed, backgrounds), place)
     state = Run(net, chosen, folder)
     if resume:
         state.resume()
     with progress("faces", chosen.steps) as report:
         while state.step < chosen.steps and state.left > 0:
             loss = _step(state, pool)
-            report(state.step, f"loss {loss:.3f} best {state.best:.4f}")
+            if state.step % TOLD_EVERY == 0:
+                report(state.step, f"loss {float(loss):.3f} best {state.best:.4f}")
             if state.step % chosen.check_every == 0 or state.step == chosen.steps:
                 _check(state, sets)
     best = best_net(chosen, folder)
@@ -199,44 +202,7 @@ def best_net(chosen: Settings, folder: Path) -> MoodNet:
     return net.eval()
 
 
-def gather(chosen: Settings, sets: dict[str, Faces], faceless: Crops) -> Pool:
-    """Join the sources' training parts; chances give each source its share and even out classes within it."""
-    crops, labels, chances = [], [], []
-    for name, share in chosen.sources.items():
-        own, truth = sets[name].of("train")
-        counts = np.bincount(truth, minlength=len(EMOTIONS)).astype("float64")
-        weights = np.where(counts > 0, np.maximum(counts, 1) ** -chosen.class_power, 0)[truth]
-        crops.append(own)
-        labels.append(truth)
-        chances.append(share * weights / weights.sum())
-    return Pool(
-        torch.from_numpy(np.concatenate(crops))[:, None],
-        torch.from_numpy(np.concatenate(labels)),
-        torch.from_numpy(np.concatenate(chances)),
-        torch.from_numpy(faceless)[:, None],
-    )
-
-
-def draw(pool: Pool, chosen: Settings, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The batch of a step: pictures (b + i, 3, size, size), targets (b, 7), face flags (b + i); same seed, same batch."""
-    generator = Generator().manual_seed(chosen.seed * 1_000_003 + step)
-    size, b, i = chosen.size_at(step), chosen.batch_size, chosen.impostors
-    rows = torch.multinomial(pool.chances, b + i, replacement=True, generator=generator)
-    views = face_views.faces(pool.crops[rows[:b]], size, generator)
-    targets = nnf.one_hot(pool.labels[rows[:b]], len(EMOTIONS)).float()
-    if chosen.mixup:
-        seed = int(torch.randint(2**31, (1,), generator=generator))
-        share = float(np.random.default_rng(seed).beta(chosen.mixup, chosen.mixup))
-        order = torch.randperm(b, generator=generator)
-        views = share * views + (1 - share) * views[order]
-        targets = share * targets + (1 - share) * targets[order]
-    which = torch.randint(len(pool.scenes), (i,), generator=generator)
-    fakes = face_views.impostors(pool.crops[rows[b:]], pool.scenes[which], size, generator)
-    flags = torch.cat([torch.ones(b), torch.zeros(i)])
-    return prepare(torch.cat([views, fakes]), size), targets, flags
-
-
-def losses(net: MoodNet, batch: tuple[Tensor, Tensor, Tensor], chosen: Settings) -> Tensor:
+def losses(net: MoodNet, batch: Batch, chosen: Settings) -> Tensor:
     """Cross-entropy of the mood over the faces, plus weighted binary cross-entropy of face or not over all."""
     pictures, targets, flags = batch
     moods, faces = net(pictures)
@@ -244,19 +210,21 @@ def losses(net: MoodNet, batch: tuple[Tensor, Tensor, Tensor], chosen: Settings)
     return mood + chosen.face_weight * nnf.binary_cross_entropy_with_logits(faces, flags)
 
 
-def _step(state: Run, pool: Pool) -> float:
+def _step(state: Run, pool: Pool) -> Tensor:
     chosen = state.settings
     state.net.train()
     for group in state.optimiser.param_groups:
         group["lr"] = chosen.learning_rate * chosen.rate_at(state.step)
-    loss = losses(state.net, draw(pool, chosen, state.step), chosen)
+    kind = pool.crops.device.type
+    with torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu"):
+        loss = losses(state.net, draw(pool, chosen, state.step), chosen)
     loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
     nn.utils.clip_grad_norm_(state.net.parameters(), 2.0)
     state.optimiser.step()
     state.optimiser.zero_grad(set_to_none=True)
     state.step += 1
     state.mean.update_parameters(state.net)
-    return float(loss.detach())
+    return loss.detach()
 
 
 def _check(state: Run, sets: dict[str, Faces]) -> None:
@@ -275,12 +243,14 @@ def _check(state: Run, sets: dict[str, Faces]) -> None:
         file.write(json.dumps({"step": state.step, "size": net.size, "score": score, "validation": found}) + "\n")
 
 
-def _average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+def _average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
     """Exponential mean that forgets the untrained start faster than ``decay`` alone would."""
 
-    def mean(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        weight = max(1 - decay, 9 / (9 + int(count)))
-        return torch.lerp(averaged, current, weight) if averaged.is_floating_point() else current
+    def mean(averaged: _Tensors, current: _Tensors, count: Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, max(1 - decay, 9 / (9 + int(count))))
+        else:
+            torch._foreach_copy_(averaged, current)
 
     return mean
 
@@ -291,3 +261,21 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _halved(value: Tensor) -> Tensor:
     return value.half().float() if value.is_floating_point() else value
+
+
+def cross_fit(config: dict[str, Any], data: Path, fold: int, folds: int, run: Path, resume: bool) -> Said:
+    """What a network that has not seen them says of one fold's training faces, for the sources in ``taught``."""
+    chosen = replace(settings(Settings, config), soft_labels="")
+    sets = {name: load(data / FOLDER / f"{name}.parquet") for name in chosen.sources}
+    photos = [data / name for name in chosen.backgrounds if (data / name).is_dir()]
+    own = {name: np.flatnonzero(sets[name].part == "train") for name in chosen.taught}
+    out = {name: np.flatnonzero(fold_of(len(rows), folds) == fold) for name, rows in own.items()}
+    for name, rows in out.items():
+        part = sets[name].part.astype("U10")
+        part[own[name][rows]] = "fold"
+        sets[name] = replace(sets[name], part=part)
+    net = train(chosen, sets, photos, run, resume and (run / "run.safetensors").is_file())
+    said = {
+        name: found.moods.softmax(1).numpy() for name, found in outputs(net, {n: sets[n] for n in out}, "fold").items()
+    }
+    return {name: (rows, said[name], len(own[name])) for name, rows in out.items()}
