@@ -14,7 +14,7 @@ from domain.types import EMOTIONS
 from models.emotion_net import EmotionNet, Reading, claims
 from training.calibration import fit_independent, fit_scale_and_bias, fit_style, fit_thresholds, margins
 from training.data.emotion import INDEX, Texts, load
-from training.metrics import ece, macro_f1, macro_f1_multilabel
+from training.metrics import ece, ece_by_chance, macro_f1, macro_f1_multilabel
 
 UNSURE_SHARE = 0.08
 """Share of validation texts for which the two best emotions are called too close to claim one."""
@@ -110,6 +110,7 @@ def score(net: EmotionNet, texts: Texts, source: str | None = None) -> dict[str,
         "accuracy": round(float((predicted == texts.labels).mean()), 4),
         "macro_f1": round(macro_f1(texts.labels, predicted), 4),
         "ece": round(ece(probabilities, texts.labels), 4),
+        "ece_by_chance": round(ece_by_chance(probabilities), 4),
     }
 
 
@@ -130,10 +131,11 @@ validation splits.
 
 {table}
 
-Each cell: accuracy / macro-F1 / ECE (15 bins, top label), for several labels macro-F1 alone. {ships} ships. The kind of text is
-not told to the model. MELD (television dialogue) is unseen.{shared} Labels that hold together share a text's target; where the
-settings name teachers, these earlier networks' mean probabilities have the share that `taught` gives. GoEmotions' own 28 labels
-are an auxiliary task that is not saved; the head of independent labels is fitted to the finished features.
+Each cell: accuracy / macro-F1 / ECE (15 bins, top label), for several labels macro-F1 alone. {ships} ships. Were its
+probabilities exactly right, so few texts would still show an ECE of {chance} on average. The kind of text is not told to
+the model. MELD (television dialogue) is unseen.{shared} Labels that hold together share a text's target; where the settings
+name teachers or soft labels, the mean probabilities of those networks have the share that `taught` gives. GoEmotions' own 28
+labels are an auxiliary task that is not saved; the head of independent labels is fitted to the finished features.
 
 Limits: English only; sarcasm is caught where it resembles that of the slang set; dair_emotion has no neutral and no disgust, so
 sentences beginning "i feel" are seldom called neutral. The sentence vector is the mean over the last layer of the same
@@ -152,6 +154,15 @@ def card(figures: dict[str, dict[str, Any]], config: dict[str, Any]) -> str:
         rows.append(f"| {test} | {shown['n']} | {' | '.join(cells)} |")
     settings = ", ".join(f"{key} = {value}" for key, value in config.items())
     shared = config.get("shared", 0)
+    chance = ", ".join(
+        f"{by['ece_by_chance']} ({test})" for test, by in figures[ships].items() if "ece_by_chance" in by
+    )
     notes = f" The seeds share their first {shared} of {config.get('epochs')} epochs." if shared else ""
-    told = {"shared": notes, "labels": ", ".join(EMOTIONS), "table": "\n".join(rows), "settings": settings}
+    told = {
+        "shared": notes,
+        "labels": ", ".join(EMOTIONS),
+        "table": "\n".join(rows),
+        "settings": settings,
+        "chance": chance,
+    }
     return CARD.format(**told, ships="The mean of the seeds' weights" if len(figures) > 1 else f"“{ships}”")

@@ -49,6 +49,17 @@ def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
     return float(np.sum(gaps))
 
 
+def ece_by_chance(probabilities: Floats, draws: int = 200) -> float:
+    """The ECE to expect of so few rows if the probabilities (n, classes) were right: the mean over drawn labels.
+
+    A perfectly calibrated model does not come below this on average (Nixon et al., 2019, on the bias of binned ECE).
+    """
+    draw = np.random.default_rng(0)
+    below = probabilities.cumsum(1)[:, :-1]
+    labels = ((below < draw.random((len(below), 1))).sum(1) for _ in range(draws))
+    return float(np.mean([ece(probabilities, drawn) for drawn in labels]))
+
+
 def summary(probabilities: Floats, truth: Ints) -> dict[str, Any]:
     """n, accuracy, macro_f1, ece, per_class and confusion of probabilities (n, 7) against labels (n)."""
     predicted = probabilities.argmax(1).astype("int64")
@@ -63,6 +74,7 @@ def summary(probabilities: Floats, truth: Ints) -> dict[str, Any]:
         "accuracy": round(float((predicted == truth).mean()), 5),
         "macro_f1": round(macro_f1(truth, predicted), 5),
         "ece": round(ece(probabilities, truth), 5),
+        "ece_by_chance": round(ece_by_chance(probabilities), 5),
         "per_class": per_class,
         "confusion": {"labels": list(EMOTIONS), "counts": counts.tolist()},
     }

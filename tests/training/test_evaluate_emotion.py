@@ -18,7 +18,7 @@ from tests.fakes.tiny_text import make_tiny
 from training.cli import app, moment
 from training.data.labelled import label_index, read_labelled
 from training.evaluate.emotion import in_batches, run
-from training.metrics import confusion, ece, macro_f1, macro_f1_multilabel, summary
+from training.metrics import confusion, ece, ece_by_chance, macro_f1, macro_f1_multilabel, summary
 from training.registry import EvaluateOptions, find, load_config, tasks
 
 ROWS = [
@@ -160,6 +160,16 @@ def test_metrics_on_known_cases() -> None:
     assert ece(even, truth) == pytest.approx(0.2)
     assert summary(even, truth)["accuracy"] == 0.5
     assert macro_f1_multilabel(np.array([[1, 0], [0, 1]]), np.array([[1, 0], [1, 0]])) == pytest.approx(1 / 3)
+
+
+def test_the_calibration_error_to_expect_by_chance_shrinks_with_the_rows() -> None:
+    """Right probabilities show an error all the same, the larger the fewer the rows: as drawn labels do, and none if sure."""
+    draw = np.random.default_rng(1)
+    probabilities = draw.dirichlet(np.ones(7), 8000)
+    labels = np.array([draw.choice(7, p=row) for row in probabilities])
+    assert ece_by_chance(probabilities[:100]) > 2 * ece_by_chance(probabilities)
+    assert ece(probabilities, labels) == pytest.approx(ece_by_chance(probabilities), abs=0.01)
+    assert ece_by_chance(np.eye(7)) == 0
 
 
 @pytest.mark.parametrize(
