@@ -186,7 +186,7 @@ def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path],
                 report(state.step, f"loss {float(loss):.3f} best {state.best:.4f}")
             if state.step % chosen.check_every == 0 or state.step == chosen.steps:
                 _check(state, sets)
-    best = best_net(chosen, folder)
+    best = best_net(chosen, folder).to(place)
     if chosen.refreshed:
         same = replace(chosen, sizes=((0.0, best.size),))
         refresh(best, (draw(pool, same, state.step + i)[0] for i in range(chosen.refreshed)))
