@@ -37,6 +37,7 @@ from domain.types import EMOTIONS, STEPS, WINDOWS, MarketContext, Post, Verdict
 from models.emotion import EmotionTextReader
 from models.encoders.packed import chunks, padded
 from models.manifest import ARTIFACTS
+from models.parts import TextReading
 from models.scorer import Scorer, ScoringInput
 from models.torchfix import import_transformers
 
@@ -90,16 +91,16 @@ def rates(sides: dict[str, Side], rounds: int = 3) -> dict[str, Rate]:
     return best
 
 
-def text_reader(reader: EmotionTextReader, texts: Sequence[str]) -> Any:
+def text_reader(reader: EmotionTextReader, texts: Sequence[str], batch: int = BATCH) -> list[TextReading]:
     """As the worker does: batches in the order of arrival, packed inside."""
-    return [reading for start in range(0, len(texts), BATCH) for reading in reader.read(texts[start : start + BATCH])]
+    return [reading for start in range(0, len(texts), batch) for reading in reader.read(texts[start : start + batch])]
 
 
 class WholePath:
     """All that a worker does between loading posts and writing verdicts. ``verdicts``: those of the last texts."""
 
     def __init__(self, reader: EmotionTextReader) -> None:
-        self.scorer = Scorer.load()
+        self.scorer = Scorer.load(device=reader.device)
         self.scorer.parts = replace(self.scorer.parts, text=reader)
         self.verdicts: list[Verdict] = []
 
@@ -143,21 +144,27 @@ def sentence_transformers(reader: EmotionTextReader) -> Callable[[Sequence[str]]
     body = modules.Transformer(name(reader), max_seq_length=encoder.max_tokens)
     body.auto_model.load_state_dict(encoder.model.state_dict(), strict=False)
     pooling = modules.Pooling(encoder.width, "mean")
-    model = package.SentenceTransformer(modules=[body, pooling], device="cpu")
+    model = package.SentenceTransformer(modules=[body, pooling], device=reader.device)
     return lambda texts: model.encode(list(texts), batch_size=PEER_BATCH, show_progress_bar=False)
 
 
-def pipeline(reader: EmotionTextReader) -> Callable[[Sequence[str]], Any]:
-    """The common way: BertForSequenceClassification in a text-classification pipeline."""
+def pipeline(
+    reader: EmotionTextReader, batch: int = PEER_BATCH, dtype: torch.dtype = torch.float32
+) -> Callable[[Sequence[str]], Any]:
+    """The common way: BertForSequenceClassification in a text-classification pipeline, on the reader's device."""
     transformers = import_transformers()
     encoder = reader.net.encoder
     config = transformers.AutoConfig.from_pretrained(name(reader), num_labels=len(EMOTIONS))
     model = transformers.BertForSequenceClassification(config)
     model.bert.load_state_dict(encoder.model.state_dict(), strict=False)
     run = transformers.pipeline(
-        "text-classification", model=model.eval(), tokenizer=encoder.tokenizer, device="cpu", dtype=torch.float32
+        "text-classification",
+        model=model.eval().to(dtype),
+        tokenizer=encoder.tokenizer,
+        device=reader.device,
+        dtype=dtype,
     )
-    return lambda texts: run(list(texts), batch_size=PEER_BATCH, truncation=True, max_length=encoder.max_tokens)
+    return lambda texts: run(list(texts), batch_size=batch, truncation=True, max_length=encoder.max_tokens)
 
 
 @torch.inference_mode()
@@ -189,7 +196,7 @@ def agreement(reader: EmotionTextReader, texts: Sequence[str]) -> dict[str, floa
     ]
     found = {}
     for said, dtype in (("", reader.dtype), ("_bf16", torch.bfloat16), ("_fp32", torch.float32)):
-        packed = text_reader(EmotionTextReader(net, reader.config, dtype=dtype), texts)
+        packed = text_reader(EmotionTextReader(net, reader.config, dtype, reader.device), texts)
         labels = [int(np.argmax(reading.probabilities)) for reading in packed]
         found[f"label_agreement{said}"] = float(np.mean(np.equal(labels, padded_labels)))
         net.encoder._packed = None

@@ -19,8 +19,8 @@ from models.encoders.packed import packable
 from models.encoders.text import pool
 from models.fusion import EmotionFusion
 from models.manifest import ARTIFACTS
-from models.parts import TextReading
-from models.wording import NAMES, language, wording
+from models.parts import TextReading, Vector
+from models.wording import NAMES, languages, readable
 
 __all__ = ["FOLDER", "EmotionFusion", "EmotionTextReader"]
 
@@ -80,30 +80,27 @@ class EmotionTextReader:
             return []
         known = [row for row in ids if row is not None]
         reading = self.net.infer(known if len(known) == len(texts) else self.tokenise(texts), self.dtype)
-        probabilities = self.net.probabilities(reading, source).cpu().numpy().astype(np.float32)
-        vectors = torch.nn.functional.normalize(reading.mean, dim=-1).cpu().numpy().astype(np.float32)
-        return [self._reading(*parts) for parts in zip(texts, probabilities, vectors, strict=True)]
+        chances = self.net.probabilities(reading, source)
+        vectors = torch.nn.functional.normalize(reading.mean, dim=-1)
+        unread = [_unread(*said) for said in zip(texts, languages(texts), strict=True)]
+        probabilities = np.asarray(chances.cpu().numpy(), dtype=np.float32)
+        unsure = self._unsure(probabilities)
+        rows = zip(probabilities, np.asarray(vectors.cpu().numpy(), dtype=np.float32), unread, unsure, strict=True)
+        return [TextReading(p, vector, *(why or (doubt,))) for p, vector, why, doubt in rows]
 
     @property
     def padding(self) -> float:
         """Share of the token positions computed so far that were padding."""
         return self.net.encoder.padding
 
-    def _reading(self, text: str, probabilities: Any, vector: Any) -> TextReading:
-        code = language(text)
-        if not any(letter.isalnum() for letter in wording(text)):
-            return TextReading(probabilities, vector, "the text has no words or emoji to read")
-        if code not in ("en", "und"):
-            name = NAMES.get(code, code)
-            return TextReading(
-                probabilities, vector, f"the text seems to be {name}; only English is read", (f"language: {name}",)
-            )
-        second, first = np.sort(probabilities)[-2:]
-        if first - second < self.margin:
-            order = np.argsort(probabilities)[::-1]
-            pair = " and ".join(EMOTIONS[i] for i in order[:2])
-            return TextReading(probabilities, vector, f"unsure between {pair}")
-        return TextReading(probabilities, vector)
+    def _unsure(self, probabilities: Vector) -> list[str | None]:
+        """What to say of each row (n, 7) whose two best emotions are nearer than the margin."""
+        best = np.argsort(probabilities, axis=1)[:, :-3:-1]
+        first, second = np.take_along_axis(probabilities, best, axis=1).T
+        said: list[str | None] = [None] * len(probabilities)
+        for row in np.flatnonzero(first - second < self.margin).tolist():
+            said[row] = "unsure between " + " and ".join(EMOTIONS[i] for i in best[row])
+        return said
 
     def several(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Independent labels: scores float32 (n, 7) and which of them are claimed, bool (n, 7); more than one may hold."""
@@ -157,6 +154,16 @@ class EmotionTextReader:
 
     def _score(self, pooled: Tensor, target: int) -> Tensor:
         return torch.log_softmax(self.net.calibrated(self.net.heads(pooled, pooled)), dim=-1)[:, target].sum()
+
+
+def _unread(text: str, code: str) -> tuple[str, tuple[str, ...]] | None:
+    """Why no emotion is claimed for a text, and the warning that goes with it; None where it can be read."""
+    if not readable(text):
+        return "the text has no words or emoji to read", ()
+    if code in ("en", "und"):
+        return None
+    name = NAMES.get(code, code)
+    return f"the text seems to be {name}; only English is read", (f"language: {name}",)
 
 
 def _words(tokens: list[str], weights: list[float]) -> list[tuple[str, float]]:

@@ -113,6 +113,19 @@ def test_long_texts_are_cut(encoder: TextEncoder) -> None:
     assert max(map(len, encoder.tokenise(["moon " * 500]))) == 32
 
 
+def test_the_tokenizer_in_rust_gives_what_transformers_gives(encoder: TextEncoder) -> None:
+    """Asked directly, it cuts and marks as the package's own call does, whatever padding that one has left behind."""
+    texts = [*TEXTS, "", "moon " * 500, "[CLS] wow [SEP]", "ngmi"]
+    encoder.tokenizer(TEXTS, padding="max_length", truncation=True, max_length=5)
+    asked = encoder.tokenise(texts)
+    worded = [wording(text) for text in texts]
+    assert asked == encoder.tokenizer(worded, truncation=True, max_length=encoder.max_tokens)["input_ids"]
+    shorter = TextEncoder(encoder.model, encoder.tokenizer, max_tokens=32)
+    shorter.tokenise(texts)
+    shorter.max_tokens = 8
+    assert max(map(len, shorter.tokenise(texts))) == 8
+
+
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     """A folder without a model is refused, naming it."""
     with pytest.raises(WeightsError, match="nothing-here"):
@@ -132,7 +145,7 @@ def test_groups_cover_every_token() -> None:
     assert groups([2, 2, 3, 5, 5]) == [(0, 2, 2), (4, 1, 3), (7, 2, 5)]
 
 
-def testchunks_hold_all_texts_once() -> None:
+def test_chunks_hold_all_texts_once() -> None:
     """Chunks respect the token budget and lose nothing, even a text above the budget."""
     ids = [[0] * n for n in (5000, 5000, 3000, 9000, 1)]
     cut = chunks(ids)
@@ -151,6 +164,7 @@ def testchunks_hold_all_texts_once() -> None:
         ("https://t.co/x", ""),
         ("gm \u200d ☀", "gm black sun with rays"),
         ("café 5€", "café 5€"),
+        ("www.a.b wow\u00a0\u2003http:/c", "wow http:/c"),
     ],
 )
 def test_wording(text: str, expected: str) -> None:
