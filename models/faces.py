@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from domain.errors import MoodtapeError, TooLarge, UnreadableImage
+from domain.errors import MoodtapeError, TooLarge, UnreadableImage, WeightsError
 from models.encoders.image import CROP
 
 Grey = NDArray[np.uint8]
@@ -119,6 +119,8 @@ class FaceFinder:
     """Proposes faces, at most 12 in one picture, largest first; same picture, same faces. Safe to share by threads."""
 
     def __init__(self) -> None:
+        if not hasattr(cv2, "CascadeClassifier"):
+            raise WeightsError(f"OpenCV {cv2.__version__} has no face finder; install opencv-python-headless 4.")
         folder = Path(cv2.__file__).parent / "data"
         self._cascades = [
             cv2.CascadeClassifier(str(folder / f"haarcascade_{name}.xml"))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domain.errors import TooLarge, UnreadableImage
+from domain.errors import TooLarge, UnreadableImage, WeightsError
 from models.encoders.image import CROP
 from models.faces import FaceFinder, cut, decode, whole
 
@@ -41,6 +41,13 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
     """A small file that would unfold to 30 million pixels is turned down by its header."""
     with pytest.raises(TooLarge, match="25 million"):
         decode(encoded(Image.new("1", (6000, 5000))))
+
+
+def test_an_opencv_without_the_finder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV 5 has no cascades: said with what to install, not an AttributeError."""
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(WeightsError, match="opencv-python-headless 4"):
+        FaceFinder()
 
 
 def test_exif_turn_is_undone() -> None:
