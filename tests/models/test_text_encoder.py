@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from pathlib import Path
 
@@ -82,6 +83,16 @@ def test_half_precision_stays_near(encoder: TextEncoder) -> None:
     _, full = encoder.encode(ids)
     _, half = encoder.encode(ids, torch.bfloat16)
     assert torch.nn.functional.cosine_similarity(full, half).min() > 0.999
+
+
+def test_a_copy_packs_its_own_weights(encoder: TextEncoder) -> None:
+    """An encoder that has read can be copied, and the copy reads the same."""
+    ids = encoder.tokenise(TEXTS)
+    first, mean = encoder.encode(ids)
+    again = copy.deepcopy(encoder)
+    assert again._packed is None
+    assert again.tokenise(TEXTS) == ids
+    torch.testing.assert_close(again.encode(ids), (first, mean))
 
 
 def test_training_drops_packed_copies(encoder: TextEncoder) -> None:
