@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Engine
 
 from domain.errors import MoodtapeError
+from workers import memory
 from workers.client.logs import configure
 from workers.processes import count_processes, run_processes
 from workers.settings import WorkerSettings
@@ -32,6 +33,7 @@ def main() -> int:
         return run_processes(count)
     for name, value in LIBRARIES.items():
         os.environ.setdefault(name, value)
+    memory.share_one_heap()
     gc.disable()  # a fifth of the start: importing torch and transformers makes millions of objects that all stay
     try:
         from workers.loader import load

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import threading
@@ -17,6 +16,7 @@ from db.queries import jobs, revisions
 from db.queries.rescore import feed
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError
+from workers import memory
 from workers.client.queue import Priority
 from workers.metrics import Metrics
 from workers.runner import Runner
@@ -33,15 +33,6 @@ SILENCE = 15.0
 
 OVERDUE = 60.0
 """Seconds after which the library takes in new windows even between two batches of a busy worker."""
-
-
-def give_back_memory() -> bool:
-    """Let the C library return freed pages to the system, where it can; whether it had any.
-
-    Batches of ever other sizes leave holes between what is kept: without this a worker creeps up by megabytes an hour.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return bool(trim(0)) if trim is not None else False
 
 
 class Reconciler:
@@ -107,7 +98,7 @@ class Reconciler:
         if self._due("adopt", 10.0):
             self._adopt()
         if self._due("trim", 10.0):
-            give_back_memory()
+            memory.give_back()
         if self._due("refresh", OVERDUE if self._runner.busy else 5.0):
             self._grow()
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from pgvector import HalfVector
-from pgvector.psycopg import register_vector
 from sqlalchemy import Connection, text
 
 from db.copy import insert_rows
 from db.engine import raw
+from db.vectors import know_halfvec
 from domain.library import LibraryRows, from_micros
 
 _COLUMNS = (
@@ -79,7 +79,7 @@ def insert_library(
 
     ``shelved``: for each row whether searches are to see it; by default all.
     """
-    register_vector(raw(connection))
+    know_halfvec(raw(connection))
     values = (
         (
             rows.post_ids[n],
@@ -106,7 +106,7 @@ def load_library_rows(
 ) -> tuple[LibraryRows, list[int]]:
     """Shelved rows of an encoder with ids above ``after`` but ``without`` some, oldest id first, and their ids."""
     wire = raw(connection)
-    register_vector(wire)
+    know_halfvec(wire)
     with wire.cursor(binary=True) as cursor:
         cursor.execute(
             """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,22 @@ def test_rows_come_back_as_they_were_stored(engine: Engine) -> None:
         assert np.array_equal(getattr(found, name), getattr(stored, name)), name
     assert ids == sorted(ids)
     assert len(ids) == 5
+
+
+def test_no_class_is_made_by_looking_again(engine: Engine) -> None:
+    """A worker looks every few seconds, over connections that come and go; classes made each time would never leave."""
+
+    def look() -> int:
+        for n in range(3):
+            engine.dispose()
+            with transaction(engine) as connection:
+                insert_library(connection, rows(1), E)
+                assert len(load_library_rows(connection, E)[0]) == 1, n
+        gc.collect()
+        return sum(issubclass(type(item), type) for item in gc.get_objects())
+
+    look()
+    assert look() == look()
 
 
 def test_the_starter_is_seeded_once(engine: Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import NOON
 from workers.client.queue import Priority
 from workers.metrics import Metrics
-from workers.reconciler import DEAF, Reconciler, give_back_memory
+from workers.reconciler import DEAF, Reconciler
 from workers.runner import Runner
 from workers.settings import WorkerSettings
 
@@ -134,21 +133,6 @@ def test_metrics_tell_how_old_the_queue_is(reconciler: Reconciler, queue: Any, m
     reconciler.tick()
     assert metrics.registry.get_sample_value("moodtape_queue_posts", {"priority": "rescore"}) == 2
     assert metrics.registry.get_sample_value("moodtape_queue_posts", {"priority": "people"}) == 0
-
-
-def test_freed_memory_goes_back_where_the_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    """glibc is asked to trim; a C library without that is left alone."""
-    asked: list[int] = []
-
-    def trim(keep: int) -> int:
-        asked.append(keep)
-        return 1
-
-    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(malloc_trim=trim))
-    assert give_back_memory()
-    assert asked == [0]
-    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace())
-    assert not give_back_memory()
 
 
 def test_only_the_champions_worker_adopts(reconciler: Reconciler, queue: Any, engine: Engine) -> None:
