@@ -4,7 +4,7 @@ Human labels of emotions are noisy. What a network says of rows it was trained o
 what it says of rows held out from it does not (cross-fitting; Wolpert, 1992, for stacking). Each fold is a run of its own,
 so that they may run side by side, or one after another where a machine has few cores:
 
-    python -m training.crossfit --config configs/emotion-text.toml --data FOLDER --out FILE --folds 4 [--only 0] [--resume]
+    python -m training.crossfit --config configs/emotion-text.toml --data FOLDER --out FILE [--folds 4] [--only 0] [--json]
 
 The file is written once all folds are there; a recipe takes it as ``soft_labels``, with the shares that ``taught`` gives.
 """
@@ -12,6 +12,7 @@ The file is written once all folds are there; a recipe takes it as ``soft_labels
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def run(config_name: str, data: Path, out: Path, folds: int, only: int | None, r
     for fold in range(folds) if only is None else [only]:
         if not (resume and _part(out, fold).is_file()):
             work = out.with_name(f"{out.stem}.run") / f"fold-{fold}"
-            save(out, fold, recipe.cross_fit(config, data, fold, folds, work, resume))
+            begun = resume and (work / "run.safetensors").is_file()
+            save(out, fold, recipe.cross_fit(config, data, fold, folds, work, begun))
     return {"out": str(out), "folds": folds, "complete": join(out, folds)}
 
 
@@ -104,6 +106,7 @@ def main() -> int:
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--only", type=int, help="this fold alone, counted from 0")
     parser.add_argument("--resume", action="store_true", help="keep the folds that are there, go on with the others")
+    parser.add_argument("--json", action="store_true", help="say what is there as JSON")
     given = parser.parse_args()
     if given.folds < 2:
         parser.error("--folds is 2 or more")
@@ -112,7 +115,8 @@ def main() -> int:
     except MoodtapeError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command
         return 2
-    print(told)  # noqa: T201 - a command
+    words = f"{given.out.name} is complete" if told["complete"] else f"{given.out.name} waits for its other folds"
+    print(json.dumps(told) if given.json else words)  # noqa: T201 - a command
     return 0
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from domain.errors import WeightsError
+from models.encoders import grown
 from models.encoders.packed import BLOCK, chunks, groups
 from models.encoders.text import TextEncoder, pool
 from models.wording import language, wording
@@ -44,15 +46,16 @@ def test_more_tokens_than_a_block_give_the_same(encoder: TextEncoder) -> None:
     assert 0 < encoder.padding < 0.5
 
 
+def kernel(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, _: Tensor, longest: int, __: int) -> Tensor:
+    cuts = list(itertools.pairwise(ends.tolist()))
+    assert longest == max(b - a for a, b in cuts)
+    heads = [tuple(x[a:b].transpose(0, 1) for x in (q, k, v)) for a, b in cuts]
+    mixed = [torch.nn.functional.scaled_dot_product_attention(*parts) for parts in heads]
+    return torch.cat(mixed, dim=1).transpose(0, 1)
+
+
 def test_one_kernel_for_all_lengths_gives_the_same(encoder: TextEncoder) -> None:
     """Where a device attends to texts of all lengths at once, the vectors are those of the groups."""
-
-    def kernel(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, _: Tensor, longest: int, __: int) -> Tensor:
-        cuts = list(itertools.pairwise(ends.tolist()))
-        assert longest == max(b - a for a, b in cuts)
-        heads = [tuple(x[a:b].transpose(0, 1) for x in (q, k, v)) for a, b in cuts]
-        mixed = [torch.nn.functional.scaled_dot_product_attention(*parts) for parts in heads]
-        return torch.cat(mixed, dim=1).transpose(0, 1)
 
     ids = encoder.tokenise(TEXTS)
     grouped, _ = encoder.encode(ids)
@@ -75,6 +78,31 @@ def test_frozen_layers_kept_give_the_same_gradients(encoder: TextEncoder, depth:
     torch.testing.assert_close(pooled, pool(hidden, mask, pooling), atol=0.05, rtol=0.05)
     ours, theirs = (torch.autograd.grad(out[:, 0].sum(), weight)[0] for out in (pooled, pool(hidden, mask, pooling)))
     assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.99
+
+
+def test_one_kernel_for_all_lengths_trains_the_same(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With gradients too, texts attended to at once come out as in groups; outside half precision groups are used."""
+    ids = sorted(encoder.tokenise(TEXTS), key=len)
+    weight = encoder.model.encoder.layer[0].attention.self.query.weight
+    used: list[torch.dtype] = []
+
+    def noting(q: Tensor, *rest: Any) -> Tensor:
+        used.append(q.dtype)
+        return kernel(q, *rest)
+
+    def gradient(half: bool) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            pooled = encoder.upper(encoder.lower(ids, 0), 0, "mean")
+        return torch.autograd.grad(pooled[:, 0].sum(), weight)[0].flatten()
+
+    grouped = gradient(half=True)
+    monkeypatch.setattr(grown, "_flash", lambda *_: noting)
+    assert torch.nn.functional.cosine_similarity(gradient(half=True), grouped, dim=0) > 0.99
+    assert used
+    assert set(used) == {torch.bfloat16}
+    used.clear()
+    gradient(half=False)
+    assert not used
 
 
 def test_half_precision_stays_near(encoder: TextEncoder) -> None:

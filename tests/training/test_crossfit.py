@@ -11,8 +11,6 @@ from safetensors.torch import save_file
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
-from tests.fakes.tiny_text import make_tiny
-from tests.training.synthetic import emotion_sets
 from training import crossfit, face_batches
 from training.data.emotion import Texts, load
 from training.data.faces import Faces
@@ -21,17 +19,8 @@ from training.recipes import emotion, emotion_image
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return emotion_sets(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    encoder = str(make_tiny(tmp_path_factory.mktemp("tiny")))
-    return {
-        "encoder": encoder, "sources": {"dair": 1, "goemotions": 1}, "precision": "fp32", "batch_size": 16, "epochs": 1,
-        "taught": {"goemotions": 0.5},
-    }  # fmt: skip
+def config(tiny: dict[str, object]) -> dict[str, object]:
+    return tiny | {"epochs": 1, "taught": {"goemotions": 0.5}}
 
 
 def test_folds_share_the_rows_out_evenly_and_always_alike() -> None:
@@ -122,6 +111,21 @@ def test_wrong_usage_is_told(
         monkeypatch.setattr("sys.argv", ["crossfit", *options, "--data", str(tmp_path), "--out", str(tmp_path / "s")])
         assert crossfit.main() == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_a_fold_begun_goes_on_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--resume`` goes on with a run that is there, and starts one that is not."""
+    asked: list[bool] = []
+    said = {"dair": (np.array([0]), np.eye(7, dtype=np.float32)[:1], 2)}
+    monkeypatch.setattr(emotion, "cross_fit", lambda *given: asked.append(given[-1]) or said)
+    work = tmp_path / "said.run" / "fold-0"
+    for resume, begun in ((True, False), (False, True), (True, True)):
+        if begun:
+            work.mkdir(parents=True, exist_ok=True)
+            (work / "run.safetensors").touch()
+        crossfit.run("emotion-text", tmp_path, tmp_path / "said.safetensors", 2, 0, resume)
+        (tmp_path / "said.fold-0.safetensors").unlink()
+    assert asked == [False, False, True]
 
 
 def test_faces_take_soft_labels_too(tmp_path: Path) -> None:

@@ -12,8 +12,6 @@ import torch
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
-from tests.fakes.tiny_text import make_tiny
-from tests.training.synthetic import emotion_sets
 from training.calibration import fit_scale_and_bias, fit_style, fit_thresholds
 from training.data.emotion import OWN, Texts, class_weights, load, varied
 from training.emotion_finish import infer
@@ -21,20 +19,6 @@ from training.emotion_rows import thinned
 from training.optim import groups, schedule
 from training.recipes import emotion as recipe
 from training.registry import TrainOptions
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return emotion_sets(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    encoder = str(make_tiny(tmp_path_factory.mktemp("tiny")))
-    return {
-        "encoder": encoder, "sources": {"dair": 1, "goemotions": 1}, "precision": "fp32", "batch_size": 16, "epochs": 2,
-        "learning_rate": 3e-3, "patience": 9,
-    }  # fmt: skip
 
 
 def weights(net: torch.nn.Module) -> torch.Tensor:

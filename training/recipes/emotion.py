@@ -140,7 +140,7 @@ def fit(
     prepared: Examples | None = None,
     until: int | None = None,
 ) -> EmotionNet:
-    """Train on ``sets`` with early stop on ``held``; returns the averaged network, not yet calibrated.
+    """Train on ``sets`` with early stop on ``held``; returns the averaged network on the CPU, not yet calibrated.
 
     ``run`` holds the resumable state, and in history.json the validation figures after each epoch; ``until`` ends it
     after that epoch, in mid-schedule.
@@ -166,7 +166,7 @@ def fit(
     if settings.method == "lora":
         merge = cast(Any, net.encoder.model).merge_and_unload
         net.encoder.model = merge()
-    return net.eval()
+    return net.cpu().eval()
 
 
 def _remember(path: Path, epoch: int, figures: dict[str, dict[str, float]]) -> None:
@@ -226,7 +226,7 @@ def _epoch(state: _State, data: Examples, epoch: int, run: Path) -> None:
             state.optimiser.zero_grad(set_to_none=True)
             state.step += 1
             state.average.update(net, state.step)
-            if state.step % TOLD_EVERY == 0:
+            if state.step % TOLD_EVERY == 0 or position + 1 == state.steps:
                 report(position + 1, f"loss {loss.item():.3f}")
             if state.step % SAVE_EVERY == 0 or state.step in (state.total, (epoch + 1) * state.steps):
                 save_run(run, net, state.optimiser, state.average, state.step)
@@ -276,7 +276,7 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     """Train each seed, average their weights, calibrate, measure on the official tests, write the checkpoint and card."""
     chosen = registry.settings(Settings, config)
     members = train(chosen, options.data, options.out.with_name(options.out.name + ".run"), options.resume)
-    nets = {f"seed {seed}": net.cpu() for seed, net in members.items()}
+    nets = {f"seed {seed}": net for seed, net in members.items()}
     if len(nets) > 1:
         nets["mean"] = soup(list(members.values()))
     extras = {name: calibrate(net, chosen.sources, options.data) for name, net in nets.items()}
@@ -294,6 +294,5 @@ def cross_fit(config: dict[str, Any], data: Path, fold: int, folds: int, run: Pa
     held = {s: _cut(load(s, "val", data).single(), chosen) for s in chosen.sources}
     out = {s: np.flatnonzero(fold_of(len(sets[s]), folds) == fold) for s in chosen.taught}
     left = {s: t.take(np.setdiff1d(np.arange(len(t)), out.get(s, []))) for s, t in sets.items()}
-    resume = resume and (run / "run.safetensors").is_file()
-    net = fit(chosen, left, held, run, resume)
+    net = fit(chosen, left, held, run, resume).to(device.choose())
     return {s: (rows, said(net, sets[s].take(rows)), len(sets[s])) for s, rows in out.items()}

@@ -167,7 +167,7 @@ def finish(chosen: Settings, sets: dict[str, Faces], net: MoodNet, photos: Seque
 
 
 def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path], folder: Path, resume: bool) -> MoodNet:
-    """Train and return the averaged network that did best on validation; calibration is the caller's next step."""
+    """Train and return, on the CPU, the averaged network that did best on validation; calibration is the caller's next step."""
     torch.manual_seed(chosen.seed)
     torch.set_num_threads(chosen.threads)
     net = MoodNet(ImageEncoder.from_name(chosen.encoder, chosen.pretrained), chosen.sizes[-1][1])
@@ -182,7 +182,7 @@ def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path],
     with progress("faces", chosen.steps) as report:
         while state.step < chosen.steps and state.left > 0:
             loss = _step(state, pool)
-            if state.step % TOLD_EVERY == 0:
+            if state.step % TOLD_EVERY == 0 or state.step == chosen.steps:
                 report(state.step, f"loss {float(loss):.3f} best {state.best:.4f}")
             if state.step % chosen.check_every == 0 or state.step == chosen.steps:
                 _check(state, sets)
@@ -190,7 +190,7 @@ def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path],
     if chosen.refreshed:
         same = replace(chosen, sizes=((0.0, best.size),))
         refresh(best, (draw(pool, same, state.step + i)[0] for i in range(chosen.refreshed)))
-    return best
+    return best.cpu()
 
 
 def best_net(chosen: Settings, folder: Path) -> MoodNet:
@@ -274,7 +274,7 @@ def cross_fit(config: dict[str, Any], data: Path, fold: int, folds: int, run: Pa
         part = sets[name].part.astype("U10")
         part[own[name][rows]] = "fold"
         sets[name] = replace(sets[name], part=part)
-    net = train(chosen, sets, photos, run, resume and (run / "run.safetensors").is_file())
+    net = train(chosen, sets, photos, run, resume).to(device.choose())
     said = {
         name: found.moods.softmax(1).numpy() for name, found in outputs(net, {n: sets[n] for n in out}, "fold").items()
     }
