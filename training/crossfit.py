@@ -12,6 +12,7 @@ The file is written once all folds are there; a recipe takes it as ``soft_labels
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -20,14 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from domain.errors import InputError, MoodtapeError
 from domain.types import EMOTIONS
 from training import registry
 
-Said = dict[str, tuple[NDArray[np.int64], NDArray[np.float32], int]]
-"""By source: rows of its training part, probabilities (rows, 7) of these, and how many rows there are in all."""
+Said = dict[str, tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]]
+"""By source: rows of its training part, probabilities (rows, 7) of these, and the labels of the whole part."""
 
 
 def fold_of(count: int, folds: int) -> NDArray[np.int64]:
@@ -35,42 +37,59 @@ def fold_of(count: int, folds: int) -> NDArray[np.int64]:
     return np.random.default_rng(count).permutation(count) % folds
 
 
-def read(path: Path, source: str, count: int) -> NDArray[np.float32]:
-    """Probabilities (count, 7) for a source's training rows.
+def read(path: Path, source: str, labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Probabilities (n, 7) for a source's training rows, known by their labels (n,).
 
     Raises:
         InputError: no such file or source, or it was made for other rows.
     """
     if not path.is_file():
         raise InputError(f"There is no file of soft labels {path.name}; make it with python -m training.crossfit.")
-    said = load_file(path).get(source)
-    if said is None or said.shape != (count, len(EMOTIONS)):
-        found = "nothing" if said is None else f"{len(said)} rows"
-        raise InputError(f"{path.name} has {found} for {source}, {count} training rows are there; make it again.")
+    said, made_for = load_file(path).get(source), _told(path).get(source)
+    if said is None:
+        raise InputError(f"{path.name} has nothing for {source}; make it again, with {source} in taught.")
+    if made_for != _digest(labels.tobytes()):
+        raise InputError(f"{path.name} was made for other rows of {source} than these {len(labels)}; make it again.")
     return np.asarray(said.float().numpy(), np.float32)
 
 
-def save(out: Path, fold: int, said: Said) -> None:
-    """Keep what was said of one fold, beside ``out``."""
-    tensors = {}
-    for source, (rows, probabilities, count) in said.items():
-        all_rows = torch.full((count, len(EMOTIONS)), torch.nan)
-        all_rows[torch.from_numpy(rows)] = torch.from_numpy(probabilities)
-        tensors[source] = all_rows
-    save_file(tensors, _part(out, fold))
+def save(out: Path, fold: int, said: Said, run: str) -> None:
+    """Keep what was said of one fold, beside ``out``; ``run`` names the settings that it came of."""
+    tensors, told = {}, {"run": run}
+    for source, (rows, probabilities, labels) in said.items():
+        every = torch.full((len(labels), len(EMOTIONS)), torch.nan)
+        every[torch.from_numpy(rows)] = torch.from_numpy(probabilities)
+        tensors[source] = every
+        told[source] = _digest(labels.tobytes())
+    save_file(tensors, _part(out, fold), told)
 
 
 def join(out: Path, folds: int) -> bool:
-    """Write ``out`` from its folds, in float16; False while some are missing."""
+    """Write ``out`` from its folds, in float16; False while some are missing.
+
+    Raises:
+        InputError: the folds are of different settings or rows, or do not share the rows out.
+    """
     paths = [_part(out, fold) for fold in range(folds)]
     if not all(path.is_file() for path in paths):
         return False
+    told = [_told(path) for path in paths]
     parts = [load_file(path) for path in paths]
-    joined = {source: torch.stack([part[source] for part in parts]).nansum(0) for source in parts[0]}
-    if any(((rows.sum(1) - 1).abs() > 1e-3).any() for rows in joined.values()):
+    alike = all(each == told[0] for each in told)
+    joined = {source: torch.stack([part[source] for part in parts]).nansum(0) for source in parts[0]} if alike else {}
+    if not alike or any(((rows.sum(1) - 1).abs() > 1e-3).any() for rows in joined.values()):
         raise InputError(f"The folds beside {out.name} are not of one run; remove them and start again.")
-    save_file({source: rows.half() for source, rows in joined.items()}, out)
+    save_file({source: rows.half() for source, rows in joined.items()}, out, told[0])
     return True
+
+
+def _told(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _part(out: Path, fold: int) -> Path:
@@ -85,13 +104,27 @@ def run(config_name: str, data: Path, out: Path, folds: int, only: int | None, r
         raise InputError(f"The recipe {name} has no labels that could be soft.")
     if only is not None and not 0 <= only < folds:
         raise InputError(f"--only is a fold from 0 to {folds - 1}, not {only}.")
+    _check(config)
+    digest = _digest(json.dumps([config, folds], sort_keys=True).encode())
     out.parent.mkdir(parents=True, exist_ok=True)
     for fold in range(folds) if only is None else [only]:
-        if not (resume and _part(out, fold).is_file()):
-            work = out.with_name(f"{out.stem}.run") / f"fold-{fold}"
+        part = _part(out, fold)
+        if not (resume and part.is_file() and _told(part)["run"] == digest):
+            work = out.with_name(f"{out.stem}.run") / f"fold-{fold}-{digest[:8]}"
             begun = resume and (work / "run.safetensors").is_file()
-            save(out, fold, recipe.cross_fit(config, data, fold, folds, work, begun))
+            save(out, fold, recipe.cross_fit(config, data, fold, folds, work, begun), digest)
     return {"out": str(out), "folds": folds, "complete": join(out, folds)}
+
+
+def _check(config: dict[str, Any]) -> None:
+    taught, sources = set(config.get("taught", {})), set(config.get("sources", {}))
+    if not taught or taught - sources:
+        wrong = f", not {', '.join(sorted(taught - sources))}" if taught else ""
+        raise InputError(
+            f"The recipe's taught must name sources that are to be read: {', '.join(sorted(sources))}{wrong}."
+        )
+    if config.get("start"):
+        raise InputError("The recipe's start names a network that may have seen every row; leave it empty here.")
 
 
 def main() -> int:

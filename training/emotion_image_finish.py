@@ -131,7 +131,7 @@ pipeline_tag: image-classification
 # moodtape emotion-image
 
 Reads {labels} from faces. {encoder}, ImageNet weights, fine-tuned on grey face crops of {size} × {size} pixels
-(all layers but {frozen}); a second head tells whether a crop is one upright face. Weights float16.
+({frozen}); a second head tells whether a crop is one upright face. Weights float16.
 
 Trained on (rows of the seven labels, after twins of held-back pictures were dropped):
 
@@ -186,7 +186,7 @@ def card(
         labels=", ".join(EMOTIONS),
         encoder=settings.encoder,
         size=size,
-        frozen=", ".join(settings.frozen) or "none",
+        frozen=f"all layers but {', '.join(settings.frozen)}" if settings.frozen else "all layers",
         data="\n".join(data),
         photos=f", and squares cut from {', '.join(photos)}" if photos else "",
         twin=TWIN,

@@ -109,7 +109,7 @@ def _targets(texts: Texts, settings: RowSettings) -> NDArray[np.float32]:
     if share:
         heard = [said(load_net(Path(folder))[0], texts) for folder in settings.teachers]
         if settings.soft_labels:
-            heard.append(crossfit.read(Path(settings.soft_labels), texts.source, len(texts)))
+            heard.append(crossfit.read(Path(settings.soft_labels), texts.source, texts.labels))
         own = (1 - share) * own + share * np.mean(heard, axis=0)
     return np.asarray(own, np.float32)
 

@@ -95,4 +95,4 @@ def _targets(name: str, labels: NDArray[np.int64], chosen: BatchSettings) -> NDA
     share = chosen.taught.get(name, 0.0) if chosen.soft_labels else 0.0
     if not share:
         return own
-    return (1 - share) * own + share * crossfit.read(Path(chosen.soft_labels), name, len(labels))
+    return (1 - share) * own + share * crossfit.read(Path(chosen.soft_labels), name, labels)

@@ -295,4 +295,4 @@ def cross_fit(config: dict[str, Any], data: Path, fold: int, folds: int, run: Pa
     out = {s: np.flatnonzero(fold_of(len(sets[s]), folds) == fold) for s in chosen.taught}
     left = {s: t.take(np.setdiff1d(np.arange(len(t)), out.get(s, []))) for s, t in sets.items()}
     net = fit(chosen, left, held, run, resume).to(device.choose())
-    return {s: (rows, said(net, sets[s].take(rows)), len(sets[s])) for s, rows in out.items()}
+    return {s: (rows, said(net, sets[s].take(rows)), sets[s].labels) for s, rows in out.items()}

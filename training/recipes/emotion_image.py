@@ -278,4 +278,4 @@ def cross_fit(config: dict[str, Any], data: Path, fold: int, folds: int, run: Pa
     said = {
         name: found.moods.softmax(1).numpy() for name, found in outputs(net, {n: sets[n] for n in out}, "fold").items()
     }
-    return {name: (rows, said[name], len(own[name])) for name, rows in out.items()}
+    return {name: (rows, said[name], sets[name].labels[own[name]]) for name, rows in out.items()}
