@@ -138,11 +138,13 @@ class EmotionTextReader:
         steps = min(STEPS, max(3, PATH_TOKENS // tokens.shape[1]))
         points = (torch.arange(steps, device=end.device).view(-1, 1, 1) + 0.5) / steps
         path = (start + points * (end - start)).requires_grad_(True)
+        said = points.expand(-1, tokens.shape[1], 1).contiguous().requires_grad_(True)
         bf16 = self.dtype == torch.bfloat16 and packable(encoder.model)
         with torch.autocast(end.device.type, torch.bfloat16, enabled=bf16):
             pooled = self._pooled(path)
-        (gradient,) = torch.autograd.grad(self._score(pooled, target), path)
-        return [float(value) for value in (gradient.mean(0) * (end - start)[0]).sum(-1)]
+        lexical = (said * self.net.lexicon[tokens]).sum(1) / tokens.shape[1] ** 0.5
+        gradient, by_word = torch.autograd.grad(self._score(pooled, lexical, target), [path, said])
+        return [float(value) for value in (gradient.mean(0) * (end - start)[0]).sum(-1) + by_word.mean(0)[:, 0]]
 
     def _pooled(self, path: Tensor) -> Tensor:
         """Pooled vectors (points, width) of word vectors (points, tokens, width)."""
@@ -152,8 +154,9 @@ class EmotionTextReader:
         mask = torch.ones(path.shape[:2], dtype=torch.long, device=path.device)
         return pool(model(inputs_embeds=path, attention_mask=mask).last_hidden_state, mask, self.net.pooling)
 
-    def _score(self, pooled: Tensor, target: int) -> Tensor:
-        return torch.log_softmax(self.net.calibrated(self.net.heads(pooled, pooled)), dim=-1)[:, target].sum()
+    def _score(self, pooled: Tensor, lexical: Tensor, target: int) -> Tensor:
+        reading = self.net.heads(pooled, pooled, lexical)
+        return torch.log_softmax(self.net.calibrated(reading), dim=-1)[:, target].sum()
 
 
 def _unread(text: str, code: str) -> tuple[str, tuple[str, ...]] | None:

@@ -1,18 +1,22 @@
 """The network behind the text emotion: one encoder, three heads, and a calibration that knows styles of writing.
 
 Diary sentences, forum comments and trading slang have different base rates of the seven emotions. A small head tells the
-style; temperature and bias are mixed with its probabilities, so one model is calibrated on each of them.
+style; temperature and bias are mixed with its probabilities, so one model is calibrated on each of them. Beside the network
+stands a lexicon, what each token says by itself (Cheng et al., 2016, “Wide & Deep”): rare words that settle a label are
+learned by heart there, which a network does slowly. It counts by style too, for not every style is labelled by its words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - the customary name
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -25,15 +29,22 @@ KIND = "emotion-text"
 FROZEN = "embeddings.word_embeddings.weight"
 """Stays as it is in the base, and is therefore not shipped again (45 of MiniLM's 91 MB)."""
 
+LEXICAL = ("lexicon", "calibration.lexical")
+"""Zero, and so without effect, in a checkpoint from before there was a lexicon."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Raw outputs for a batch: logits (n, 7), independent-label logits (n, 7), style logits (n, styles), mean (n, width)."""
+    """Raw outputs for a batch.
+
+    Logits, logits of independent labels and what the lexicon says, (n, 7) each; style logits (n, styles), mean (n, width).
+    """
 
     logits: Tensor
     multi: Tensor
     style: Tensor
     mean: Tensor
+    lexical: Tensor
 
 
 class EmotionNet(nn.Module):
@@ -48,18 +59,20 @@ class EmotionNet(nn.Module):
         self.head = nn.Linear(encoder.width, n)
         self.multi = nn.Linear(encoder.width, n)
         self.style = nn.Linear(encoder.width, len(self.styles))
+        self.lexicon = nn.Parameter(torch.zeros(encoder.vocabulary, n), requires_grad=False)
         self.calibration = nn.ParameterDict(
             {
                 "inverse_temperature": nn.Parameter(torch.ones(len(self.styles)), requires_grad=False),
                 "bias": nn.Parameter(torch.zeros(len(self.styles), n), requires_grad=False),
                 "multi_bias": nn.Parameter(torch.zeros(n), requires_grad=False),
+                "lexical": nn.Parameter(torch.zeros(len(self.styles)), requires_grad=False),
             }
         )
 
     def forward(self, ids: Sequence[Sequence[int]]) -> Reading:
         """Padded pass with gradients."""
         hidden, mask = self.encoder(ids)
-        return self.heads(pool(hidden, mask, self.pooling), pool(hidden, mask, "mean"))
+        return self.heads(pool(hidden, mask, self.pooling), pool(hidden, mask, "mean"), self.lexical(ids))
 
     @torch.inference_mode()
     def infer(self, ids: Sequence[Sequence[int]], dtype: torch.dtype = torch.float32) -> Reading:
@@ -67,11 +80,17 @@ class EmotionNet(nn.Module):
         if self.pooling == "max":
             return self(ids)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
         first, mean = self.encoder.encode(ids, dtype)
-        return self.heads(first if self.pooling == "first" else mean, mean)
+        return self.heads(first if self.pooling == "first" else mean, mean, self.lexical(ids))
 
-    def heads(self, pooled: Tensor, mean: Tensor) -> Reading:
+    def heads(self, pooled: Tensor, mean: Tensor, lexical: Tensor | None = None) -> Reading:
         """Head outputs for pooled vectors; the style head sees them detached, so that it never shapes the encoder."""
-        return Reading(self.head(pooled), self.multi(pooled), self.style(pooled.detach()), mean)
+        logits = self.head(pooled)
+        said = torch.zeros_like(logits) if lexical is None else lexical
+        return Reading(logits, self.multi(pooled), self.style(pooled.detach()), mean, said)
+
+    def lexical(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """What the tokens say by themselves, (n, 7): see :func:`bag`."""
+        return bag(self.lexicon, *flat(ids, self.lexicon.device))
 
     def probabilities(self, reading: Reading, style: str | None = None) -> Tensor:
         """Calibrated probabilities (n, 7). ``style`` names the kind of text where it is known; otherwise it is inferred."""
@@ -85,8 +104,9 @@ class EmotionNet(nn.Module):
             mix = torch.zeros_like(reading.style)
             mix[:, self.styles.index(style)] = 1.0
         scale: Tensor = mix @ self.calibration["inverse_temperature"]
+        share: Tensor = mix @ self.calibration["lexical"]
         bias: Tensor = mix @ self.calibration["bias"]
-        scaled: Tensor = reading.logits * scale.unsqueeze(-1)
+        scaled: Tensor = reading.logits * scale.unsqueeze(-1) + reading.lexical * share.unsqueeze(-1)
         return scaled + bias
 
     def save(self, folder: Path, config: dict[str, Any], card: str) -> None:
@@ -102,6 +122,19 @@ class EmotionNet(nn.Module):
         }
         tensors = {name: tensor for name, tensor in self.state_dict().items() if not name.endswith(FROZEN)}
         checkpoint.save(folder, known | config, tensors, card, torch.float16)
+
+
+def flat(ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """All tokens in a row and how many each text has, int64 (tokens) and (n)."""
+    lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+    tokens = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum()))
+    return torch.from_numpy(tokens).to(device), torch.from_numpy(lengths).to(device)
+
+
+def bag(lexicon: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Sum of the tokens' rows of ``lexicon`` (vocabulary, 7) over the root of their number, (n, 7)."""
+    sums = F.embedding_bag(tokens, lexicon, lengths.cumsum(0) - lengths, mode="sum")
+    return sums / lengths.sqrt().unsqueeze(1)
 
 
 def claims(scores: NDArray[np.float32], thresholds: Sequence[float]) -> NDArray[np.bool_]:
@@ -127,8 +160,9 @@ def load_net(folder: Path) -> tuple[EmotionNet, dict[str, Any]]:
         raise WeightsError(f"The base encoder {base} differs from the one {folder.name} was trained on; reinstall it.")
     encoder = TextEncoder.from_name(base, int(config["max_tokens"]))
     net = EmotionNet(encoder, config["styles"], config["pooling"])
-    frozen = {name: tensor for name, tensor in net.state_dict().items() if name.endswith(FROZEN)}
-    checkpoint.load_state(net, frozen | tensors, f"{folder.name}/{checkpoint.WEIGHTS}")
+    own = (FROZEN, *LEXICAL)
+    given = {name: tensor for name, tensor in net.state_dict().items() if name.endswith(own)}
+    checkpoint.load_state(net, given | tensors, f"{folder.name}/{checkpoint.WEIGHTS}")
     return net.eval(), config
 
 

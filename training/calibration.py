@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from domain.types import EMOTIONS
+from models.emotion_net import bag
 from training.metrics import Floats, macro_f1_multilabel
 
 
@@ -16,20 +17,50 @@ def fit_scale_and_bias(logits: Tensor, labels: Tensor, penalty: float = 1e-3) ->
 
     Classes without a label in the set keep bias 0: that they are absent is the set's habit, not the language's.
     """
+    scale, bias, _ = fit_mixture(logits, torch.zeros_like(logits), labels, penalty)
+    return scale, bias
+
+
+def fit_mixture(logits: Tensor, lexical: Tensor, labels: Tensor, penalty: float = 1e-3) -> tuple[float, Tensor, float]:
+    """As :func:`fit_scale_and_bias`, and the share of a second voice, ``lexical`` (n, 7), that goes with these logits."""
     log_scale = torch.zeros(1, requires_grad=True)
+    share = torch.zeros(1, requires_grad=True)
     bias = torch.zeros(len(EMOTIONS), requires_grad=True)
     present = (torch.bincount(labels, minlength=len(EMOTIONS)) > 0).float()
-    optimiser = torch.optim.LBFGS([log_scale, bias], max_iter=100, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([log_scale, share, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = nn.functional.cross_entropy(logits * log_scale.exp() + bias * present, labels)
-        value = value + penalty * (bias.square().sum() + log_scale.square().sum())
+        value = nn.functional.cross_entropy(logits * log_scale.exp() + lexical * share + bias * present, labels)
+        value = value + penalty * (bias.square().sum() + log_scale.square().sum() + share.square().sum())
         value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
-    return float(log_scale.exp().detach()), (bias * present).detach()
+    return float(log_scale.exp().detach()), (bias * present).detach(), float(share.detach())
+
+
+def fit_lexicon(tokens: Tensor, lengths: Tensor, labels: Tensor, vocabulary: int, strength: float) -> Tensor:
+    """A row for each token, (vocabulary, 7), whose :func:`models.emotion_net.bag` tells labels (n) from tokens.
+
+    Multinomial logistic regression; ``strength`` is the weight of the likelihood against the squared norm, scikit-learn's
+    C. The classes that occur add up to 0 in each row, and the others stay 0: of them the lexicon says nothing.
+    """
+    weight = torch.zeros(vocabulary, len(EMOTIONS), requires_grad=True)
+    present = torch.bincount(labels, minlength=len(EMOTIONS)) > 0
+    optimiser = torch.optim.LBFGS([weight], max_iter=150, tolerance_change=1e-7, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        said = bag(weight, tokens, lengths).masked_fill(~present, float("-inf"))
+        value = nn.functional.cross_entropy(said, labels)
+        value = value + weight.square().sum() / (2 * strength * len(labels))
+        value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    found = weight.detach() * present
+    return (found - found.sum(1, keepdim=True) / present.sum()) * present
 
 
 def fit_style(features: Tensor, styles: Tensor, head: nn.Linear, steps: int = 200) -> None:

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 
 from domain.types import EMOTIONS
-from models.emotion_net import EmotionNet, Reading, claims
-from training.calibration import fit_independent, fit_scale_and_bias, fit_style, fit_thresholds, margins
+from models.emotion_net import EmotionNet, Reading, claims, flat
+from training.calibration import fit_independent, fit_lexicon, fit_mixture, fit_style, fit_thresholds, margins
 from training.data.emotion import INDEX, Texts, load
 from training.metrics import ece, ece_by_chance, macro_f1, macro_f1_multilabel
 
@@ -21,6 +21,9 @@ UNSURE_SHARE = 0.08
 
 STYLE_TEXTS = 2000
 MULTI_TEXTS = 16000
+STRENGTH = 30.0
+"""How freely the lexicon learns, scikit-learn's C; of 10, 30 and 100 the best on dair_emotion's validation."""
+
 PENALTY = 5.0
 """Strength of the pull to “no change”, in texts; it matters for small validation sets only."""
 
@@ -34,26 +37,57 @@ def infer(net: EmotionNet, texts: Sequence[str]) -> Reading:
     return net.eval().infer(net.encoder.tokenise(texts), torch.bfloat16)
 
 
-def calibrate(net: EmotionNet, sources: Sequence[str] | dict[str, int], data: Path) -> dict[str, Any]:
-    """Fit the style head, temperature, bias, thresholds and margin on validation data; returns what config.json holds."""
+def calibrate(
+    net: EmotionNet, sources: Sequence[str] | dict[str, int], data: Path, lexicon: str = ""
+) -> dict[str, Any]:
+    """Fit the style head, temperature, bias, thresholds and margin on validation data; returns what config.json holds.
+
+    ``lexicon`` names the source, if any, whose training rows the lexicon is learned from and in whose style it counts.
+    """
+    if lexicon:
+        learn_lexicon(net, load(lexicon, "train", data))
     _style_head(net, {source: load(source, "train", data) for source in sources})
     several = list(sources).index("goemotions") if "goemotions" in sources else 0
     _multi_head(net, load(list(sources)[several], "train", data))
     held = [load(source, "val", data) for source in sources]
     readings = [infer(net, texts.texts) for texts in held]
-    for i, (texts, reading) in enumerate(zip(held, readings, strict=True)):
-        single = torch.from_numpy(texts.labels) >= 0
-        labels = torch.from_numpy(texts.labels)[single]
-        scale, bias = fit_scale_and_bias(reading.logits.clone()[single], labels, PENALTY / len(labels))
-        with torch.no_grad():
-            net.calibration["inverse_temperature"][i] = scale
-            net.calibration["bias"][i] = bias
-    close = [margins(net.probabilities(reading).numpy()) for reading in readings]
+    for texts, reading in zip(held, readings, strict=True):
+        mixture(net, texts, reading, lexicon)
     scores = torch.sigmoid(readings[several].multi).numpy()
     return {
-        "unsure_margin": round(float(np.quantile(np.concatenate(close), UNSURE_SHARE)), 4),
+        "unsure_margin": unsure_margin(net, readings),
         "thresholds": [round(float(t), 5) for t in fit_thresholds(scores, held[several].multi)],
     }
+
+
+def mixture(net: EmotionNet, texts: Texts, reading: Reading, lexicon: str) -> None:
+    """Fit one style's temperature and bias in place, and how much the lexicon counts where it was learned from the style."""
+    single = torch.from_numpy(texts.labels) >= 0
+    labels = torch.from_numpy(texts.labels)[single]
+    said = reading.lexical if texts.source == lexicon else torch.zeros_like(reading.lexical)
+    scale, bias, share = fit_mixture(
+        reading.logits.clone()[single], said.clone()[single], labels, PENALTY / len(labels)
+    )
+    i = net.styles.index(texts.source)
+    with torch.no_grad():
+        net.calibration["inverse_temperature"][i] = scale
+        net.calibration["bias"][i] = bias
+        net.calibration["lexical"][i] = share
+
+
+def unsure_margin(net: EmotionNet, readings: Sequence[Reading]) -> float:
+    """The margin that a share :data:`UNSURE_SHARE` of these texts stay under."""
+    close = [margins(net.probabilities(reading).numpy()) for reading in readings]
+    return round(float(np.quantile(np.concatenate(close), UNSURE_SHARE)), 4)
+
+
+def learn_lexicon(net: EmotionNet, texts: Texts) -> None:
+    """Fit what each token says by itself, in place."""
+    chosen = texts.single()
+    tokens, lengths = flat(net.encoder.tokenise(chosen.texts), torch.device("cpu"))
+    labels = torch.from_numpy(chosen.labels)
+    with torch.enable_grad():
+        net.lexicon.data = fit_lexicon(tokens, lengths, labels, net.encoder.vocabulary, STRENGTH)
 
 
 def _style_head(net: EmotionNet, sets: dict[str, Texts]) -> None:
@@ -133,9 +167,10 @@ validation splits.
 
 Each cell: accuracy / macro-F1 / ECE (15 bins, top label), for several labels macro-F1 alone. {ships} ships. Were its
 probabilities exactly right, so few texts would still show an ECE of {chance} on average. The kind of text is not told to
-the model. MELD (television dialogue) is unseen.{shared} Labels that hold together share a text's target; where the settings
-name teachers or soft labels, the mean probabilities of those networks have the share that `taught` gives. GoEmotions' own 28
-labels are an auxiliary task that is not saved; the head of independent labels is fitted to the finished features.
+the model. MELD (television dialogue) is unseen.{shared}{lexicon} Labels that hold together share a text's target; where
+the settings name teachers or soft labels, the mean probabilities of those networks have the share that `taught` gives.
+GoEmotions' own 28 labels are an auxiliary task that is not saved; the head of independent labels is fitted to the
+finished features.
 
 Limits: English only; sarcasm is caught where it resembles that of the slang set; dair_emotion has no neutral and no disgust, so
 sentences beginning "i feel" are seldom called neutral. The sentence vector is the mean over the last layer of the same
@@ -157,9 +192,11 @@ def card(figures: dict[str, dict[str, Any]], config: dict[str, Any]) -> str:
     chance = ", ".join(
         f"{by['ece_by_chance']} ({test})" for test, by in figures[ships].items() if "ece_by_chance" in by
     )
+    lexicon = f" Beside the network stands a lexicon learned from {config['lexicon']}." if config.get("lexicon") else ""
     notes = f" The seeds share their first {shared} of {config.get('epochs')} epochs." if shared else ""
     told = {
         "shared": notes,
+        "lexicon": lexicon,
         "labels": ", ".join(EMOTIONS),
         "table": "\n".join(rows),
         "settings": settings,

@@ -40,7 +40,10 @@ def locate(name: str) -> str:
 
 
 class TextEncoder(nn.Module):
-    """A transformers encoder with its tokenizer. ``width`` is the length of its vectors, ``max_tokens`` what it reads."""
+    """A transformers encoder with its tokenizer.
+
+    ``width`` is the length of its vectors, ``max_tokens`` what it reads of a text, ``vocabulary`` how many tokens there are.
+    """
 
     def __init__(self, model: nn.Module, tokenizer: Any, max_tokens: int = 128) -> None:
         super().__init__()
@@ -50,6 +53,7 @@ class TextEncoder(nn.Module):
         limit = getattr(model.config, "max_position_embeddings", None) or max_tokens
         self.max_tokens = min(max_tokens, int(limit))
         self.width = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]  # transformers' own config
+        self.vocabulary = max(int(getattr(model.config, "vocab_size", 0)), len(tokenizer))
         self._packed: PackedEncoder | None = None
 
     def __getstate__(self) -> dict[str, Any]:

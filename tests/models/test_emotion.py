@@ -12,7 +12,7 @@ from domain.errors import InputError, WeightsError
 from domain.types import EMOTIONS
 from models import checkpoint
 from models.emotion import FOLDER, EmotionTextReader
-from models.emotion_net import EmotionNet, load_net, new_net
+from models.emotion_net import EmotionNet, bag, flat, load_net, new_net
 from models.encoders.text import pool
 from tests.fakes.tiny_text import make_tiny
 
@@ -52,7 +52,8 @@ def test_the_packed_pass_stays_on_the_device(net: EmotionNet) -> None:
     """Whatever device the network is moved to, encoder, heads and calibration compute there."""
     net = net.eval().to("meta")
     reading = net.infer(net.encoder.tokenise(TEXTS), torch.bfloat16)
-    places = [reading.logits, reading.multi, reading.style, reading.mean, net.probabilities(reading, "slang")]
+    places = [reading.logits, reading.multi, reading.style, reading.mean, reading.lexical]
+    places.append(net.probabilities(reading, "slang"))
     assert {tensor.device.type for tensor in places} == {"meta"}
     assert EmotionTextReader(net, CONFIG, device="meta").net.head.weight.is_meta
 
@@ -81,6 +82,44 @@ def test_calibration_mixes_styles(net: EmotionNet) -> None:
     reading = net.infer(net.encoder.tokenise(["moon"]))
     joy = [float(net.probabilities(reading, style)[0, 1]) for style in ("slang", None, "diary")]
     assert joy[0] < joy[1] < joy[2]
+
+
+def lettered(net: EmotionNet) -> EmotionNet:
+    """The network with a random lexicon that counts in the first style alone."""
+    net.lexicon.data = torch.randn(net.lexicon.shape, generator=torch.Generator().manual_seed(3))
+    net.calibration["lexical"].data = torch.tensor([0.5, 0.0])
+    return net
+
+
+def test_the_lexicon_is_a_sum_over_the_root_of_the_length(net: EmotionNet) -> None:
+    """Each text gets the sum of its own tokens' rows, whatever stands before it in the batch."""
+    table = lettered(net).lexicon
+    ids = [[3, 4, 4], [5], [6, 3]]
+    wanted = torch.stack([table[row].sum(0) / len(row) ** 0.5 for row in ids])
+    torch.testing.assert_close(bag(table, *flat(ids, table.device)), wanted)
+    torch.testing.assert_close(
+        net.eval().infer(net.encoder.tokenise(TEXTS)).lexical, net(net.encoder.tokenise(TEXTS)).lexical
+    )
+
+
+def test_the_lexicon_counts_in_its_style_only(net: EmotionNet) -> None:
+    """It moves the probabilities of the style that it was learned from, and none of another's."""
+    reading = lettered(net).infer(net.encoder.tokenise(TEXTS))
+    own, other = (net.calibrated(reading, style) for style in net.styles)
+    torch.testing.assert_close(own, reading.logits + 0.5 * reading.lexical)
+    torch.testing.assert_close(other, reading.logits)
+
+
+def test_a_checkpoint_from_before_the_lexicon_loads(net: EmotionNet, base: str, tmp_path: Path) -> None:
+    """Weights that know no lexicon are read as if it were empty."""
+    net.save(tmp_path / "new", CONFIG | {"encoder": base}, "")
+    config, tensors = checkpoint.load(tmp_path / "new")
+    kept = {name: tensor for name, tensor in tensors.items() if "lexic" not in name}
+    assert len(kept) == len(tensors) - 2
+    checkpoint.save(tmp_path / "old", config, kept, "")
+    old, _ = load_net(tmp_path / "old")
+    assert not old.lexicon.any()
+    assert not old.calibration["lexical"].any()
 
 
 def test_save_and_load(net: EmotionNet, base: str, tmp_path: Path) -> None:
@@ -167,8 +206,11 @@ def test_why_names_whole_words(reader: EmotionTextReader) -> None:
     assert reader.why("", "anger") == []
 
 
-def test_attributions_add_up(reader: EmotionTextReader) -> None:
+@pytest.mark.parametrize("lexicon", [False, True])
+def test_attributions_add_up(reader: EmotionTextReader, lexicon: bool) -> None:
     """Completeness: attributions sum to the change of the score from padding to the text, within the steps' error."""
+    if lexicon:
+        lettered(reader.net)
     ids = reader.net.encoder.tokenise(["i am so happy today"])
     encoder = reader.net.encoder
     tokens, mask = encoder.pad(ids)
@@ -176,7 +218,9 @@ def test_attributions_add_up(reader: EmotionTextReader) -> None:
     blank[0, 1:-1] = encoder.tokenizer.pad_token_id
     with torch.no_grad():
         hidden = [encoder.model(input_ids=t, attention_mask=mask).last_hidden_state for t in (blank, tokens)]
-        scores = [reader._score(pool(h, mask, reader.net.pooling), 1) for h in hidden]
+        said = reader.net.lexical(ids)
+        pairs = zip(hidden, (torch.zeros_like(said), said), strict=True)
+        scores = [reader._score(pool(h, mask, reader.net.pooling), words, 1) for h, words in pairs]
     total = sum(reader._attributions(ids, 1))
     assert total == pytest.approx(float(scores[1] - scores[0]), abs=0.05)
 

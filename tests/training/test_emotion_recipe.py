@@ -12,7 +12,7 @@ import torch
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
-from training.calibration import fit_scale_and_bias, fit_style, fit_thresholds
+from training.calibration import fit_lexicon, fit_mixture, fit_scale_and_bias, fit_style, fit_thresholds
 from training.data.emotion import OWN, Texts, class_weights, load, varied
 from training.emotion_finish import infer
 from training.emotion_rows import thinned
@@ -221,6 +221,28 @@ def test_absent_classes_get_no_bias() -> None:
     logits = torch.randn(500, 7)
     _, bias = fit_scale_and_bias(logits, torch.randint(0, 5, (500,)))
     assert bias[5:].tolist() == [0, 0]
+
+
+def test_a_second_voice_gets_the_share_it_deserves() -> None:
+    """Where labels follow two voices the second one's share is found; where it only makes noise it gets none."""
+    torch.manual_seed(0)
+    first, second = torch.randn(6000, 7) * 2, torch.randn(6000, 7) * 2
+    labels = torch.distributions.Categorical(logits=first + 0.5 * second).sample()
+    assert fit_mixture(first, second, labels, 1e-6)[2] == pytest.approx(0.5, abs=0.05)
+    assert fit_mixture(first + 0.5 * second, torch.randn(6000, 7), labels, 1e-6)[2] == pytest.approx(0, abs=0.05)
+
+
+def test_the_lexicon_learns_words_that_settle_a_label() -> None:
+    """Tokens seen with one label only speak for it; absent classes and unseen tokens say nothing; rows add up to 0."""
+    lengths = torch.full((300,), 2)
+    labels = torch.arange(300) % 3
+    tokens = torch.stack([labels + 1, torch.full((300,), 9)], 1).flatten()
+    found = fit_lexicon(tokens, lengths, labels, 12, 10.0)
+    assert found[1:4].argmax(1).tolist() == [0, 1, 2]
+    assert found[9].abs().max() < 0.1 < found[1, 0]
+    assert not found[:, 3:].any()
+    assert not found[10:].any()
+    torch.testing.assert_close(found.sum(1), torch.zeros(12), atol=1e-5, rtol=0)
 
 
 def test_style_head_tells_rare_styles() -> None:

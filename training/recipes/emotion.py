@@ -80,6 +80,7 @@ class Settings:
     max_steps: int = 0
     limits: dict[str, int] = field(default_factory=dict)
     start: str = ""
+    lexicon: str = ""
 
 
 def loss_of(
@@ -182,7 +183,9 @@ def _begin(settings: Settings, sets: dict[str, Texts]) -> EmotionNet:
     if settings.start:
         trained, _ = load_net(Path(settings.start))
         own = net.state_dict()
-        own |= {k: v for k, v in trained.state_dict().items() if not k.startswith(("style.", "calibration."))}
+        own |= {
+            k: v for k, v in trained.state_dict().items() if not k.startswith(("style.", "calibration.", "lexicon"))
+        }
         net.load_state_dict(own)
     if settings.fine_weight:
         net.add_module("fine", nn.Linear(net.encoder.width, finest(sets)))
@@ -279,7 +282,7 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     nets = {f"seed {seed}": net for seed, net in members.items()}
     if len(nets) > 1:
         nets["mean"] = soup(list(members.values()))
-    extras = {name: calibrate(net, chosen.sources, options.data) for name, net in nets.items()}
+    extras = {name: calibrate(net, chosen.sources, options.data, chosen.lexicon) for name, net in nets.items()}
     figures = {name: measure(net, extras[name], options.data) for name, net in nets.items()}
     *_, ships = nets
     described = {"encoder": chosen.encoder, "trained_on": list(chosen.sources), "figures": figures[ships]}
