@@ -79,8 +79,9 @@ class EmotionNet(nn.Module):
         """Packed pass; ``max`` pooling is not kept by the packed encoder and falls back to padding."""
         if self.pooling == "max":
             return self(ids)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+        said = self.lexical(ids)  # first, for on a GPU sending its tokens would wait for the encoder
         first, mean = self.encoder.encode(ids, dtype)
-        return self.heads(first if self.pooling == "first" else mean, mean, self.lexical(ids))
+        return self.heads(first if self.pooling == "first" else mean, mean, said)
 
     def heads(self, pooled: Tensor, mean: Tensor, lexical: Tensor | None = None) -> Reading:
         """Head outputs for pooled vectors; the style head sees them detached, so that it never shapes the encoder."""
@@ -160,7 +161,7 @@ def load_net(folder: Path) -> tuple[EmotionNet, dict[str, Any]]:
         raise WeightsError(f"The base encoder {base} differs from the one {folder.name} was trained on; reinstall it.")
     encoder = TextEncoder.from_name(base, int(config["max_tokens"]))
     net = EmotionNet(encoder, config["styles"], config["pooling"])
-    own = (FROZEN, *LEXICAL)
+    own = (FROZEN,) if any(name in tensors for name in LEXICAL) else (FROZEN, *LEXICAL)
     given = {name: tensor for name, tensor in net.state_dict().items() if name.endswith(own)}
     checkpoint.load_state(net, given | tensors, f"{folder.name}/{checkpoint.WEIGHTS}")
     return net.eval(), config

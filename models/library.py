@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from domain.errors import WeightsError
 from domain.library import LibraryRows
-from models.manifest import ARTIFACTS, sha256
+from models.manifest import ARTIFACTS
 
 FOLDER = "library"
 ENCODER = "emotion-text/model.safetensors"
@@ -36,12 +37,23 @@ class Library:
 
 
 def encoder_revision(artifacts: Path = ARTIFACTS) -> str:
-    """The revision to store beside an embedding: the head of the digest of the text encoder's weights.
+    """The revision to store beside an embedding: the head of the digest of the text encoder's own tensors.
+
+    Heads, lexicon and calibration stand in the same file and move no vector; a change of them keeps the library.
 
     Raises:
-        WeightsError: the text encoder is missing.
+        WeightsError: the text encoder is missing or unreadable.
     """
-    return sha256(artifacts / ENCODER)[:12]
+    digest = hashlib.sha256()
+    try:
+        with safe_open(artifacts / ENCODER, framework="numpy") as file:
+            for name in sorted(name for name in file.keys() if name.startswith("encoder.")):  # noqa: SIM118 - no mapping
+                tensor = np.ascontiguousarray(file.get_tensor(name))
+                digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+                digest.update(tensor.data)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"The text encoder {ENCODER} cannot be read ({error}); install moodtape again.") from None
+    return digest.hexdigest()[:12]
 
 
 def save_library(folder: Path, library: Library, card: str) -> None:

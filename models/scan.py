@@ -1,4 +1,4 @@
-"""Inner products of many vectors with a few queries, in bfloat16 where the processor multiplies it, with a known error.
+"""Inner products of many vectors with a few queries, in bfloat16 where that is faster, with a known error.
 
 A scan only proposes candidates; who needs exact order asks again for those in full precision.
 """
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from domain.types import Floats
+from models.device import half_or_full
 
 EXACT = 1e-4
 """More than the rounding error of a float32 product of two unit vectors of some hundred dimensions."""
@@ -17,11 +18,11 @@ HALF = 6.2e-3
 """More than that of a bfloat16 one: 2⁻⁸ from rounding both vectors (Cauchy–Schwarz), 2⁻⁹ from rounding the result."""
 
 LARGE = 20_000
-"""Rows from which halving the memory traffic matters."""
+"""Rows from which the kind of product matters."""
 
 
 class Scan:
-    """Unit vectors (n, d), float32, kept a second time in bfloat16 when there are many, on ``device``.
+    """Unit vectors (n, d), float32; many of them are scanned by torch on ``device``, in a bfloat16 copy where that is faster.
 
     ``slack``: the largest error of a product.
     """
@@ -29,17 +30,18 @@ class Scan:
     def __init__(self, vectors: Floats, device: str = "cpu") -> None:
         self._vectors = vectors
         self._device = device
-        self._half: torch.Tensor | None = None
-        if len(vectors) >= LARGE and (device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-            self._half = torch.from_numpy(vectors).to(device, torch.bfloat16)
-        self.slack = EXACT if self._half is None else HALF
+        self._many: torch.Tensor | None = None
+        if len(vectors) >= LARGE:
+            dtype = half_or_full(device) if device == "cpu" else torch.bfloat16
+            self._many = torch.from_numpy(vectors).to(device, dtype)
+        self.slack = HALF if self._many is not None and self._many.dtype == torch.bfloat16 else EXACT
 
     def products(self, queries: Floats) -> Floats:
         """float32 (queries, n); each is within ``slack`` of the true product."""
-        if self._half is None:
+        if self._many is None:
             return np.asarray(queries @ self._vectors.T)
-        asked = torch.from_numpy(np.ascontiguousarray(queries)).to(self._device, torch.bfloat16)
-        return np.asarray((asked @ self._half.T).float().cpu().numpy())
+        asked = torch.from_numpy(np.ascontiguousarray(queries)).to(self._device, self._many.dtype)
+        return np.asarray((asked @ self._many.T).float().cpu().numpy())
 
 
 def floor_of(scores: Floats, depth: int) -> float:

@@ -22,7 +22,7 @@ def fit_scale_and_bias(logits: Tensor, labels: Tensor, penalty: float = 1e-3) ->
 
 
 def fit_mixture(logits: Tensor, lexical: Tensor, labels: Tensor, penalty: float = 1e-3) -> tuple[float, Tensor, float]:
-    """As :func:`fit_scale_and_bias`, and the share of a second voice, ``lexical`` (n, 7), that goes with these logits."""
+    """As :func:`fit_scale_and_bias`, and the share (≥ 0) of a second voice, ``lexical`` (n, 7), beside these logits."""
     log_scale = torch.zeros(1, requires_grad=True)
     share = torch.zeros(1, requires_grad=True)
     bias = torch.zeros(len(EMOTIONS), requires_grad=True)
@@ -37,14 +37,17 @@ def fit_mixture(logits: Tensor, lexical: Tensor, labels: Tensor, penalty: float 
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    if share < 0:
+        return fit_mixture(logits, torch.zeros_like(lexical), labels, penalty)
     return float(log_scale.exp().detach()), (bias * present).detach(), float(share.detach())
 
 
 def fit_lexicon(tokens: Tensor, lengths: Tensor, labels: Tensor, vocabulary: int, strength: float) -> Tensor:
     """A row for each token, (vocabulary, 7), whose :func:`models.emotion_net.bag` tells labels (n) from tokens.
 
-    Multinomial logistic regression; ``strength`` is the weight of the likelihood against the squared norm, scikit-learn's
-    C. The classes that occur add up to 0 in each row, and the others stay 0: of them the lexicon says nothing.
+    Multinomial logistic regression of at most 150 steps; ``strength`` is the weight of the likelihood against the squared
+    norm, scikit-learn's C. From zeros on, the gradient keeps each row's sum at 0 and absent classes at 0: of them the
+    lexicon says nothing.
     """
     weight = torch.zeros(vocabulary, len(EMOTIONS), requires_grad=True)
     present = torch.bincount(labels, minlength=len(EMOTIONS)) > 0
@@ -59,8 +62,7 @@ def fit_lexicon(tokens: Tensor, lengths: Tensor, labels: Tensor, vocabulary: int
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
-    found = weight.detach() * present
-    return (found - found.sum(1, keepdim=True) / present.sum()) * present
+    return weight.detach()
 
 
 def fit_style(features: Tensor, styles: Tensor, head: nn.Linear, steps: int = 200) -> None:

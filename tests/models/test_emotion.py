@@ -123,11 +123,12 @@ def test_a_checkpoint_from_before_the_lexicon_loads(net: EmotionNet, base: str, 
 
 
 def test_save_and_load(net: EmotionNet, base: str, tmp_path: Path) -> None:
-    """A saved checkpoint leaves out the frozen embeddings and gives the same reading when loaded."""
-    net.save(tmp_path / "emotion-text", CONFIG | {"encoder": base}, "# card")
+    """A saved checkpoint leaves out the frozen embeddings and gives the same reading when loaded, lexicon included."""
+    lettered(net).save(tmp_path / "emotion-text", CONFIG | {"encoder": base}, "# card")
     names = checkpoint.load_weights(tmp_path / "emotion-text" / "model.safetensors")
     assert not any(name.endswith("word_embeddings.weight") for name in names)
     loaded = EmotionTextReader.from_pretrained(tmp_path / "emotion-text", torch.float32)
+    torch.testing.assert_close(loaded.net.lexicon, net.lexicon, atol=5e-3, rtol=0)
     ours = EmotionTextReader(net, CONFIG, torch.float32)
     for a, b in zip(ours.read(TEXTS), loaded.read(TEXTS), strict=True):
         np.testing.assert_allclose(a.probabilities, b.probabilities, atol=5e-3)
@@ -208,9 +209,12 @@ def test_why_names_whole_words(reader: EmotionTextReader) -> None:
 
 @pytest.mark.parametrize("lexicon", [False, True])
 def test_attributions_add_up(reader: EmotionTextReader, lexicon: bool) -> None:
-    """Completeness: attributions sum to the change of the score from padding to the text, within the steps' error."""
+    """Completeness: attributions sum to the score's change from padding to the text, within the steps' error.
+
+    Special tokens get none of it, and what the words do to the style, which shares out the lexicon, is in it.
+    """
     if lexicon:
-        lettered(reader.net)
+        lettered(reader.net).style.weight.data *= 20
     ids = reader.net.encoder.tokenise(["i am so happy today"])
     encoder = reader.net.encoder
     tokens, mask = encoder.pad(ids)
@@ -218,11 +222,13 @@ def test_attributions_add_up(reader: EmotionTextReader, lexicon: bool) -> None:
     blank[0, 1:-1] = encoder.tokenizer.pad_token_id
     with torch.no_grad():
         hidden = [encoder.model(input_ids=t, attention_mask=mask).last_hidden_state for t in (blank, tokens)]
-        said = reader.net.lexical(ids)
-        pairs = zip(hidden, (torch.zeros_like(said), said), strict=True)
-        scores = [reader._score(pool(h, mask, reader.net.pooling), words, 1) for h, words in pairs]
-    total = sum(reader._attributions(ids, 1))
-    assert total == pytest.approx(float(scores[1] - scores[0]), abs=0.05)
+        specials = reader.net.lexicon[[ids[0][0], ids[0][-1]]].sum(0, keepdim=True) / len(ids[0]) ** 0.5
+        pairs = zip(hidden, (specials, reader.net.lexical(ids)), strict=True)
+        scores = [float(reader._score(pool(h, mask, reader.net.pooling), said, 1)) for h, said in pairs]
+    found = reader._attributions(ids, 1)
+    assert found[0] == found[-1] == 0
+    assert abs(scores[1] - scores[0]) > 0.1 or not lexicon
+    assert sum(found) == pytest.approx(scores[1] - scores[0], abs=0.05)
 
 
 @pytest.fixture(scope="module")

@@ -15,26 +15,27 @@ def unit(count: int, seed: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_products_are_within_their_slack(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against float64: the stated largest error holds, also for a query that is one of the rows."""
-    if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        pytest.skip("this processor does not multiply bfloat16")
-    monkeypatch.setattr(scan, "LARGE", 100 if half else 10**9)
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.bfloat16])
+def test_products_are_within_their_slack(dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against float64: the stated largest error holds for few and many rows, also for a query that is one of them."""
+    monkeypatch.setattr(scan, "LARGE", 100 if dtype else 10**9)
+    monkeypatch.setattr(scan, "half_or_full", lambda device: dtype)
     vectors = unit(500, 1)
     queries = np.concatenate([unit(20, 2), vectors[:5]])
     made = Scan(vectors)
-    assert (made.slack == scan.HALF) is half
+    assert (made.slack == scan.HALF) is (dtype == torch.bfloat16)
     exact = queries.astype(np.float64) @ vectors.astype(np.float64).T
-    assert np.abs(made.products(queries) - exact).max() <= made.slack
+    error = np.abs(made.products(queries) - exact).max()
+    assert error <= made.slack
+    assert bool(error > scan.EXACT) is (dtype == torch.bfloat16)
 
 
 def test_many_vectors_lie_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU scans its own copy."""
     monkeypatch.setattr(scan, "LARGE", 100)
-    half = Scan(unit(200, 1), "meta")._half
-    assert half is not None
-    assert half.is_meta
+    many = Scan(unit(200, 1), "meta")._many
+    assert many is not None
+    assert many.is_meta
 
 
 @pytest.mark.parametrize("count", [81, 500, 1300, 100_000])

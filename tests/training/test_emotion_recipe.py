@@ -12,6 +12,7 @@ import torch
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
+from models.emotion_net import load_net
 from training.calibration import fit_lexicon, fit_mixture, fit_scale_and_bias, fit_style, fit_thresholds
 from training.data.emotion import OWN, Texts, class_weights, load, varied
 from training.emotion_finish import infer
@@ -230,6 +231,33 @@ def test_a_second_voice_gets_the_share_it_deserves() -> None:
     labels = torch.distributions.Categorical(logits=first + 0.5 * second).sample()
     assert fit_mixture(first, second, labels, 1e-6)[2] == pytest.approx(0.5, abs=0.05)
     assert fit_mixture(first + 0.5 * second, torch.randn(6000, 7), labels, 1e-6)[2] == pytest.approx(0, abs=0.05)
+    assert fit_mixture(first, -second, labels, 1e-6)[2] == 0, "it never speaks against a label"
+
+
+def test_a_lexicon_is_learned_after_training(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """It counts in its own source's style alone, the card names it, and a network that goes on starts without one."""
+    config = tiny | {"lexicon": "dair", "epochs": 1}
+    recipe.run(config, TrainOptions(data, tmp_path / "m"))
+    net, described = load_net(tmp_path / "m")
+    assert described["lexicon"] == "dair"
+    assert net.lexicon.any()
+    shares = dict(zip(net.styles, net.calibration["lexical"].tolist(), strict=True))
+    assert shares.pop("dair") > 0
+    assert shares
+    assert not any(shares.values())
+    assert "lexicon learned from dair" in (tmp_path / "m" / "README.md").read_text()
+    began = recipe._begin(
+        recipe.Settings(**config | {"start": str(tmp_path / "m")}), {s: load(s, "train", data) for s in net.styles}
+    )  # type: ignore[arg-type]
+    assert not began.lexicon.any()
+    torch.testing.assert_close(began.head.weight, net.head.weight)
+
+
+def test_a_lexicon_of_an_unknown_source_is_refused(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """Before any training, naming the sources there are."""
+    with pytest.raises(InputError, match="dair"):
+        recipe.run(tiny | {"lexicon": "diary"}, TrainOptions(data, tmp_path / "m"))
+    assert not list(tmp_path.glob("m*"))
 
 
 def test_the_lexicon_learns_words_that_settle_a_label() -> None:
@@ -242,7 +270,7 @@ def test_the_lexicon_learns_words_that_settle_a_label() -> None:
     assert found[9].abs().max() < 0.1 < found[1, 0]
     assert not found[:, 3:].any()
     assert not found[10:].any()
-    torch.testing.assert_close(found.sum(1), torch.zeros(12), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.sum(1), torch.zeros(12), atol=1e-3, rtol=0)
 
 
 def test_style_head_tells_rare_styles() -> None:

@@ -19,15 +19,15 @@ import torch.nn.functional as F  # noqa: N812 - the customary name
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from domain.errors import InputError
 from models import device
 from models.emotion_net import EmotionNet, Reading, load_net, new_net
 from models.encoders.text import pool
 from training import registry
 from training.crossfit import Said, fold_of
 from training.data.emotion import Texts, load
-from training.emotion_finish import calibrate, card, infer, measure
+from training.emotion_finish import calibrate, card, measure, validate
 from training.emotion_rows import Examples, batches, cached, examples, finest, said, thinned
-from training.metrics import macro_f1
 from training.optim import Averager, EarlyStop, groups, load_run, save_run, schedule, soup
 from training.progress import progress
 from training.registry import TrainOptions
@@ -37,6 +37,9 @@ SAVE_EVERY = 250
 
 TOLD_EVERY = 10
 """Steps between reports: to read the loss is to wait for the GPU."""
+
+FITTED = ("style.", "calibration.", "lexicon")
+"""What is fitted after training, and so not taken over from a checkpoint."""
 
 HEADS = 0
 """Seed of the heads' first weights, the same for all runs, so that their mean is a network too."""
@@ -183,9 +186,7 @@ def _begin(settings: Settings, sets: dict[str, Texts]) -> EmotionNet:
     if settings.start:
         trained, _ = load_net(Path(settings.start))
         own = net.state_dict()
-        own |= {
-            k: v for k, v in trained.state_dict().items() if not k.startswith(("style.", "calibration.", "lexicon"))
-        }
+        own |= {k: v for k, v in trained.state_dict().items() if not k.startswith(FITTED)}
         net.load_state_dict(own)
     if settings.fine_weight:
         net.add_module("fine", nn.Linear(net.encoder.width, finest(sets)))
@@ -247,20 +248,6 @@ def _step_loss(net: EmotionNet, data: Examples, rows: NDArray[np.int64], setting
     return loss_of(net.heads(pooled, pooled), fine, data, rows, settings)
 
 
-def validate(net: EmotionNet, held: dict[str, Texts]) -> dict[str, dict[str, float]]:
-    """Per source: macro-F1, accuracy and loss on the validation set, uncalibrated."""
-    out = {}
-    for source, texts in held.items():
-        logits = infer(net, texts.texts).logits.float().cpu()
-        predicted = logits.argmax(1).numpy()
-        out[source] = {
-            "loss": round(float(F.cross_entropy(logits, torch.from_numpy(texts.labels))), 4),
-            "accuracy": round(float((predicted == texts.labels).mean()), 4),
-            "macro_f1": round(macro_f1(texts.labels, predicted), 4),
-        }
-    return out
-
-
 def _lora(model: nn.Module, rank: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
@@ -278,6 +265,8 @@ def _cut(texts: Texts, settings: Settings) -> Texts:
 def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     """Train each seed, average their weights, calibrate, measure on the official tests, write the checkpoint and card."""
     chosen = registry.settings(Settings, config)
+    if chosen.lexicon and chosen.lexicon not in chosen.sources:
+        raise InputError(f"lexicon names one of the sources {', '.join(chosen.sources)}, not {chosen.lexicon}.")
     members = train(chosen, options.data, options.out.with_name(options.out.name + ".run"), options.resume)
     nets = {f"seed {seed}": net for seed, net in members.items()}
     if len(nets) > 1:
@@ -285,8 +274,8 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     extras = {name: calibrate(net, chosen.sources, options.data, chosen.lexicon) for name, net in nets.items()}
     figures = {name: measure(net, extras[name], options.data) for name, net in nets.items()}
     *_, ships = nets
-    described = {"encoder": chosen.encoder, "trained_on": list(chosen.sources), "figures": figures[ships]}
-    nets[ships].save(options.out, extras[ships] | described, card(figures, config))
+    described = {"encoder": chosen.encoder, "trained_on": list(chosen.sources), "lexicon": chosen.lexicon}
+    nets[ships].save(options.out, extras[ships] | described | {"figures": figures[ships]}, card(figures, config))
     return figures
 
 
