@@ -16,7 +16,7 @@ from models.library import ENCODER, Library, encoder_revision, load_library, sav
 from tests.models.test_trajectories import library
 
 
-def encode(artifacts: Path, weight: float = 1.0, head: float = 1.0) -> None:
+def encoder(artifacts: Path, weight: float = 1.0, head: float = 1.0) -> None:
     """Put a stand-in for the text model there: one tensor of its encoder, one of its head."""
     (artifacts / ENCODER).parent.mkdir(exist_ok=True)
     tensors = {"encoder.weight": np.full(3, weight), "head.weight": np.full(3, head)}
@@ -26,7 +26,7 @@ def encode(artifacts: Path, weight: float = 1.0, head: float = 1.0) -> None:
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Path:
     """An artifacts folder with a stand-in encoder file and a library built with it."""
-    encode(tmp_path)
+    encoder(tmp_path)
     rows = replace(library(20), starts_at=library(20).posted_at + 30_000_000)
     save_library(tmp_path / "library", Library(rows, encoder_revision(tmp_path), np.arange(20) == 3), "# card")
     return tmp_path
@@ -46,14 +46,14 @@ def test_rows_survive_saving(artifacts: Path) -> None:
 
 def test_another_encoder_is_refused(artifacts: Path) -> None:
     """Vectors of one encoder are never searched with those of another."""
-    encode(artifacts, weight=2.0)
+    encoder(artifacts, weight=2.0)
     with pytest.raises(WeightsError, match="another text encoder"):
         load_library(artifacts)
 
 
 def test_another_head_moves_no_vector(artifacts: Path) -> None:
     """What stands beside the encoder in its file may change; the library stays."""
-    encode(artifacts, head=2.0)
+    encoder(artifacts, head=2.0)
     assert len(load_library(artifacts).rows.post_ids) == 20
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from domain.errors import InputError
 from domain.types import STEPS, Floats
-from models.library import ENCODER, load_library
+from models.library import load_library
 from models.trajectories import load_trajectories
+from tests.models.test_library import encoder
 from tests.training.synthetic import write_candles, write_pairs
 from training.context import moment
 from training.evaluate import trajectories as evaluation
@@ -53,8 +54,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def artifacts(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library and a trajectory model built from that folder."""
     folder = tmp_path_factory.mktemp("artifacts")
-    (folder / ENCODER).parent.mkdir()
-    (folder / ENCODER).write_bytes(b"weights")
+    encoder(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library_recipe, "shipped_embed", words_to_vectors)
         patch.setattr(recipe, "shipped_embed", words_to_vectors)
