@@ -1,4 +1,4 @@
-"""Temperature and class bias per style of text, fitted on validation data by likelihood; thresholds for many labels."""
+"""What is fitted to a finished network by likelihood: temperature, class bias and lexicon per style of text; thresholds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from domain.types import EMOTIONS
 from models.emotion_net import bag
 from training.metrics import Floats, macro_f1_multilabel
+from training.optim import minimise
 
 
 def fit_scale_and_bias(logits: Tensor, labels: Tensor, penalty: float = 1e-3) -> tuple[float, Tensor]:
@@ -27,16 +28,12 @@ def fit_mixture(logits: Tensor, lexical: Tensor, labels: Tensor, penalty: float 
     share = torch.zeros(1, requires_grad=True)
     bias = torch.zeros(len(EMOTIONS), requires_grad=True)
     present = (torch.bincount(labels, minlength=len(EMOTIONS)) > 0).float()
-    optimiser = torch.optim.LBFGS([log_scale, share, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
         value = nn.functional.cross_entropy(logits * log_scale.exp() + lexical * share + bias * present, labels)
-        value = value + penalty * (bias.square().sum() + log_scale.square().sum() + share.square().sum())
-        value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        return value
+        return value + penalty * (bias.square().sum() + log_scale.square().sum() + share.square().sum())
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    minimise([log_scale, share, bias], loss)
     if share < 0:
         return fit_mixture(logits, torch.zeros_like(lexical), labels, penalty)
     return float(log_scale.exp().detach()), (bias * present).detach(), float(share.detach())
@@ -51,17 +48,13 @@ def fit_lexicon(tokens: Tensor, lengths: Tensor, labels: Tensor, vocabulary: int
     """
     weight = torch.zeros(vocabulary, len(EMOTIONS), requires_grad=True)
     present = torch.bincount(labels, minlength=len(EMOTIONS)) > 0
-    optimiser = torch.optim.LBFGS([weight], max_iter=150, tolerance_change=1e-7, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
         said = bag(weight, tokens, lengths).masked_fill(~present, float("-inf"))
         value = nn.functional.cross_entropy(said, labels)
-        value = value + weight.square().sum() / (2 * strength * len(labels))
-        value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        return value
+        return value + weight.square().sum() / (2 * strength * len(labels))
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    minimise([weight], loss, 150, tolerance=1e-7)
     return weight.detach()
 
 
@@ -72,16 +65,12 @@ def fit_style(features: Tensor, styles: Tensor, head: nn.Linear, steps: int = 20
     mean, std = features.mean(0), features.std(0) + 1e-6
     standard = (features - mean) / std
     layer = nn.Linear(head.in_features, head.out_features)
-    optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=steps, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
         value = nn.functional.cross_entropy(layer(standard), styles, weight=weights.float())
-        value = value + 1e-3 * layer.weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        return value
+        return value + 1e-3 * layer.weight.square().sum()
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    minimise(layer.parameters(), loss, steps)
     with torch.no_grad():
         head.weight.copy_(layer.weight / std)
         head.bias.copy_(layer.bias - (layer.weight / std) @ mean)
@@ -90,16 +79,12 @@ def fit_style(features: Tensor, styles: Tensor, head: nn.Linear, steps: int = 20
 def fit_independent(features: Tensor, truth: Tensor, start: nn.Linear, head: nn.Linear, steps: int = 100) -> None:
     """Train a linear head in place for independent labels (n, k) of features (n, width), drawn to where ``start`` stands."""
     weight, bias = (p.detach().clone().requires_grad_(True) for p in (start.weight, start.bias))
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
         value = nn.functional.binary_cross_entropy_with_logits(features @ weight.T + bias, truth)
-        value = value + 1e-4 * (weight - start.weight.detach()).square().sum()
-        value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        return value
+        return value + 1e-4 * (weight - start.weight.detach()).square().sum()
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    minimise([weight, bias], loss, steps)
     with torch.no_grad():
         head.weight.copy_(weight)
         head.bias.copy_(bias)

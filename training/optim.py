@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -85,6 +85,23 @@ def soup(nets: Sequence[T]) -> T:
     states = [net.state_dict() for net in nets]
     mixed.load_state_dict({name: torch.stack([s[name].float() for s in states]).mean(0) for name in states[0]})
     return mixed.eval()
+
+
+def minimise(
+    parameters: Iterable[Tensor], value: Callable[[], Tensor], steps: int = 100, tolerance: float = 1e-9
+) -> None:
+    """Bring ``parameters`` in place to where ``value`` of them is least: L-BFGS over all rows at once, at most ``steps``."""
+    optimiser = torch.optim.LBFGS(
+        list(parameters), max_iter=steps, tolerance_change=tolerance, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        loss = value()
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        return float(loss.detach())
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]  # untyped in torch
 
 
 class EarlyStop:

@@ -13,7 +13,6 @@ import torch
 from domain.errors import InputError
 from domain.types import EMOTIONS
 from models.emotion_net import load_net
-from training.calibration import fit_lexicon, fit_mixture, fit_scale_and_bias, fit_style, fit_thresholds
 from training.data.emotion import OWN, Texts, class_weights, load, varied
 from training.emotion_finish import infer
 from training.emotion_rows import thinned
@@ -206,34 +205,6 @@ def test_layers_learn_slower_towards_the_bottom(tiny: dict[str, object]) -> None
     assert schedule(1.0, 0.1) == pytest.approx(0.02)
 
 
-def test_calibration_recovers_a_known_distortion() -> None:
-    """Logits that are too sharp by 3 and shifted by a bias are brought back."""
-    torch.manual_seed(0)
-    true = torch.randn(6000, 7) * 2
-    labels = torch.distributions.Categorical(logits=true).sample()
-    shift = torch.linspace(-1, 1, 7)
-    scale, bias = fit_scale_and_bias(true * 3 - shift * 3, labels, 1e-6)
-    assert scale == pytest.approx(1 / 3, rel=0.1)
-    torch.testing.assert_close(bias - bias.mean(), shift, atol=0.15, rtol=0)
-
-
-def test_absent_classes_get_no_bias() -> None:
-    """A class that a set lacks is not pushed down for it."""
-    logits = torch.randn(500, 7)
-    _, bias = fit_scale_and_bias(logits, torch.randint(0, 5, (500,)))
-    assert bias[5:].tolist() == [0, 0]
-
-
-def test_a_second_voice_gets_the_share_it_deserves() -> None:
-    """Where labels follow two voices the second one's share is found; where it only makes noise it gets none."""
-    torch.manual_seed(0)
-    first, second = torch.randn(6000, 7) * 2, torch.randn(6000, 7) * 2
-    labels = torch.distributions.Categorical(logits=first + 0.5 * second).sample()
-    assert fit_mixture(first, second, labels, 1e-6)[2] == pytest.approx(0.5, abs=0.05)
-    assert fit_mixture(first + 0.5 * second, torch.randn(6000, 7), labels, 1e-6)[2] == pytest.approx(0, abs=0.05)
-    assert fit_mixture(first, -second, labels, 1e-6)[2] == 0, "it never speaks against a label"
-
-
 def test_a_lexicon_is_learned_after_training(data: Path, tiny: dict[str, object], tmp_path: Path) -> None:
     """It counts in its own source's style alone, the card names it, and a network that goes on starts without one."""
     config = tiny | {"lexicon": "dair", "epochs": 1}
@@ -258,37 +229,6 @@ def test_a_lexicon_of_an_unknown_source_is_refused(data: Path, tiny: dict[str, o
     with pytest.raises(InputError, match="dair"):
         recipe.run(tiny | {"lexicon": "diary"}, TrainOptions(data, tmp_path / "m"))
     assert not list(tmp_path.glob("m*"))
-
-
-def test_the_lexicon_learns_words_that_settle_a_label() -> None:
-    """Tokens seen with one label only speak for it; absent classes and unseen tokens say nothing; rows add up to 0."""
-    lengths = torch.full((300,), 2)
-    labels = torch.arange(300) % 3
-    tokens = torch.stack([labels + 1, torch.full((300,), 9)], 1).flatten()
-    found = fit_lexicon(tokens, lengths, labels, 12, 10.0)
-    assert found[1:4].argmax(1).tolist() == [0, 1, 2]
-    assert found[9].abs().max() < 0.1 < found[1, 0]
-    assert not found[:, 3:].any()
-    assert not found[10:].any()
-    torch.testing.assert_close(found.sum(1), torch.zeros(12), atol=1e-3, rtol=0)
-
-
-def test_style_head_tells_rare_styles() -> None:
-    """A style with few texts is found as well as a common one."""
-    torch.manual_seed(0)
-    features = torch.cat([torch.randn(1000, 8) + 3, torch.randn(20, 8) - 3])
-    styles = torch.tensor([0] * 1000 + [1] * 20)
-    head = torch.nn.Linear(8, 2)
-    fit_style(features, styles, head)
-    assert (head(features).argmax(1) == styles).all()
-
-
-def test_thresholds_beat_one_half() -> None:
-    """For a rare label with low scores the threshold goes down to where F1 is best."""
-    truth = np.zeros((1000, 1))
-    truth[:50] = 1
-    scores = np.where(truth == 1, 0.3, 0.1) + np.random.default_rng(0).normal(0, 0.01, (1000, 1))
-    assert 0.1 < fit_thresholds(scores, truth)[0] < 0.3
 
 
 @pytest.mark.parametrize("name", sorted(OWN))

@@ -28,6 +28,7 @@ from training.calibration import fit_scale_and_bias
 from training.data.emotion import load
 from training.evaluate.emotion import in_batches
 from training.metrics import ece, macro_f1
+from training.optim import minimise
 from training.registry import TrainOptions
 
 Floats = NDArray[np.float32]
@@ -86,16 +87,12 @@ def fit(pairs: Pairs, penalty: float) -> Pool:
     pool = Pool()
     start = [p.detach().clone() for p in pool.parameters()]
     text, image, labels = map(torch.from_numpy, (pairs.text, pairs.image, pairs.labels))
-    optimiser = torch.optim.LBFGS(pool.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
         value = nn.functional.cross_entropy(pool(text, image), labels)
-        value = value + penalty * sum((p - s).square().sum() for p, s in zip(pool.parameters(), start, strict=True))
-        value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        return value
+        return value + penalty * sum((p - s).square().sum() for p, s in zip(pool.parameters(), start, strict=True))
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]  # untyped in torch
+    minimise(pool.parameters(), loss, 200)
     return pool
 
 
