@@ -28,7 +28,7 @@ from PIL import Image
 from benchmarks.faceless import charts, memes, screenshots
 from domain.errors import MoodtapeError
 from domain.types import EMOTIONS
-from models.emotion_image import FOLDER, ImageMoodReader
+from models.emotion.image import FOLDER, ImageMoodReader
 from models.parts import ImageReading
 
 PACKAGES = ("skimage/data", "sklearn/datasets/images", "matplotlib/mpl-data/sample_data", "imgaug")

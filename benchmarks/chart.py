@@ -17,10 +17,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from answer.chart import draw
 from benchmarks.report import report
 from domain.answer import Json
 from domain.types import EMOTIONS, STEPS
-from workers.client.chart import draw
 
 MATCHES = 16
 

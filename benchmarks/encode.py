@@ -34,12 +34,12 @@ from benchmarks.report import report
 from domain.errors import MoodtapeError
 from domain.symbols import DEFAULT_SYMBOL
 from domain.types import EMOTIONS, STEPS, WINDOWS, MarketContext, Post, Verdict
-from models.emotion import EmotionTextReader
+from models.device import import_transformers
+from models.emotion.text import EmotionTextReader
 from models.encoders.packed import chunks, padded
 from models.manifest import ARTIFACTS
 from models.parts import TextReading
 from models.scorer import Scorer, ScoringInput
-from models.torchfix import import_transformers
 
 PEER_BATCH = 32
 BATCH = 256

@@ -51,10 +51,10 @@ from benchmarks.retrieve import rates as query_rates
 from domain.errors import MoodtapeError
 from domain.library import from_micros
 from models.device import choose
-from models.emotion import EmotionTextReader
+from models.emotion.text import EmotionTextReader
 from models.manifest import ARTIFACTS
 from models.parts import TextReading
-from models.series_index import SeriesIndex
+from models.trajectories.index import SeriesIndex
 
 LARGE = 4096
 """Posts in a large batch: what a worker takes with MOODTAPE_BATCH_POSTS=4096."""

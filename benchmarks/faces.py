@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from benchmarks.face_peers import ask
 from domain.types import EMOTIONS
-from models.emotion_image import FOLDER, ImageMoodReader
-from models.faces import decode, fit
+from models.emotion.faces import decode, fit
+from models.emotion.image import FOLDER, ImageMoodReader
 from models.parts import ImageReading
 from training.metrics import macro_f1
 

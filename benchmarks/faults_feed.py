@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from benchmarks.streams import Servers, servers
 from domain.clock import SystemClock
-from streaming.kafka_broker import KafkaBroker
+from streaming.kafka import KafkaBroker
 from streaming.live import BACK, LiveCandles
 from streaming.service import Service
 from streaming.settings import StreamingSettings

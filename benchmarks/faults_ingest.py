@@ -30,9 +30,8 @@ from sqlalchemy import make_url
 from benchmarks import tally
 from benchmarks.flow import MARKETS, POST_LANES, Eye, Flow, Hole, Other, Steady, other_broker, ready
 from benchmarks.streams import Servers, servers, wait_for
-from db.engine import make_engine
+from db.engine import DatabaseSettings, make_engine
 from db.queries import revisions
-from db.settings import DatabaseSettings
 from moodtape.servers.common import free_port
 
 HOLE_SECONDS = 15.0

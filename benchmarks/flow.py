@@ -18,7 +18,7 @@ from sqlalchemy import Engine, text
 from benchmarks.streams import START, Servers, candle_bars, wait_for
 from moodtape.servers.common import answers, free_port
 from streaming.feed import Waiter
-from streaming.kafka_broker import KafkaBroker, partition_of
+from streaming.kafka import KafkaBroker, partition_of
 from streaming.messages import Message, PostMessage, bar_message
 from streaming.service import Service
 from streaming.settings import StreamingSettings

@@ -19,9 +19,9 @@ from kafka import KafkaConsumer
 from sqlalchemy.orm import Session
 
 from benchmarks.streams import Servers, blocks, servers, singles, wait_for
-from db.partitions import ensure_months
+from db.migrate import ensure_months
 from db.tables import CandleRow
-from streaming.kafka_broker import KafkaBroker
+from streaming.kafka import KafkaBroker
 from streaming.messages import CANDLES, TOPICS, CandleMessage, Outgoing, decode
 
 

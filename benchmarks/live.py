@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 from benchmarks.streams import Servers, servers, wait_for
-from streaming.kafka_broker import KafkaBroker, partition_of
+from streaming.kafka import KafkaBroker, partition_of
 from streaming.messages import CANDLES, TOPICS, CandleMessage, outgoing
 
 LOOK_SECONDS = 0.02

@@ -26,8 +26,8 @@ from PIL import Image
 from benchmarks.faces import NO_DATA, held_back
 from benchmarks.report import report
 from domain.types import EMOTIONS
-from models.emotion_image import FOLDER, ImageMoodReader
-from models.faces import FaceFinder
+from models.emotion.faces import FaceFinder
+from models.emotion.image import FOLDER, ImageMoodReader
 from models.parts import ImageReading
 
 BATCH = 64

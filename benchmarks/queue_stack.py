@@ -20,11 +20,10 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.engine import make_engine, transaction
+from db.engine import DatabaseSettings, make_engine, transaction
 from db.migrate import upgrade
 from db.queries.jobs import SPACE
 from db.queries.posts import insert_posts
-from db.settings import DatabaseSettings
 from domain.errors import MoodtapeError
 from domain.text import clean
 from domain.types import Post

@@ -18,7 +18,7 @@ from benchmarks.queue_stack import REAL, Stack, stack
 from benchmarks.report import demand, report
 from db.engine import transaction
 from db.queries import rescore, revisions
-from models.emotion import EmotionTextReader
+from models.emotion.text import EmotionTextReader
 from models.manifest import ARTIFACTS
 
 PEER_POSTS = 320

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from benchmarks.report import report
 from domain.library import LibraryRows, from_micros
 from domain.types import STEPS, Floats
-from models.series_index import MICROS_PER_WINDOW, SeriesIndex
+from models.trajectories.index import MICROS_PER_WINDOW, SeriesIndex
 
 SYMBOL = "BTC/USDT"
 DIMENSIONS = 256

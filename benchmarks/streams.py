@@ -18,9 +18,8 @@ import numpy as np
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from db.engine import make_engine
+from db.engine import DatabaseSettings, make_engine
 from db.migrate import upgrade
-from db.settings import DatabaseSettings
 from moodtape.servers import Broker, Postgres
 from streaming.messages import Outgoing, bar_block, bar_message, outgoing
 

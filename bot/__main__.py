@@ -12,7 +12,7 @@ from bot.app import run
 from bot.settings import BotSettings
 from db.engine import make_engine
 from domain.errors import EX_SOFTWARE, MoodtapeError
-from workers.client.logs import configure
+from runtime.logs import configure
 from workers.client.queue import ScoringClient
 
 log = structlog.get_logger()

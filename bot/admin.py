@@ -8,11 +8,10 @@ from typing import cast, get_args
 import structlog
 from aiogram.types import CallbackQuery, Message
 
+from answer.catalogue import Say, Texts
 from bot.mailer import Mailer
-from bot.reply import Button, Reply
-from bot.store import Store
-from bot.texts import Say, Texts
-from bot.unit import Unit
+from bot.messages import Button, Reply, Unit
+from db.engine import Store
 from db.queries.rescore import Progress, progress
 from domain.errors import InputError, MoodtapeError
 from workers.client import rescoring

@@ -20,24 +20,20 @@ from aiogram.utils.token import TokenValidationError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from answer.catalogue import FALLBACK, Texts
 from bot.admin import Watch
 from bot.desk import LOOK_AGAIN, Desk
 from bot.handlers import COMMANDS, make_router
-from bot.identity import hash_key
-from bot.intake import LONGEST_PAUSE, Intake, loads
+from bot.intake import LONGEST_PAUSE, Intake, loads, serve
 from bot.limiter import Limiter
 from bot.mailer import Mailer
-from bot.reader import Queue, Reader
-from bot.settings import BotSettings
-from bot.store import Store
-from bot.texts import FALLBACK, Texts
-from bot.webhook import serve
-from bot.world import World
-from db.engine import explain
-from db.queries import inbox
+from bot.reader import Queue, Reader, World
+from bot.settings import BotSettings, hash_key
+from db.engine import Store, explain
+from db.queries import telegram
 from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, MoodtapeError
-from workers.client.heartbeat import Heartbeat
+from runtime.health import Heartbeat
 
 log = structlog.get_logger()
 
@@ -194,7 +190,7 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
 async def _expire(door: Door) -> None:
     while True:
         try:
-            await door.store(inbox.expire, door.settings.keep_days)
+            await door.store(telegram.expire, door.settings.keep_days)
         except MoodtapeError as error:
             log.warning("old updates stay for now", error=error.message)
         await asyncio.sleep(EXPIRE_EVERY)
@@ -205,7 +201,7 @@ async def _alone(engine: Engine, stop: asyncio.Event) -> AsyncIterator[None]:
     """Hold the lock that keeps a second bot from answering the same inbox; waits for it until told to stop."""
     guard = await asyncio.to_thread(_connect, engine)
     try:
-        while not stop.is_set() and not await asyncio.to_thread(inbox.sole_reader, guard):
+        while not stop.is_set() and not await asyncio.to_thread(telegram.sole_reader, guard):
             log.warning("another bot process works on this database; waiting for it to end")
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN):

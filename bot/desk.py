@@ -14,14 +14,13 @@ from aiogram.dispatcher.event.bases import UNHANDLED
 from aiogram.types import Update
 from pydantic import ValidationError
 
+from answer.catalogue import Texts
+from answer.wording import complain
 from bot.mailer import Gone, Mailer, Uncertain, Undeliverable
-from bot.reply import Reply
-from bot.store import Store
-from bot.texts import Texts
-from bot.unit import Unit, unit_of
-from bot.wording import complain
-from db.queries import chats, inbox
-from db.queries.inbox import Open
+from bot.messages import Reply, Unit, unit_of
+from db.engine import Store
+from db.queries import telegram
+from db.queries.telegram import Open
 from domain.errors import Busy, MoodtapeError, Unavailable
 
 log = structlog.get_logger()
@@ -79,7 +78,7 @@ class Desk:
         room = self._at_once - len(self._busy)
         if room > 0:
             known = {*self._busy, *(part for parts in self._albums.values() for part in parts)}
-            for row in await self._store(inbox.open_rows, room, sorted(known)):
+            for row in await self._store(telegram.open_rows, room, sorted(known)):
                 self._begin(row)
         self.looked_at = time.monotonic()
 
@@ -117,9 +116,9 @@ class Desk:
         assert row.album is not None
         try:
             while True:
-                parts, answered = await self._store(inbox.album_rows, row)
+                parts, answered = await self._store(telegram.album_rows, row)
                 if answered or not parts:
-                    await self._store(inbox.close, [part.update_id for part in parts])
+                    await self._store(telegram.close, [part.update_id for part in parts])
                     return
                 quiet = min(part.age for part in parts)
                 if quiet >= self._album_seconds:
@@ -137,7 +136,7 @@ class Desk:
         unit = unit_of(rows)
         try:
             if unit is None:
-                await self._store(inbox.close, [row.update_id for row in rows], error="no chat to answer")
+                await self._store(telegram.close, [row.update_id for row in rows], error="no chat to answer")
                 return
             await self._think_and_mail(unit)
         except Gone:
@@ -149,7 +148,7 @@ class Desk:
             await asyncio.sleep(LOOK_AGAIN)
             await self._give_up(rows)
         except Undeliverable as why:
-            await self._store(inbox.close, [row.update_id for row in rows], error=str(why))
+            await self._store(telegram.close, [row.update_id for row in rows], error=str(why))
         except MoodtapeError as error:
             log.warning("an answer waits for the database", update=rows[0].update_id, error=error.message)
             await asyncio.sleep(1.0)
@@ -166,7 +165,7 @@ class Desk:
         if unit.post_id or not unit.uncertain:
             reply = await self._think(unit, language)
         if reply is None:
-            await self._store(inbox.close, unit.ids)
+            await self._store(telegram.close, unit.ids)
         else:
             await self._mailer.answer(unit, reply, language, note)
 
@@ -179,7 +178,7 @@ class Desk:
             except (Gone, Uncertain, Undeliverable):
                 raise
             except Unavailable as error:
-                tries = await self._store(inbox.count_attempt, unit.lead)
+                tries = await self._store(telegram.count_attempt, unit.lead)
                 if isinstance(error, Busy) or tries >= TRIES:
                     log.warning("given up", update=unit.lead, id=error.id, error=error.message)
                     return Reply(complain(error, say), error=error.code)
@@ -209,12 +208,12 @@ class Desk:
         return None if said is UNHANDLED else said
 
     async def _language(self, unit: Unit) -> str:
-        chosen = await self._store(chats.language, unit.chat_id)
+        chosen = await self._store(telegram.language, unit.chat_id)
         payload = unit.rows[0].payload
         user = (payload.get("callback_query") or payload.get("message") or {}).get("from") or {}
         return self._texts.choose(chosen, user.get("language_code"))
 
     async def _give_up(self, rows: list[Open]) -> None:
         """Close what fails again and again, so that it does not come back for ever."""
-        if await self._store(inbox.count_attempt, rows[0].update_id) >= TRIES:
-            await self._store(inbox.close, [row.update_id for row in rows], error="defect")
+        if await self._store(telegram.count_attempt, rows[0].update_id) >= TRIES:
+            await self._store(telegram.close, [row.update_id for row in rows], error="defect")

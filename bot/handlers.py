@@ -9,18 +9,16 @@ from aiogram.enums import ContentType
 from aiogram.filters import Command, CommandObject, CommandStart
 from aiogram.types import CallbackQuery, Message
 
+from answer.catalogue import Say, Texts
+from answer.chart import draw
+from answer.wording import MEGABYTES, tell
 from bot import admin
 from bot.mailer import Mailer
-from bot.reader import Late, Reader
-from bot.reply import Button, Reply
-from bot.store import Store
-from bot.texts import Say, Texts
-from bot.unit import Unit
-from bot.wording import MEGABYTES, tell
-from bot.world import World
-from db.queries import chats, inbox
+from bot.messages import Button, Reply, Unit
+from bot.reader import Late, Reader, World
+from db.engine import Store
+from db.queries import telegram
 from domain.errors import Unavailable
-from workers.client.chart import draw
 
 READABLE = {
     ContentType.TEXT,
@@ -81,13 +79,13 @@ async def language_(
     if code not in texts.languages:
         buttons: list[Button] = [(texts.say(c, "language"), f"lang:{c}") for c in texts.languages]
         return Reply(say("language-choose"), buttons=(tuple(buttons),))
-    await store(chats.set_language, unit.chat_id, code)
+    await store(telegram.set_language, unit.chat_id, code)
     return Reply(texts.say(code, "language-set"))
 
 
 async def last(message: Message, unit: Unit, store: Store, reader: Reader, world: World, say: Say) -> Reply:
     """/last: the chat's last answer again."""
-    post_id = await store(chats.last, unit.chat_id)
+    post_id = await store(telegram.last, unit.chat_id)
     answer = await reader.again(post_id) if post_id else None
     if post_id is None or answer is None:
         return Reply(say("no-last"))
@@ -98,7 +96,7 @@ async def last(message: Message, unit: Unit, store: Store, reader: Reader, world
 async def forget_me(message: Message, unit: Unit, store: Store, say: Say) -> Reply:
     """/forget_me: delete everything of this person, now."""
     own_chat = unit.chat_id if message.chat.type == "private" else None
-    posts = await store(chats.forget, unit.author_hash or "", own_chat, keep=unit.lead)
+    posts = await store(telegram.forget, unit.author_hash or "", own_chat, keep=unit.lead)
     return Reply(say("forgotten", posts=posts), forget=True)
 
 
@@ -142,7 +140,7 @@ async def post(
 async def pressed_language(query: CallbackQuery, unit: Unit, texts: Texts, store: Store, mailer: Mailer) -> None:
     """A button of /language."""
     code = texts.choose((query.data or "").partition(":")[2])
-    await store(chats.set_language, unit.chat_id, code)
+    await store(telegram.set_language, unit.chat_id, code)
     await mailer.toast(query, texts.say(code, "language-set"))
 
 
@@ -151,6 +149,6 @@ async def pressed_feedback(query: CallbackQuery, unit: Unit, store: Store, maile
     _, label, number = (query.data or "").split(":")
     post_id = None
     if label in ("right", "wrong") and number.isdigit():
-        post_id = await store(inbox.post_of, int(number), unit.chat_id)
-    known = post_id is not None and await store(chats.give_feedback, post_id, unit.author_hash or "", label)
+        post_id = await store(telegram.post_of, int(number), unit.chat_id)
+    known = post_id is not None and await store(telegram.give_feedback, post_id, unit.author_hash or "", label)
     await mailer.toast(query, say("thanks" if known else "feedback-gone"))

@@ -45,10 +45,9 @@ from aiohttp import ClientConnectorError
 from sqlalchemy import Connection
 
 from bot.limiter import Limiter
-from bot.reply import Reply
-from bot.store import Store
-from bot.unit import Unit
-from db.queries import chats, inbox
+from bot.messages import Reply, Unit
+from db.engine import Store
+from db.queries import telegram
 from domain.errors import Unavailable
 
 log = structlog.get_logger()
@@ -144,7 +143,7 @@ class Mailer:
         unit.reply_id = message_id
 
     async def _attach(self, unit: Unit, message_id: int) -> None:
-        if not await self._store(inbox.attach_reply, unit.lead, message_id):
+        if not await self._store(telegram.attach_reply, unit.lead, message_id):
             raise Gone
 
     async def withdraw(self, unit: Unit) -> None:
@@ -168,12 +167,12 @@ class Mailer:
 
     async def _close(self, unit: Unit, reply: Reply, message_id: int | None, error: str | None, language: str) -> None:
         if reply.forget:
-            await self._store(inbox.remove, unit.ids)
+            await self._store(telegram.remove, unit.ids)
             return
 
         def close(connection: Connection) -> None:
-            if inbox.close(connection, unit.ids, message_id, error) and reply.post_id:
-                chats.set_last(connection, chat_id=unit.chat_id, code=language, post_id=reply.post_id)
+            if telegram.close(connection, unit.ids, message_id, error) and reply.post_id:
+                telegram.set_last(connection, chat_id=unit.chat_id, code=language, post_id=reply.post_id)
 
         await self._store(close)
 
@@ -212,13 +211,13 @@ class Mailer:
 
     async def _reserve(self, unit: Unit) -> None:
         """Before a send the row is reserved; an edit needs only that it is still open."""
-        take = inbox.reserve if unit.reply_id is None else inbox.is_open
+        take = telegram.reserve if unit.reply_id is None else telegram.is_open
         if not await self._store(take, unit.lead):
             raise Gone
 
     async def _free(self, unit: Unit) -> None:
         if unit.reply_id is None:
-            await self._store(inbox.release, unit.lead)
+            await self._store(telegram.release, unit.lead)
 
     def _other(
         self,

@@ -3,27 +3,107 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from aiogram import Bot
+from aiogram.exceptions import AiogramError, TelegramBadRequest
 from aiogram.types import Message
+from aiohttp import ClientError
 
-from bot.files import fetch, picture_of
+from answer.catalogue import Say
+from answer.wording import MEGABYTES, FileTooBig, Unsupported
 from bot.mailer import Gone
-from bot.store import Store
-from bot.unit import Unit
-from db.queries import chats, inbox, verdicts
+from bot.messages import Unit
+from db.engine import Store
+from db.queries import telegram, verdicts
 from domain.answer import Json
 from domain.clock import Clock, ManualClock
-from domain.errors import EmptyPost, NoCandles, Unavailable
+from domain.errors import EmptyPost, NoCandles, Unavailable, UnreadableImage
 from domain.types import Post
 from workers.client.analyze import Request, prepare
 from workers.client.queue import Priority
+
+LIMIT = MEGABYTES * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file to fetch; ``size`` is what Telegram says of it, in bytes."""
+
+    file_id: str
+    size: int | None
+
+
+def picture_of(messages: Sequence[Message]) -> Picture | None:
+    """The first picture of a message or album: a photo's largest size, a picture sent as a file, or a still sticker.
+
+    Raises:
+        Unsupported: a file of another kind, and nothing else to read.
+    """
+    found = [picture for message in messages if (picture := _picture(message)) is not None]
+    if found:
+        return found[0]
+    if any(m.document or m.video or m.voice or m.audio or m.video_note or m.sticker for m in messages) and not any(
+        m.caption or m.text for m in messages
+    ):
+        raise Unsupported("This kind of message cannot be read; send text or a picture.")
+    return None
+
+
+def _picture(message: Message) -> Picture | None:
+    if message.photo:
+        largest = max(message.photo, key=lambda size: size.width * size.height)
+        return Picture(largest.file_id, largest.file_size)
+    document = message.document
+    if document is not None and (document.mime_type or "").startswith("image/"):
+        return Picture(document.file_id, document.file_size)
+    if message.sticker is not None and not (message.sticker.is_animated or message.sticker.is_video):
+        return Picture(message.sticker.file_id, message.sticker.file_size)
+    if message.animation is not None and message.animation.thumbnail is not None:
+        still = message.animation.thumbnail
+        return Picture(still.file_id, still.file_size)
+    return None
+
+
+async def fetch(bot: Bot, picture: Picture) -> bytes:
+    """The file's bytes.
+
+    Raises:
+        FileTooBig: more than Telegram lets bots fetch, or more than it said.
+        Unavailable: Telegram does not hand the file out.
+    """
+    if (picture.size or 0) > LIMIT:
+        raise FileTooBig(f"Telegram lets bots fetch {MEGABYTES} MB.")
+    try:
+        file = await bot.get_file(picture.file_id)
+        if file.file_path is None:
+            raise Unavailable("Telegram does not hand this file out; send it again.")
+        return await _download(bot, bot.session.api.file_url(bot.token, file.file_path))
+    except TelegramBadRequest as error:
+        if "too big" in error.message:
+            raise FileTooBig(f"Telegram lets bots fetch {MEGABYTES} MB.") from None
+        raise UnreadableImage("Telegram does not know this file any more; send it again.") from None
+    except (AiogramError, ClientError, TimeoutError):
+        # The message of the original holds the URL, and the URL the token.
+        raise Unavailable("Telegram does not hand the file out now; try again.") from None
+
+
+async def _download(bot: Bot, url: str) -> bytes:
+    content = bytearray()
+    async for piece in bot.session.stream_content(url, raise_for_status=True):
+        content += piece
+        if len(content) > LIMIT:
+            raise FileTooBig(f"Telegram lets bots fetch {MEGABYTES} MB.")
+    return bytes(content)
+
 
 SOURCE = "telegram"
 SLICE = 2.0
@@ -73,8 +153,8 @@ class Reader:
         except NoCandles:
             as_original = False
             post = await self._prepare(request(), sent)
-        if not await self._store(inbox.attach_post, unit.lead, post.id):
-            await self._store(chats.forget_post, post.id)
+        if not await self._store(telegram.attach_post, unit.lead, post.id):
+            await self._store(telegram.forget_post, post.id)
             raise Gone
         unit.post_id = post.id
         return as_original
@@ -125,3 +205,28 @@ class Reader:
 
     async def _thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+@dataclass
+class World:
+    """Seconds of patience, and the data directory in which the stack says which feed plays."""
+
+    data_dir: Path
+    patience: float
+    give_up: float
+
+    def notes(self, say: Say) -> tuple[str, ...]:
+        """Lines that belong under every answer now."""
+        return (say("synthetic"),) if self.synthetic() else ()
+
+    def synthetic(self) -> bool:
+        """Whether the prices come from the synthetic demo feed."""
+        try:
+            feed = json.loads((self.data_dir / "run" / "feed.json").read_text())
+        except (OSError, ValueError):
+            return False
+        return isinstance(feed, dict) and feed.get("kind") == "synthetic"
+
+    async def drawn(self, draw: Callable[[Json], bytes], answer: Json) -> bytes:
+        """The chart, drawn in a thread."""
+        return await asyncio.to_thread(draw, answer)

@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
 from psycopg.abc import PQGen
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from db.settings import DatabaseSettings
 from domain.errors import ConfigError, Unavailable
+
+SECRETS = Path("/run/secrets")
+
+
+def secrets_dir() -> Path | None:
+    """Where containers mount secrets as files named like the variables; None on a machine without any."""
+    return SECRETS if SECRETS.is_dir() else None
+
+
+class DatabaseSettings(BaseSettings):
+    """Read from the environment: ``DATABASE_URL`` and a few limits."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
+
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://postgres@127.0.0.1:5432/moodtape"),
+        description="PostgreSQL 15 or newer with pgvector; postgres:// and postgresql:// both work",
+        validation_alias="DATABASE_URL",
+    )
+    deadline: float = Field(
+        default=5.0,
+        gt=0,
+        description="seconds after which a statement or a connection attempt is given up",
+        validation_alias="MOODTAPE_DATABASE_DEADLINE",
+    )
+    pool_size: int = Field(
+        default=4, ge=1, description="connections each process keeps", validation_alias="MOODTAPE_DATABASE_POOL"
+    )
+
 
 PATIENCE = 5.0
 """Seconds that short transactions wait for one answer of the server."""
@@ -146,3 +178,27 @@ def listener(settings: DatabaseSettings | None = None) -> psycopg.Connection[Any
         return psycopg.connect(url, autocommit=True, **connect_args(settings.deadline))
     except psycopg.OperationalError as error:
         raise explain(error) from error
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Store:
+    """Runs the functions of ``db.queries``: ``await store(inbox.reserve, update_id)``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    async def __call__(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The query's result, committed.
+
+        Raises:
+            Unavailable: PostgreSQL does not answer.
+        """
+
+        def work() -> T:
+            with transaction(self.engine) as connection:
+                return query(connection, *args, **kwargs)
+
+        return await asyncio.to_thread(work)

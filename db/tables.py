@@ -221,7 +221,7 @@ class TrajectoryRow(Base):
 
 
 class OpenWindow(Base):
-    """A live post whose 256 candles are waited for; see :mod:`db.queries.windows`."""
+    """A live post whose 256 candles are waited for; see :mod:`db.queries.outcomes`."""
 
     __tablename__ = "open_windows"
     __table_args__ = (Index("ix_open_windows_starts_at", "starts_at"),)

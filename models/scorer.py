@@ -95,11 +95,11 @@ class Scorer:
             WeightsError: a file is missing, altered or does not fit; the message names it.
         """
         from models.device import half_or_full
-        from models.emotion import EmotionFusion, EmotionTextReader
-        from models.emotion_image import ImageMoodReader
-        from models.hype import load_hype
-        from models.library import load_library
-        from models.trajectories import load_trajectories
+        from models.emotion.image import ImageMoodReader
+        from models.emotion.text import EmotionFusion, EmotionTextReader
+        from models.hype.logistic import load_hype
+        from models.trajectories.library import load_library
+        from models.trajectories.retrieval import load_trajectories
 
         manifest = verify(artifacts)
         dtype = half_or_full(device)

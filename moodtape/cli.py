@@ -76,7 +76,7 @@ def up(
     """Start everything on this machine and watch over it, until Ctrl-C."""
     import time
 
-    from moodtape import screen, stack
+    from moodtape import commands, stack
     from moodtape.state import State
 
     began = time.monotonic()
@@ -96,7 +96,7 @@ def up(
     stack.run(
         asked,
         tell=lambda sentence: console.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True),
-        show=lambda supervisor, _plan: screen.show_stack(
+        show=lambda supervisor, _plan: commands.show_stack(
             console, supervisor.describe(), seconds=time.monotonic() - began
         ),
     )
@@ -106,37 +106,37 @@ def up(
 @app.command()
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """What runs where; exit 0 when everything is ready, 75 otherwise."""
-    from moodtape import control, screen
+    from moodtape import commands, state
     from moodtape.state import State
 
-    seen = control.current(State(settings(data_dir=data_dir).data_dir))
+    seen = state.current(State(settings(data_dir=data_dir).data_dir))
     if as_json:
-        _print_json(control.public(seen))
+        _print_json(state.public(seen))
     elif not seen["running"]:
-        _console().print(control.NOT_RUNNING)
+        _console().print(state.NOT_RUNNING)
     else:
-        screen.show_stack(_console(), seen)
+        commands.show_stack(_console(), seen)
     raise typer.Exit(0 if seen["ready"] else EX_TEMPFAIL)
 
 
 @app.command()
 def down(data_dir: DataDir = None) -> None:
     """Stop the stack of this data directory, also what a killed one left behind."""
-    from moodtape import control
+    from moodtape import state
     from moodtape.state import State
 
-    stopped = control.down(State(settings(data_dir=data_dir).data_dir))
+    stopped = state.down(State(settings(data_dir=data_dir).data_dir))
     _console().print("moodtape has stopped" if stopped else "moodtape was not running")
 
 
 @app.command()
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Ask database, broker, queue, weights, clock, GPU, token and disk; say what is wrong and what to do."""
-    from moodtape import control, doctor
+    from moodtape import doctor, state
     from moodtape.state import State
 
     asked = settings(data_dir=data_dir)
-    known = dict(control.current(State(asked.data_dir)).get("addresses", {}))
+    known = dict(state.current(State(asked.data_dir)).get("addresses", {}))
     known |= {
         name: value for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP", "REDIS_URL") if (value := os.environ.get(name))
     }
@@ -156,10 +156,10 @@ def migrate(
     seed: Annotated[bool, typer.Option(help="Also store the starter library where its rows are missing.")] = True,
 ) -> None:
     """Bring the database of DATABASE_URL (or of the running stack) up to date and seed the starter library."""
-    from moodtape import asking
-    from moodtape.preparing import prepare
+    from moodtape import commands
+    from moodtape.commands import prepare
 
-    asking.connect(settings())
+    commands.connect(settings())
     _console(stderr=True).print(prepare(seed=seed), highlight=False)
 
 
@@ -174,13 +174,13 @@ def analyze(
     data_dir: DataDir = None,
 ) -> None:
     """Emotion, hype forecast and matched trajectories of one post, from the running stack."""
-    from moodtape import asking
+    from moodtape import commands
 
-    asking.connect(settings(data_dir=data_dir))
-    answer = asking.ask(image, caption, symbol, at)
+    commands.connect(settings(data_dir=data_dir))
+    answer = commands.ask(image, caption, symbol, at)
     if chart is not None:
-        asking.save_chart(answer, chart)
-    asking.show(answer, as_json=as_json)
+        commands.save_chart(answer, chart)
+    commands.show(answer, as_json=as_json)
 
 
 def _mount(name: str, module: str, told: str) -> None:
@@ -202,9 +202,9 @@ def _call(module: str, name: str, arguments: list[str]) -> None:
             f"`moodtape {name}` needs {error.name}; install moodtape[{box}] (or run `make run`)."
         ) from None
     if module != "training.cli" and not {"-h", "--help"} & set(arguments):
-        from moodtape import asking
+        from moodtape import commands
 
-        asking.connect(settings())
+        commands.connect(settings())
     command = typer.main.get_command(other.app)
     named = [name] if name in getattr(command, "commands", {}) else []
     command.main([*named, *arguments], prog_name=f"moodtape {name}" if not named else "moodtape")

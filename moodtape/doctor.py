@@ -212,8 +212,7 @@ def disk(data_dir: Path) -> str:
 def _engine(url: str) -> Iterator[Engine]:
     from pydantic import SecretStr
 
-    from db.engine import make_engine
-    from db.settings import DatabaseSettings
+    from db.engine import DatabaseSettings, make_engine
 
     engine = make_engine(DatabaseSettings.model_validate({"DATABASE_URL": SecretStr(url)}))
     try:

@@ -17,12 +17,14 @@ from pathlib import Path
 import structlog
 
 from domain.errors import EX_TEMPFAIL, EX_USAGE, BrokenInstall, ConfigError, MoodtapeError, Unavailable, WeightsError
-from moodtape.servers import Broker, Postgres, Redis, files, processes
+from moodtape.servers import Broker, Postgres, Redis
 from moodtape.servers.common import free_port, port_free
-from moodtape.service import Service, Spec, heartbeat_probe, http_probe
 from moodtape.settings import StackSettings, is_loopback
 from moodtape.state import MARK, State
 from moodtape.supervisor import Embedded, Supervisor
+from runtime import processes
+from runtime import processes as files
+from runtime.supervised import Service, Spec, heartbeat_probe, http_probe
 
 DEFAULT_PORT = 8000
 TOKEN = "TELEGRAM_TOKEN"  # noqa: S105 - the variable's name

@@ -15,9 +15,11 @@ import psutil
 import structlog
 
 from domain.errors import BrokenInstall, ConfigError, MoodtapeError
-from moodtape.servers import Server, files, processes
-from moodtape.service import Phase, Service
+from moodtape.servers import Server
 from moodtape.state import MARK, State
+from runtime import processes
+from runtime import processes as files
+from runtime.supervised import Phase, Service
 
 LOG_LIMIT = 8 << 20
 BROKER_LIMIT = 1 << 30

@@ -16,16 +16,15 @@ import typer
 from db.engine import make_engine
 from domain.clock import Clock, SystemClock
 from domain.errors import EX_SOFTWARE, InputError, MoodtapeError
+from runtime.health import Heartbeat, serving
+from runtime.logs import configure
 from streaming.feed import Source
-from streaming.health import serving
-from streaming.kafka_broker import KafkaBroker
+from streaming.files.tables import cut_of
+from streaming.kafka import KafkaBroker
 from streaming.replay import Replay
 from streaming.service import Service
 from streaming.settings import StreamingSettings
 from streaming.synthetic import Synthetic
-from streaming.times import cut_of
-from workers.client.heartbeat import Heartbeat
-from workers.client.logs import configure
 from workers.client.queue import ScoringClient
 
 log = structlog.get_logger()

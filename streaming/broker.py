@@ -1,4 +1,4 @@
-"""What the streams ask of a broker; :mod:`streaming.kafka_broker` speaks Kafka, :mod:`streaming.memory` is for tests."""
+"""What the streams ask of a broker; :mod:`streaming.kafka` speaks Kafka, :mod:`streaming.memory` is for tests."""
 
 from __future__ import annotations
 

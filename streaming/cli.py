@@ -20,24 +20,23 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from db.engine import PATIENCE, make_engine, transaction
-from db.queries import dead_letters
-from db.queries.dead_letters import Letter
-from db.queries.gaps import note_gaps
+from db.queries import streams
+from db.queries.market_history import note_gaps
+from db.queries.streams import Letter
 from domain import symbols as names
 from domain.clock import SystemClock
 from domain.errors import InputError, Unavailable
+from runtime.progress import progress
 from streaming.broker import BrokerDown
-from streaming.cells import TIMEFRAMES
 from streaming.feed import Source
-from streaming.imports import SUFFIXES, Reader
-from streaming.kafka_broker import KafkaBroker
-from streaming.letters import replay as send_again
-from streaming.progress import progress
+from streaming.files.cells import TIMEFRAMES
+from streaming.files.formats import SUFFIXES, Reader
+from streaming.files.tables import Cut, moment
+from streaming.housekeeping import replay as send_again
+from streaming.kafka import KafkaBroker
 from streaming.replay import Replay
 from streaming.service import Counts, Service
 from streaming.settings import StreamingSettings
-from streaming.tables import Cut
-from streaming.times import moment
 from workers.client.queue import ScoringClient
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -135,7 +134,7 @@ def list_(
 ) -> None:
     """The newest dead letters."""
     with _letters() as (engine, _), transaction(engine, PATIENCE) as connection:
-        found = dead_letters.find(connection, limit=limit, all_=every)
+        found = streams.find(connection, limit=limit, all_=every)
     if as_json:
         _show({"letters": [_as_json(letter, payload=False) for letter in found]}, as_json=True)
         return
@@ -150,7 +149,7 @@ def list_(
 def show(letter: Annotated[int, typer.Argument(help="Its id.")], as_json: AsJson = False) -> None:
     """One dead letter with its original bytes."""
     with _letters() as (engine, _), transaction(engine, PATIENCE) as connection:
-        found = dead_letters.find(connection, [letter])
+        found = streams.find(connection, [letter])
     if not found:
         raise InputError(f"There is no dead letter {letter}; see “moodtape dlq list”.")
     _show(_as_json(found[0], payload=True), as_json)

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Engine
 
 from db.engine import PATIENCE, transaction
-from db.queries import offsets
+from db.queries import streams
 from domain.clock import Clock
 from domain.errors import Unavailable
 from streaming import metrics
@@ -211,7 +211,7 @@ class Runtime:
         epochs = {p: self._epochs[p.topic] for p in self._unsought if p.topic in self._epochs}
         try:
             with transaction(self._engine, PATIENCE) as connection:
-                claimed = offsets.claim(connection, self._group, {(p.topic, p.number): e for p, e in epochs.items()})
+                claimed = streams.claim(connection, self._group, {(p.topic, p.number): e for p, e in epochs.items()})
         except Unavailable as error:
             log.warning("the stored offsets cannot be read yet", error=error.message)
             return

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from db.queries.candle_columns import Columns
-from db.queries.candles import Key
-from db.queries.dead_letters import Letter
+from db.queries.streams import Letter
+from domain.candles import Columns, Key
 from domain.clock import Clock
 from domain.errors import MoodtapeError
 from streaming import metrics

@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy import Engine
 
 from db.engine import PATIENCE, transaction
-from db.queries import offsets
+from db.queries import streams
 from domain.clock import Clock
 from domain.errors import Unavailable
 from streaming import metrics
@@ -240,7 +240,7 @@ class Feed:
 
     def _open(self) -> dict[str, int]:
         with transaction(self._engine, PATIENCE) as connection:
-            return offsets.open_lanes(connection, self.source.lanes())
+            return streams.open_lanes(connection, self.source.lanes())
 
     def _let_go(self) -> None:
         if self._producer is not None:
@@ -284,7 +284,7 @@ class Feed:
     def _positions(self) -> dict[str, int]:
         waiting = [name for name, lane in self._lanes.items() if lane.ahead]
         with transaction(self._engine, PATIENCE) as connection:
-            return offsets.positions(connection, waiting)
+            return streams.positions(connection, waiting)
 
 
 async def _closing(stream: AsyncIterator[Sequence[Message]]) -> AsyncGenerator[Sequence[Message]]:

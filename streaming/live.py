@@ -24,10 +24,10 @@ from domain import symbols as names
 from domain.clock import Clock
 from domain.errors import InputError, Unavailable
 from streaming import metrics
-from streaming.exchanges import quirks
 from streaming.feed import Source, Waiter
 from streaming.market_data import Rows, ask, blocks, market_of, open_exchange, pages
 from streaming.messages import BLOCK, CandleBlock, Message, bar_message
+from streaming.quirks import quirks
 from streaming.settings import StreamingSettings
 
 log = structlog.get_logger()

@@ -14,13 +14,13 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from db.queries.candles import Key
+from domain.candles import Key
 from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, InputError, Unavailable
 from streaming import metrics
-from streaming.exchanges import quirks
 from streaming.feed import Waiter
 from streaming.messages import Message, bar_blocks
+from streaming.quirks import quirks
 
 log = structlog.get_logger()
 

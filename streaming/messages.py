@@ -2,7 +2,7 @@
 
 A message of a source names its *lane* (one market, one list of posts) and the span of the lane that it covers,
 ``after`` exclusive to ``upto`` inclusive. The sink moves the lane's cursor only over spans that join; see
-:func:`db.queries.offsets.move_lanes`. Messages from elsewhere may leave the lane empty.
+:func:`db.queries.streams.move_lanes`. Messages from elsewhere may leave the lane empty.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from db.queries.candles import Key
+from domain.candles import Key
 from domain.types import Post
 
 CANDLES = "candles"

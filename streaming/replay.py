@@ -11,13 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from db.queries.candles import Key
+from domain.candles import Key
 from domain.clock import Clock
 from domain.errors import InputError
-from streaming.cells import timeframe_in
 from streaming.feed import Waiter
+from streaming.files.cells import timeframe_in
+from streaming.files.tables import (
+    CandleTable,
+    Cut,
+    PostTable,
+    candle_tables,
+    files_of,
+    kind_of,
+    post_tables,
+    read_columns,
+)
 from streaming.messages import BLOCK, Message, PostMessage, bar_blocks, bar_message
-from streaming.tables import CandleTable, Cut, PostTable, candle_tables, files_of, kind_of, post_tables, read_columns
 
 TICK = 0.05
 """Seconds of real time that one batch of a paced replay covers."""

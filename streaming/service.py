@@ -18,18 +18,17 @@ from sqlalchemy import Engine
 
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError, Unavailable
+from models.language import detect
 from streaming import housekeeping, metrics
 from streaming.broker import Broker, BrokerDown
 from streaming.clusters import Clusters
 from streaming.consumer import EpochWatch, Runtime
 from streaming.decode import Decode, Limits
 from streaming.feed import Feed, Source
-from streaming.housekeeping import Housekeeping
-from streaming.letters import produce_due
+from streaming.housekeeping import Housekeeping, produce_due
 from streaming.settings import StreamingSettings
 from streaming.sink import Scoring, Sink, Stored, Writer, no_room
 from streaming.steps import Batch, Gather
-from workers.client.language import detect
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db.settings import secrets_dir
+from db.engine import secrets_dir
 
 
 class StreamingSettings(BaseSettings):

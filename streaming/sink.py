@@ -12,12 +12,11 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from db.engine import PATIENCE, of_the_data, transaction
-from db.queries import dead_letters, offsets
-from db.queries.candle_columns import upsert_columns
-from db.queries.candles import Upserted
-from db.queries.dead_letters import Letter
+from db.queries import streams
+from db.queries.candles import Upserted, upsert_columns
+from db.queries.outcomes import open_windows
 from db.queries.posts import insert_posts
-from db.queries.windows import open_windows
+from db.queries.streams import Letter
 from domain.clock import Clock
 from domain.errors import Busy, Unavailable
 from domain.types import Post
@@ -120,7 +119,7 @@ class Writer:
         self, connection: Connection, batch: Batch, clusters: dict[str, str] | None
     ) -> tuple[Stored, Sequence[str]]:
         """What was done, and the posts that were handed to the scoring queue."""
-        if not offsets.advance(connection, self._group, batch.moves):
+        if not streams.advance(connection, self._group, batch.moves):
             if self._committed_before(connection, batch):
                 return Stored(Upserted(0, 0, 0), 0, ()), ()
             raise Fenced
@@ -132,13 +131,13 @@ class Writer:
         if self._scoring and wanted:
             self._scoring.enqueue(connection, wanted, priority=Priority.LIVE)
             open_windows(connection, wanted)
-        dead_letters.keep(connection, batch.letters)
-        offsets.move_lanes(connection, batch.spans)
+        streams.keep(connection, batch.letters)
+        streams.move_lanes(connection, batch.spans)
         return Stored(candles, len(new), batch.letters), wanted
 
     def _committed_before(self, connection: Connection, batch: Batch) -> bool:
         """Whether an earlier attempt, whose answer was lost with its connection, had been committed after all."""
-        stored = offsets.stored(connection, self._group)
+        stored = streams.stored(connection, self._group)
         return all(stored.get((m.topic, m.partition)) == (m.epoch, m.next) for m in batch.moves)
 
 

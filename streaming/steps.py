@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from db.queries.candle_columns import NOTHING, Columns, join
-from db.queries.dead_letters import Letter
-from db.queries.offsets import Move
+from db.queries.streams import Letter, Move
+from domain.candles import NOTHING, Columns, join
 from domain.clock import Clock
 from domain.types import Post
 from streaming.broker import Partition

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from db.queries.candles import Key
 from domain import symbols
+from domain.candles import Key
 from domain.errors import InputError
 from domain.text import clean
 from domain.types import Post

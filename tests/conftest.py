@@ -14,9 +14,8 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from db.engine import make_engine
+from db.engine import DatabaseSettings, make_engine
 from db.migrate import upgrade
-from db.settings import DatabaseSettings
 from moodtape.servers import Broker, Postgres, Redis
 
 OURS = ("DATABASE_URL", "KAFKA_BOOTSTRAP", "REDIS_URL", "TELEGRAM_TOKEN", "TELEGRAM_API")

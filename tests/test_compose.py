@@ -14,8 +14,8 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from runtime import health
 from streaming.settings import StreamingSettings
-from workers.client import heartbeat
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -116,15 +116,15 @@ def test_health_checks_can_fail_and_ask_for_the_right_service(
     monkeypatch.setenv("MOODTAPE_DATA_DIR", str(tmp_path))
     if own := service["environment"].get("MOODTAPE_SERVICE"):
         monkeypatch.setenv("MOODTAPE_SERVICE", own)
-    assert service["healthcheck"]["test"][:4] == ["CMD", "python", "-m", "workers.client.heartbeat"]
+    assert service["healthcheck"]["test"][:4] == ["CMD", "python", "-m", "runtime.health"]
     asked = service["healthcheck"]["test"][4:]
-    assert heartbeat.main(asked) == 1
-    beat = heartbeat.Heartbeat(service["command"][2])
+    assert health.main(asked) == 1
+    beat = health.Heartbeat(service["command"][2])
     beat.beat()
-    assert heartbeat.main(asked) == 0
+    assert health.main(asked) == 0
     assert beat.path is not None
     beat.path.write_text(json.dumps({"moved_at": "2026-01-01T00:00:00+00:00"}))
-    assert heartbeat.main(asked) == 1
+    assert health.main(asked) == 1
 
 
 def test_docker_agrees() -> None:

@@ -61,7 +61,7 @@ def train(
 ) -> None:
     """Train a model from its recipe."""
     name, config = load_config(recipe)
-    show(find("recipes", name).run(config, TrainOptions(_existing([data])[0], out, resume)), as_json)
+    show(find("train", name).run(config, TrainOptions(_existing([data])[0], out, resume)), as_json)
 
 
 @app.command()

@@ -78,3 +78,51 @@ def summary(probabilities: Floats, truth: Ints) -> dict[str, Any]:
         "per_class": per_class,
         "confusion": {"labels": list(EMOTIONS), "counts": counts.tolist()},
     }
+
+
+Doubles = NDArray[np.float64]
+
+
+def auc(labels: NDArray[np.bool_], scores: Doubles) -> float | None:
+    """Area under the ROC curve with ties counted half; None when only one class occurs."""
+    positive = int(labels.sum())
+    negative = len(labels) - positive
+    if not positive or not negative:
+        return None
+    _, which, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[which]
+    return round(float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * negative)), 5)
+
+
+def pinball(truth: Doubles, quantiles: Doubles, levels: Doubles) -> Doubles:
+    """Twice the mean quantile loss of forecasts (n, levels) of truth (n): float64[n], which tends to the CRPS."""
+    gap = truth[:, None] - quantiles
+    return np.asarray(2 * np.maximum(levels * gap, (levels - 1) * gap).mean(axis=1), dtype=np.float64)
+
+
+def reliability_error(probabilities: Doubles, labels: NDArray[Any], bins: int = 10) -> float:
+    """Expected calibration error of the probability of an event, over bins of equal counts."""
+    parts = np.array_split(np.argsort(probabilities, kind="stable"), min(bins, len(labels)))
+    gaps = [abs(probabilities[p].mean() - labels[p].mean()) * len(p) for p in parts]
+    return float(np.sum(gaps) / len(labels))
+
+
+DAY = 86_400
+
+
+def interval(
+    top: NDArray[np.float64],
+    bottom: NDArray[np.float64],
+    times: NDArray[np.int64],
+    *,
+    draws: int = 500,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Central interval of ``sum(top) / sum(bottom)`` when whole days (UTC, by epoch seconds) are drawn with replacement."""
+    _, day = np.unique(times // DAY, return_inverse=True)
+    tops, bottoms = np.bincount(day, top), np.bincount(day, bottom)
+    picks = np.random.default_rng(seed).integers(len(tops), size=(draws, len(tops)))
+    ratios = tops[picks].sum(axis=1) / np.maximum(bottoms[picks].sum(axis=1), 1e-12)
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,14 +1,15 @@
 """What `moodtape evaluate`, `train` and `reproduce` can do: modules found by their place, no list to keep up.
 
-The contract, one module per thing:
+The contract, one folder ``training/<capability>/`` per capability (emotion, series, trajectories, hype, explanations):
 
-- ``training/evaluate/<task>.py`` offers ``run(options: EvaluateOptions) -> dict``: the figures as plain JSON types. The
-  first line of its docstring is the help text. It raises InputError for files it cannot use.
-- ``training/recipes/<recipe>.py`` offers ``run(config: dict, options: TrainOptions) -> dict``: trains, writes the
-  checkpoint into ``options.out`` and returns what it measured. ``configs/<name>.toml`` names its recipe
-  (``recipe = "<recipe>"``); all other keys are the recipe's own settings, unknown ones an InputError.
-- ``training/reproduce/<module>.py`` with ``REPORT = "002"`` offers ``run(options: ReproduceOptions) -> dict``: the
-  report's figures beside ours; it writes Markdown and JSON into ``options.out``.
+- ``evaluate.py`` offers ``run(options: EvaluateOptions) -> dict``: the figures as plain JSON types. The first line of its
+  docstring is the help text. It raises InputError for files it cannot use.
+- ``reproduce.py`` with ``REPORT = "002"`` offers ``run(options: ReproduceOptions) -> dict``: the report's figures beside
+  ours; it writes Markdown and JSON into ``options.out``.
+- any other module with ``run(config: dict, options: TrainOptions) -> dict`` is the recipe ``<capability>/<module>``: it
+  trains, writes the checkpoint into ``options.out`` and returns what it measured. ``configs/<capability>/<name>.toml``
+  names its recipe (``recipe = "<capability>/<module>"``); all other keys are the recipe's
+  own settings, unknown ones an InputError.
 
 Modules import torch inside functions or not at all at the top if their import is slow; nothing happens at import.
 Modules without ``run`` are helpers and are not listed.
@@ -74,33 +75,40 @@ class ReproduceOptions:
 
 
 def tasks(kind: str) -> dict[str, ModuleType]:
-    """Modules of ``training.<kind>`` that offer ``run``, by name (by ``REPORT`` where they have one)."""
-    package = importlib.import_module(f"training.{kind}")
+    """What there is to ``evaluate`` (by capability), ``reproduce`` (by report) or ``train`` (by recipe)."""
+    package = importlib.import_module("training")
     found = {}
-    for entry in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"training.{kind}.{entry.name}")
+    for entry in pkgutil.walk_packages(package.__path__, "training."):
+        _, _, path = entry.name.partition(".")
+        capability, _, leaf = path.partition(".")
+        if not leaf or entry.ispkg or (kind != "train" if leaf not in ("evaluate", "reproduce") else kind != leaf):
+            continue
+        module = importlib.import_module(entry.name)
         if hasattr(module, "run"):
-            found[getattr(module, "REPORT", entry.name)] = module
+            found[_task_name(kind, capability, leaf, module)] = module
     return found
 
 
+def _task_name(kind: str, capability: str, leaf: str, module: ModuleType) -> str:
+    if kind == "reproduce":
+        return str(module.REPORT)
+    return capability if kind == "evaluate" else f"{capability}/{leaf}"
+
+
 def find(kind: str, name: str) -> ModuleType:
-    """The module of that name.
+    """The module of that name to ``evaluate``, ``train`` or ``reproduce``.
 
     Raises:
         InputError: there is none; the message lists those there are.
     """
     known = tasks(kind)
     if name not in known:
-        raise InputError(f"There is nothing called {name} to {_VERBS[kind]}; there are: {', '.join(sorted(known))}.")
+        raise InputError(f"There is nothing called {name} to {kind}; there are: {', '.join(sorted(known))}.")
     return known[name]
 
 
-_VERBS = {"evaluate": "evaluate", "recipes": "train", "reproduce": "reproduce"}
-
-
 def load_config(name: str) -> tuple[str, dict[str, Any]]:
-    """Recipe name and settings of ``configs/<name>.toml`` or of a path to a TOML file.
+    """Recipe name and settings of ``configs/<capability>/<name>.toml``, by that name, or of a path to a TOML file.
 
     Raises:
         InputError: the file is missing, no TOML, or names no recipe.
@@ -109,8 +117,8 @@ def load_config(name: str) -> tuple[str, dict[str, Any]]:
     try:
         config = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.toml")))
-        raise InputError(f"There is no recipe file {path.name}; there are: {known}.") from None
+        known = ", ".join(sorted(str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.glob("*/*.toml")))
+        raise InputError(f"There is no recipe file {name}; there are: {known}.") from None
     except (OSError, ValueError) as error:
         raise InputError(f"The recipe file {path.name} cannot be read: {error}.") from None
     recipe = config.pop("recipe", None)

@@ -14,10 +14,10 @@ import uvicorn
 
 from db.engine import make_engine
 from domain.errors import ConfigError, MoodtapeError
+from runtime.logs import configure
 from web.app import create_app
 from web.live import Hub
 from web.settings import WebSettings
-from workers.client.logs import configure
 from workers.client.queue import ScoringClient
 
 log = structlog.get_logger()

@@ -14,28 +14,28 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import Connection, Engine
 
+from answer.chart import draw
+from answer.schema import ANSWERED, refusals
+from answer.words import tell
 from db.engine import transaction
 from db.queries import candles as candle_queries
 from db.queries import jobs, rescore, revisions, verdicts
-from db.queries import web as queries
+from db.queries import verdicts as queries
 from domain.answer import Json, stamp
 from domain.clock import Clock
 from domain.errors import Busy, NoCandles, UnknownSymbol
 from domain.symbols import normalize
-from domain.windows import MINUTE
+from domain.types import MINUTE
 from web.errors import NotFound
 from web.health import Figures
 from web.live import Hub, stream
-from web.schema import ANSWERED, refusals
 from web.settings import WebSettings
 from web.upload import BODY, read_form
 from web.views import bar, feed, listed, market
 from workers.client import analyze as use_case
 from workers.client import rescoring
 from workers.client.analyze import parse_time
-from workers.client.chart import draw
 from workers.client.queue import ScoringClient
-from workers.client.words import tell
 
 T = TypeVar("T")
 

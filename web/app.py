@@ -5,22 +5,40 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from anyio import CapacityLimiter
-from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Engine
 
 from domain.clock import Clock, SystemClock
-from web import api, errors, pages
+from models.language import detect
+from web import api, errors
 from web.guard import Guard
 from web.health import Figures, Measured, look
 from web.live import Hub
 from web.settings import WebSettings
-from workers.client.language import detect
 from workers.client.queue import ScoringClient
+
+STATIC = Path(__file__).parent / "static"
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def page() -> FileResponse:
+    """The local page."""
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/docs")
+async def docs() -> FileResponse:
+    """The API, drawn from /openapi.json without anything from elsewhere."""
+    return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})
+
 
 ABOUT = "Reads the mood of posts against the price tape. Not financial advice."
 
@@ -47,8 +65,8 @@ def create_app(
     app = FastAPI(title="moodtape", description=ABOUT, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     errors.install(app)
     app.include_router(api.router)
-    app.include_router(pages.router)
-    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.state.hub = hub
     _probes(app, settings)
     app.add_middleware(Guard, settings=settings)

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.engine import transaction
 from db.queries.revisions import scorers
-from db.queries.web import feed_moved_at, migrated
+from db.queries.verdicts import feed_moved_at, migrated
 from domain.answer import Json
 from domain.clock import Clock
 from domain.errors import MoodtapeError

@@ -15,8 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import raw, transaction
-from db.queries.verdicts import CHANNEL
-from db.queries.web import verdicts_of
+from db.queries.verdicts import CHANNEL, verdicts_of
 from domain.answer import Json
 from domain.errors import Busy, MoodtapeError
 from web.views import listed

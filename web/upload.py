@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from domain.errors import InputError, TooLarge
-from workers.client.pictures import MAX_BYTES
+from workers.client.images import MAX_BYTES
 
 MAX_BODY = MAX_BYTES + 256 * 1024
 """A picture of the greatest size, and words."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from db.queries.web import MarketInfo
+from db.queries.verdicts import MarketInfo
 from domain.answer import Json, stamp
 from domain.types import Candle
 

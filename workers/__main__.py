@@ -10,9 +10,9 @@ import structlog
 from sqlalchemy import Engine
 
 from domain.errors import MoodtapeError
-from workers import memory
-from workers.client.logs import configure
-from workers.processes import count_processes, run_processes
+from runtime import memory
+from runtime.logs import configure
+from runtime.supervised import count_processes, run_processes
 from workers.settings import WorkerSettings
 
 LIBRARIES = {

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import Connection
 
 from db.engine import make_engine, transaction
-from db.queries import comparison, rescore, revisions
+from db.queries import rescore, revisions
+from db.queries import revisions as comparison
 from domain.answer import stamp
 from domain.errors import InputError
 from domain.symbols import normalize

@@ -18,7 +18,7 @@ from domain.types import Post
 from models.device import choose, memory
 from models.manifest import ARTIFACTS, verify
 from models.scorer import Scorer, ScoringInput
-from workers.library import Growing, LibraryFeed
+from workers.inputs import Growing, LibraryFeed
 from workers.service import Loaded, wait_for_database
 from workers.settings import WorkerSettings
 

@@ -16,7 +16,7 @@ from db.queries import jobs, revisions
 from db.queries.rescore import feed
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError
-from workers import memory
+from runtime import memory
 from workers.client.queue import Priority
 from workers.metrics import Metrics
 from workers.runner import Runner

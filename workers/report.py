@@ -10,7 +10,7 @@ from rich.text import Text
 
 
 def tables(report: dict[str, Any]) -> RenderableType:
-    """What :func:`db.queries.comparison.compare` found: each figure for both, per emotion, and posts that differ."""
+    """What :func:`db.queries.revisions.compare` found: each figure for both, per emotion, and posts that differ."""
     if not report["posts"]:
         return "No post has been scored by both; run `moodtape rescore --shadow` first."
     parts = [_sums(report), _emotions(report)]

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,16 +23,59 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.engine import make_engine, transaction
 from db.queries import revisions
 from domain.answer import stamp
-from domain.errors import EX_TEMPFAIL, ConfigError, Unavailable
+from domain.errors import EX_TEMPFAIL, ConfigError, MoodtapeError, Unavailable
 from models.manifest import Manifest
-from workers.app import SCORE, make_app
-from workers.client.heartbeat import Heartbeat
-from workers.client.queue import ScoringClient
-from workers.lane import Lane, run_safely
+from runtime.health import Heartbeat
+from workers.client.queue import SCORE, ScoringClient, make_app
 from workers.metrics import Metrics
 from workers.reconciler import Reconciler
-from workers.runner import BatchScorer, Runner
+from workers.runner import BatchScorer, Done, Runner
 from workers.settings import WorkerSettings
+
+BATCH_PATIENCE = 30.0
+"""Seconds that a stopping process waits for a batch to end."""
+
+
+def run_safely(runner: Runner, on_defect: Callable[[], None], by_bell: bool = True) -> Done:
+    """One batch; what goes wrong leaves its jobs waiting, and the process alive unless the models themselves broke."""
+    try:
+        return runner.run_once(by_bell)
+    except MoodtapeError as error:
+        log.warning("a batch could not be scored now", error=error.message)
+    except SQLAlchemyError:
+        log.exception("a batch could not be written")
+    except Exception:
+        log.exception("the models broke; this process ends and is started anew")
+        on_defect()
+    return Done(0)
+
+
+class Lane:
+    """Helps a runner while more waits than its current batch."""
+
+    def __init__(self, runner: Runner, on_defect: Callable[[], None]) -> None:
+        self._runner = runner
+        self._on_defect = on_defect
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="second-lane", daemon=True)
+
+    def start(self) -> None:
+        """Wait for work from a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the batch under way and stop."""
+        self._stopping.set()
+        self._runner.more.set()
+        self._thread.join(BATCH_PATIENCE)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            self._runner.more.wait()
+            self._runner.more.clear()
+            if not self._stopping.is_set():
+                run_safely(self._runner, self._on_defect, by_bell=False)
+
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db.settings import secrets_dir
+from db.engine import secrets_dir
 
 
 class WorkerSettings(BaseSettings):

@@ -10,9 +10,8 @@ import numpy as np
 from pgvector import HalfVector
 from sqlalchemy import Connection, text
 
-from db.copy import insert_rows
+from db.copy import insert_rows, know_halfvec
 from db.engine import raw
-from db.vectors import know_halfvec
 from domain.library import LibraryRows, from_micros
 
 _COLUMNS = (
@@ -33,7 +32,7 @@ LOCK = 0x6C696272
 
 
 class Starter(Protocol):
-    """A starter library as :mod:`models.library` has it; rows of another encoder do not fit its vectors."""
+    """A starter library as :mod:`models.trajectories.library` has it; rows of another encoder do not fit its vectors."""
 
     @property
     def rows(self) -> LibraryRows: ...
@@ -43,7 +42,7 @@ class Starter(Protocol):
 
 
 class StarterModule(Protocol):
-    """The functions of :mod:`models.library`, which this box may not import."""
+    """The functions of :mod:`models.trajectories.library`, which this box may not import."""
 
     def load_library(self, artifacts: Path = ...) -> Starter:
         """The starter library."""

@@ -15,8 +15,8 @@ from torch.nn import functional as nnf
 
 from domain.errors import WeightsError
 from domain.types import EMOTIONS
+from models.device import import_timm, import_transformers
 from models.manifest import package_file, sha256
-from models.torchfix import import_timm, import_transformers
 
 DEFAULT = "efficientnet_lite0"
 CROP = 96

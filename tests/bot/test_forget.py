@@ -6,10 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from bot.identity import author_hash, hash_key
-from bot.settings import BotSettings
+from bot.settings import BotSettings, author_hash, hash_key
 from db.engine import transaction
-from db.queries import chats
+from db.queries import telegram as chats
 from tests.bot.conftest import Bench, running
 from tests.fakes.scoring import FakeScorer
 from tests.fakes.telegram import Telegram

@@ -12,12 +12,9 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from bot.app import make_bot
-from bot.intake import Intake, loads
+from bot.intake import HEADER, PATH, Intake, application, loads, secret_of
 from bot.settings import BotSettings
-from bot.store import Store
-from bot.webhook import HEADER, PATH, application, secret_of
-from db.engine import make_engine
-from db.settings import DatabaseSettings
+from db.engine import DatabaseSettings, Store, make_engine
 from domain.errors import ConfigError
 from tests.fakes.telegram import Telegram, serve
 

@@ -12,11 +12,10 @@ from sqlalchemy import Engine, text
 from bot.app import make_bot
 from bot.limiter import Limiter
 from bot.mailer import Gone, Mailer
-from bot.reply import Reply
+from bot.messages import Reply, Unit, unit_of
 from bot.settings import BotSettings
-from bot.store import Store
-from bot.unit import Unit, unit_of
-from db.queries import inbox
+from db.engine import Store
+from db.queries import telegram as inbox
 from tests.fakes.telegram import Dropped, Refused, Telegram
 
 NOTE = "I was interrupted"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import models
-from bot.reasons import SAYINGS, told
-from bot.texts import Texts
+from answer.catalogue import Texts
+from answer.reasons import SAYINGS, told
 
 MODELS = " ".join(file.read_text() for file in Path(models.__file__).parent.glob("*.py"))
 VALUES = {"first": "joy", "second": "fear", "symbol": "BTC/USDT", "count": "3", "windows": "28", "least": "14"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.reply import CAPTION_LIMIT, TEXT_LIMIT, Reply, length, shorten
+from bot.messages import CAPTION_LIMIT, TEXT_LIMIT, Reply, length, shorten
 from tests.fakes.telegram import plain
 
 

@@ -10,7 +10,7 @@ from fluent.syntax import FluentParser, ast
 from fluent.syntax.visitor import Visitor
 
 import bot
-from bot.texts import FOLDER, Texts
+from answer.catalogue import FOLDER, Texts
 from domain.types import EMOTIONS
 
 LANGUAGES = sorted(file.stem for file in FOLDER.glob("*.ftl"))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
-from db.queries import candle_columns
-from db.queries.candle_columns import NOTHING, Columns, join, upsert_columns
-from db.queries.candles import Upserted
+from db.queries import candles
+from db.queries.candles import Upserted, upsert_columns
+from domain.candles import NOTHING, Columns, join
 
 pytestmark = pytest.mark.stack
 
@@ -64,7 +64,7 @@ def test_equal_keys_in_one_batch_of_new_rows(engine: Engine) -> None:
 def test_rows_that_another_process_stores_meanwhile(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that appear after the question was answered are met by the upsert; the transaction goes on."""
     write(engine, columns(range(15, 25)))
-    monkeypatch.setattr(candle_columns, "_SOMETHING_THERE", "select false")
+    monkeypatch.setattr(candles, "_SOMETHING_THERE", "select false")
     batch = columns(range(20))
     assert write(engine, replace(batch, bars=batch.bars + 1.0)) == (15, 5, 0)
     assert stored(engine) == [(5, 100.5, 0), (20, 101.5, 1)]

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
-from db.partitions import existing, maintain
+from db.migrate import existing, maintain
 from db.queries.candles import known_symbols, recent, upsert_candles
-from db.queries.contexts import market_contexts
+from db.queries.market_history import market_contexts
 from db.queries.posts import insert_posts
-from domain.types import STEPS, WINDOWS, Candle, Post
-from domain.windows import MINUTE
+from domain.types import MINUTE, STEPS, WINDOWS, Candle, Post
 
 pytestmark = pytest.mark.stack
 

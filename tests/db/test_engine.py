@@ -6,8 +6,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from benchmarks.flow import Hole
-from db.engine import make_engine, transaction
-from db.settings import DatabaseSettings
+from db.engine import DatabaseSettings, make_engine, transaction
 from domain.errors import Unavailable
 
 pytestmark = pytest.mark.stack

@@ -16,9 +16,8 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, make_url, text
 
 import migrations
-from db.engine import make_engine
+from db.engine import DatabaseSettings, make_engine
 from db.migrate import config, current, head, upgrade
-from db.settings import DatabaseSettings
 from db.tables import Base
 from domain.errors import ConfigError, Unavailable
 

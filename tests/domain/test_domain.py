@@ -17,8 +17,23 @@ from domain.clock import ManualClock, SystemClock
 from domain.errors import MoodtapeError, TooLarge, UnknownSymbol
 from domain.symbols import mentioned, normalize
 from domain.text import MAX_LETTERS, clean
-from domain.types import EMOTIONS, Candle, Emotions, Explanation, HypeForecast, Match, Matches, Verdict
-from domain.windows import HORIZON, change, complete_at, first_minute, usable, utc, window_bin
+from domain.types import (
+    EMOTIONS,
+    HORIZON,
+    Candle,
+    Emotions,
+    Explanation,
+    HypeForecast,
+    Match,
+    Matches,
+    Verdict,
+    change,
+    complete_at,
+    first_minute,
+    usable,
+    utc,
+    window_bin,
+)
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from models.torchfix import import_transformers
+from models.device import import_transformers
 
 TEXT = """i am so happy sad angry scared wow yuck the price is moon rekt scam great lovely coin dumped again what a day it was
 good bad news today they stole my rocket red face"""

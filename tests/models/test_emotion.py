@@ -11,8 +11,8 @@ import torch
 from domain.errors import InputError, WeightsError
 from domain.types import EMOTIONS
 from models import checkpoint
-from models.emotion import FOLDER, EmotionTextReader
-from models.emotion_net import EmotionNet, bag, flat, load_net, new_net
+from models.emotion.net import EmotionNet, bag, flat, load_net, new_net
+from models.emotion.text import FOLDER, EmotionTextReader
 from models.encoders.text import pool
 from tests.fakes.tiny_text import make_tiny
 

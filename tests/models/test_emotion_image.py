@@ -1,4 +1,4 @@
-"""models.emotion_image: faces answered, everything else abstained from, broken pictures alone in their failure."""
+"""models.emotion.image: faces answered, everything else abstained from, broken pictures alone in their failure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from PIL import Image
 
 from domain.errors import InputError, MoodtapeError, UnreadableImage
 from domain.types import EMOTIONS
-from models import emotion_image
-from models.emotion_image import FOLDER, NO_FACE, ImageMoodReader
+from models.emotion.image import FOLDER, NO_FACE, ImageMoodReader
+from models.emotion.text import image as emotion_image
 from models.encoders.image import ImageEncoder, MoodNet
 from models.parts import ImageReading
 

@@ -1,4 +1,4 @@
-"""models.faces: pictures are decoded safely, faces are proposed the same way each time, crops are level and framed."""
+"""models.emotion.faces: pictures are decoded safely, faces are proposed the same way each time, crops are level and framed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from domain.errors import TooLarge, UnreadableImage, WeightsError
+from models.emotion.faces import FaceFinder, cut, decode, whole
 from models.encoders.image import CROP
-from models.faces import FaceFinder, cut, decode, whole
 
 PORTRAIT = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 

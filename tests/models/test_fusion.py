@@ -11,7 +11,7 @@ import torch
 from domain.errors import WeightsError
 from domain.types import EMOTIONS
 from models import checkpoint
-from models.fusion import EmotionFusion, Pool, distance
+from models.emotion.fusion import EmotionFusion, Pool, distance
 from models.parts import ImageReading, TextReading, Vector
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from domain.errors import WeightsError
 from domain.types import STEPS, WINDOWS, HypeForecast, MarketContext
-from models.hype import NAMES, HypeParameters, LogisticHype, load_hype, save_hype, situation
+from models.hype.logistic import NAMES, HypeParameters, LogisticHype, load_hype, save_hype, situation
 
 AT = datetime(2024, 5, 6, 12, tzinfo=UTC)
 

@@ -10,10 +10,10 @@ import torch
 from domain.errors import WeightsError
 from domain.types import EMOTIONS
 from models import checkpoint
-from models.emotion_image import build
+from models.device import import_transformers
+from models.emotion.image import build
 from models.encoders import image
 from models.encoders.image import ImageEncoder, MoodNet, prepare
-from models.torchfix import import_transformers
 
 TINY = "test_efficientnet"
 

@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from models.languages import FEW, LONG
-from models.wording import identify, identify_all, language, languages
+from models.language import FEW, LONG, identify, identify_all, language, languages
 
 TEXTS = [
     "bitcoin is going to the moon, sell nothing",

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from domain.errors import WeightsError
-from models.library import ENCODER, Library, encoder_revision, load_library, save_library
+from models.trajectories.library import ENCODER, Library, encoder_revision, load_library, save_library
 from tests.models.test_trajectories import library
 
 
@@ -74,5 +74,5 @@ def test_a_broken_file_is_refused(artifacts: Path) -> None:
 
 def test_the_library_needs_no_torch() -> None:
     """A migration or seeding step can read it without loading the framework."""
-    code = "import sys, models.library; sys.exit('torch' in sys.modules)"
+    code = "import sys, models.trajectories.library; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

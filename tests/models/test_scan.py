@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import scan
-from models.scan import Scan, floor_of
+from models import device as scan
+from models.device import Scan, floor_of
 
 
 def unit(count: int, seed: int) -> np.ndarray:

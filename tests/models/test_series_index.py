@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.library import LibraryRows, from_micros, to_micros
-from domain.windows import HORIZON, usable
-from models.series_index import NEAR_DUPLICATE, SeriesIndex, realised
+from domain.types import HORIZON, usable
+from models.trajectories.index import NEAR_DUPLICATE, SeriesIndex, realised
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -15,7 +15,8 @@ from domain.errors import WeightsError
 from models.encoders import grown
 from models.encoders.packed import BLOCK, chunks, groups
 from models.encoders.text import TextEncoder, pool
-from models.wording import language, wording
+from models.language import language
+from models.wording import wording
 from tests.fakes.tiny_text import make_tiny
 
 TEXTS = ["rekt", "i am so happy today", "what a day it was, the coin dumped again!", "moon", "good news", "wow"]
@@ -136,7 +137,7 @@ def test_training_drops_packed_copies(encoder: TextEncoder) -> None:
 
 def test_an_unpacked_architecture_is_padded(tmp_path: Path) -> None:
     """An architecture that is not packed here gives the same shapes through padding."""
-    from models.torchfix import import_transformers
+    from models.device import import_transformers
 
     transformers = import_transformers()
     tiny = make_tiny(tmp_path / "bert")

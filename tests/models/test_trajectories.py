@@ -12,7 +12,7 @@ import pytest
 from domain.errors import WeightsError
 from domain.library import LibraryRows, to_micros
 from domain.types import WINDOWS, MarketContext, Matches, Post
-from models.trajectories import (
+from models.trajectories.retrieval import (
     Parameters,
     RetrievedTrajectories,
     load_trajectories,

@@ -118,9 +118,9 @@ def test_a_defect_leaves_its_traceback_in_a_file(tmp_path: Path) -> None:
 import sys
 from unittest import mock
 sys.argv = ["moodtape", "status"]
-import moodtape.control
+import moodtape.state
 from moodtape.cli import main
-with mock.patch.object(moodtape.control, "current", side_effect=RuntimeError("kaboom")):
+with mock.patch.object(moodtape.state, "current", side_effect=RuntimeError("kaboom")):
     main()
 """
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MOODTAPE_DATA_DIR": str(tmp_path)}

@@ -24,6 +24,8 @@ LAYERS = {
     "domain": 0,
     "models": 1,
     "db": 1,
+    "answer": 1,
+    "runtime": 1,
     "workers": 2,
     "bot": 3,
     "web": 3,
@@ -48,7 +50,9 @@ def test_every_box_is_known_to_the_linter_and_to_the_wheel() -> None:
     assert unshipped <= {"tests", "benchmarks"}
 
 
-@pytest.mark.parametrize("box", ["bot", "web", "streaming", "workers.client", "db", "domain", "moodtape"])
+@pytest.mark.parametrize(
+    "box", ["bot", "web", "streaming", "workers.client", "db", "answer", "runtime", "domain", "moodtape"]
+)
 def test_a_door_loads_no_model_framework(box: str) -> None:
     """Importing every module of a door in a fresh interpreter leaves torch and its like unloaded."""
     code = f"""

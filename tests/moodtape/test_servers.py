@@ -15,9 +15,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from domain.errors import Unavailable
-from moodtape.servers import Broker, Postgres, Redis, Server, files, processes
+from moodtape.servers import Broker, Postgres, Redis, Server
 from moodtape.servers.common import LOOPBACK, answers, free_port
 from moodtape.servers.postgres import wheel
+from runtime import processes
+from runtime import processes as files
 
 
 @pytest.fixture

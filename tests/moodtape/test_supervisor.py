@@ -14,15 +14,15 @@ import psutil
 import pytest
 
 from domain.errors import BrokenInstall, ConfigError, Unavailable
-from moodtape import control
-from moodtape.servers import processes
-from moodtape.service import Health, Phase, Probe, Service, Spec, heartbeat_probe, http_probe
+from moodtape import state as control
 from moodtape.state import MARK, State
 from moodtape.supervisor import Supervisor
+from runtime import processes
+from runtime.supervised import Health, Phase, Probe, Service, Spec, heartbeat_probe, http_probe
 
 WELL = """
 import time, sys
-from workers.client.heartbeat import Heartbeat
+from runtime.health import Heartbeat
 with Heartbeat("x").beating():
     time.sleep(600)
 """
@@ -129,7 +129,7 @@ def supervisor_loop_until_ready(supervisor: Supervisor) -> None:
 
 def test_a_broken_service_gives_up_after_five_tries(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 70 again and again ends `up` with what the service said."""
-    monkeypatch.setattr("moodtape.service.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("runtime.supervised.FIRST_PAUSE", 0.0)
     service = make(state, "worker", 'import sys; print(\'{"event": "weights are altered"}\'); sys.exit(70)')
     supervisor = supervisor_of(state, service)
     with pytest.raises(BrokenInstall, match="worker does not start: weights are altered"):

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from moodtape.servers import Broker, Postgres, Redis, processes
+from moodtape.servers import Broker, Postgres, Redis
 from moodtape.state import MARK, State
+from runtime import processes
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0

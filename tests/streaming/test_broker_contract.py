@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from streaming.broker import Broker, BrokerDown, Consumer, Partition
-from streaming.kafka_broker import KafkaBroker
+from streaming.kafka import KafkaBroker
 from streaming.memory import MemoryBroker
 
 

@@ -17,13 +17,14 @@ from click.testing import Result
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from db.queries import dead_letters
-from db.queries.dead_letters import Letter
+from db.queries import streams
+from db.queries.streams import Letter
 from domain.errors import InputError
-from streaming import cli, progress
+from runtime import progress
+from streaming import cli
 from streaming.cli import app
+from streaming.files.tables import cut_of, moment
 from streaming.messages import POSTS
-from streaming.times import cut_of, moment
 from tests.fakes.exchange import FakeExchange
 from tests.streaming.kit import count
 
@@ -186,7 +187,7 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(
 def test_dead_letters_are_listed_shown_and_replayed(shell: CliRunner, engine: Engine) -> None:
     """The reason and the original bytes come back; a replayed letter leaves the list."""
     with engine.begin() as connection:
-        dead_letters.keep(connection, [Letter(POSTS, 0, 7, "e", b"k", b'{"broken', "Input data was truncated")])
+        streams.keep(connection, [Letter(POSTS, 0, 7, "e", b"k", b'{"broken', "Input data was truncated")])
     listed = json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"]
     assert [(x["topic"], x["offset"], x["bytes"]) for x in listed] == [(POSTS, 7, 8)]
     shown = json.loads(ask(shell, "dlq", "show", str(listed[0]["id"]), "--json").stdout)

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from db.queries import offsets
-from db.queries.candles import Key
+from db.queries import streams
+from domain.candles import Key
 from domain.errors import Unavailable
 from domain.types import Post
 from streaming import decode
@@ -37,12 +37,12 @@ def offset_sum(engine: Engine) -> int:
 
 def open_lane(engine: Engine, *names: str) -> None:
     with engine.begin() as connection:
-        offsets.open_lanes(connection, dict.fromkeys(names, 0))
+        streams.open_lanes(connection, dict.fromkeys(names, 0))
 
 
 def lanes(engine: Engine, *names: str) -> dict[str, int]:
     with engine.connect() as connection:
-        return offsets.positions(connection, names)
+        return streams.positions(connection, names)
 
 
 def test_rows_offsets_and_cursors_are_stored_together(engine: Engine, broker: MemoryBroker) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from sqlalchemy import Engine
 
-from db.queries import offsets
+from db.queries import streams
 from streaming import feed as feeds
 from streaming.feed import Feed, Lane, Waiter
 from streaming.memory import MemoryBroker
@@ -68,7 +68,7 @@ async def until(done: Callable[[], bool]) -> None:
 
 def position(engine: Engine) -> int:
     with engine.connect() as connection:
-        return offsets.positions(connection, ["c"])["c"]
+        return streams.positions(connection, ["c"])["c"]
 
 
 @pytest.mark.usefixtures("quick")

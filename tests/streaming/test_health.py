@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from domain.errors import ConfigError
+from runtime.health import serving
 from streaming import metrics
-from streaming.health import serving
 
 
 def test_live_ready_and_metrics() -> None:

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
-from db.queries.candle_columns import Columns
 from db.queries.candles import upsert_candles
-from db.queries.gaps import note_gaps
-from db.queries.outcomes import settle
+from db.queries.market_history import note_gaps
+from db.queries.outcomes import Said, insert_predictions, settle
 from db.queries.posts import insert_posts
-from db.queries.predictions import Said, insert_predictions
+from domain.candles import Columns
 from domain.errors import Unavailable
 from domain.types import Candle, Post
 from streaming.housekeeping import Housekeeping

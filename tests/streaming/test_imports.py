@@ -11,7 +11,7 @@ import pytest
 
 from domain.clock import ManualClock
 from domain.errors import InputError
-from streaming.imports import SUFFIXES, Reader, author_hash
+from streaming.files.formats import SUFFIXES, Reader, author_hash
 from streaming.replay import Replay
 
 T = 1_610_000_040

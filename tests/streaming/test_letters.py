@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from db.queries import dead_letters, revisions
-from db.queries.dead_letters import Letter
-from streaming import letters
+from db.queries import revisions, streams
+from db.queries.streams import Letter
+from streaming import housekeeping
 from streaming.broker import BrokerDown, Partition
-from streaming.kafka_broker import KafkaBroker
-from streaming.letters import produce_due, replay
+from streaming.housekeeping import produce_due, replay
+from streaming.kafka import KafkaBroker
 from streaming.memory import MemoryBroker
 from streaming.messages import BLOCKS, CANDLES, DEAD_LETTERS, POSTS, TOPICS
 from tests.streaming.kit import count
@@ -47,7 +47,7 @@ def letter(number: int, reason: str = "no words") -> Letter:
 
 def keep(engine: Engine, *numbers: int) -> None:
     with engine.begin() as connection:
-        dead_letters.keep(connection, [letter(n) for n in numbers])
+        streams.keep(connection, [letter(n) for n in numbers])
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def broker() -> MemoryBroker:
 
 def test_letters_follow_onto_their_topic(engine: Engine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Original bytes and key, the reason and where they came from in the headers; each once while nothing breaks."""
-    monkeypatch.setattr(letters, "AT_ONCE", 2)
+    monkeypatch.setattr(housekeeping, "AT_ONCE", 2)
     keep(engine, 1, 2, 3)
     assert (produce_due(engine, broker), produce_due(engine, broker)) == (3, 0)
     sent = broker.logs[Partition(DEAD_LETTERS, 0)]
@@ -84,7 +84,7 @@ def test_a_replay_is_idempotent(engine: Engine, broker: MemoryBroker) -> None:
     """A letter goes back to its own topic once, however often one asks, and carries its id."""
     keep(engine, 1, 2, 3)
     with engine.connect() as connection:
-        newest = dead_letters.find(connection)[0].id
+        newest = streams.find(connection)[0].id
     assert [replay(engine, broker, [newest]), replay(engine, broker, [newest]), replay(engine, broker, None)] == [
         1,
         0,
@@ -99,7 +99,7 @@ def test_a_replay_of_all_ends_while_letters_come_back(
     engine: Engine, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the sink refuses again while the replay runs is a new letter, left to the next replay."""
-    monkeypatch.setattr(letters, "AT_ONCE", 2)
+    monkeypatch.setattr(housekeeping, "AT_ONCE", 2)
     keep(engine, *range(4))
     producer, flushed = broker.producer, []
 

@@ -13,10 +13,10 @@ from prometheus_client import REGISTRY
 from domain.clock import ManualClock
 from domain.errors import InputError, Unavailable
 from streaming import live, market_data
-from streaming.exchanges import Quirks, quirks
 from streaming.live import LiveCandles, _Market
 from streaming.market_data import Backfill, market_of, open_exchange
 from streaming.messages import CandleBlock, CandleMessage, Message, outgoing
+from streaming.quirks import Quirks, quirks
 from tests.fakes.exchange import FakeExchange
 from tests.streaming.test_replay import Waits
 

@@ -18,10 +18,10 @@ from domain.clock import ManualClock
 from domain.errors import InputError, Unavailable
 from streaming.live import live_sources, post_source
 from streaming.messages import PostMessage
-from streaming.posts import mastodon, snscrape_bridge, telegram
+from streaming.posts import mastodon, scraping, telegram
 from streaming.posts.bluesky import Bluesky
 from streaming.posts.rss import Rss
-from streaming.posts.snscrape_bridge import Scraped, scraper_module
+from streaming.posts.scraping import Scraped, scraper_module
 from streaming.settings import StreamingSettings
 from streaming.validate import to_post
 from tests.fakes.post_servers import channel, jetstream, rss
@@ -145,7 +145,7 @@ async def test_all_that_is_new_at_a_site_is_read_before_anything_is_sent(monkeyp
     source = Scraped("telegram", "chan", pages, telegram.convert, "k")
     assert [m.upto for m in await take(source, 100, 500)] == list(range(101, 601))
     assert [m.upto for m in await take(source, 0, 200)] == list(range(401, 601))
-    monkeypatch.setattr(snscrape_bridge, "MOST", 400)
+    monkeypatch.setattr(scraping, "MOST", 400)
     with pytest.raises(Unavailable, match="more than 400"):
         await take(source, 100, 500)
 

@@ -13,10 +13,10 @@ import pytest
 
 from domain.clock import ManualClock
 from domain.errors import InputError
-from streaming.cells import epoch_seconds
+from streaming.files.cells import epoch_seconds
+from streaming.files.tables import Cut, candle_tables, kind_of, post_tables, read_columns
 from streaming.messages import CandleBlock, CandleMessage, PostMessage
 from streaming.replay import Replay
-from streaming.tables import Cut, candle_tables, kind_of, post_tables, read_columns
 
 T = 1_610_000_040
 

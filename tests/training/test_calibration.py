@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.calibration import fit_lexicon, fit_mixture, fit_scale_and_bias, fit_style, fit_thresholds
+from training.emotion.calibration import fit_lexicon, fit_mixture, fit_scale_and_bias, fit_style, fit_thresholds
 
 
 def test_calibration_recovers_a_known_distortion() -> None:

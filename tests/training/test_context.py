@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from domain.types import STEPS, WINDOWS
-from training.context import make_tape, market_context
+from training.trajectories.tape import make_tape, market_context
 
 AS_OF = datetime(2024, 3, 1, 12, 0, 30, tzinfo=UTC)
 END = int(AS_OF.timestamp()) // 60

@@ -10,11 +10,11 @@ import pytest
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
-from training import crossfit, face_batches
-from training.data.emotion import Texts, load
-from training.data.faces import Faces
-from training.emotion_rows import examples
-from training.recipes import emotion, emotion_image
+from training.emotion import crossfit, face_views, image
+from training.emotion import text as emotion
+from training.emotion.faces import Faces
+from training.emotion.rows import examples
+from training.emotion.texts import Texts, load
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +159,8 @@ def test_faces_take_soft_labels_too(tmp_path: Path) -> None:
     path = whole(tmp_path / "said.safetensors", np.array([0, 5]), "small")
     crops = np.zeros((3, 96, 96), np.uint8)
     sets = {"small": Faces("small", crops, np.array([0, 5, 6]), np.array(["train", "train", "holdout"]), 0)}
-    chosen = emotion_image.Settings(sources={"small": 1.0}, soft_labels=str(path), taught={"small": 0.7})
-    pool = face_batches.gather(chosen, sets, crops)
+    chosen = image.Settings(sources={"small": 1.0}, soft_labels=str(path), taught={"small": 0.7})
+    pool = face_views.gather(chosen, sets, crops)
     assert pool.targets.shape == (2, len(EMOTIONS))
     assert pool.targets[1, 5].item() == pytest.approx(0.3 + 0.1, abs=1e-3)  # kept in float16
     assert pool.targets[1, 0].item() == pytest.approx(0.1, abs=1e-3)
@@ -173,14 +173,14 @@ def test_a_fold_of_faces_is_read_unseen(tmp_path: Path, monkeypatch: pytest.Monk
     whole = Faces("small", crops, labels, np.array(["train"] * 30 + ["validation"] * 10), 0)
     seen: list[Faces] = []
 
-    def untrained(chosen: emotion_image.Settings, sets: dict[str, Faces], *_: object) -> emotion_image.MoodNet:
+    def untrained(chosen: image.Settings, sets: dict[str, Faces], *_: object) -> image.MoodNet:
         seen.append(sets["small"])
-        return emotion_image.MoodNet(emotion_image.ImageEncoder.from_name("test_efficientnet", False), 32).eval()
+        return image.MoodNet(image.ImageEncoder.from_name("test_efficientnet", False), 32).eval()
 
-    monkeypatch.setattr(emotion_image, "load", lambda _: whole)
-    monkeypatch.setattr(emotion_image, "train", untrained)
+    monkeypatch.setattr(image, "load", lambda _: whole)
+    monkeypatch.setattr(image, "train", untrained)
     config = {"sources": {"small": 1.0}, "taught": {"small": 0.5}}
-    rows, said, own = emotion_image.cross_fit(config, tmp_path, 0, 3, tmp_path / "run", False)["small"]
+    rows, said, own = image.cross_fit(config, tmp_path, 0, 3, tmp_path / "run", False)["small"]
     assert (len(rows), len(own), said.shape) == (10, 30, (10, 7))
     assert (seen[0].part == "train").sum() == 20
     assert np.array_equal(np.flatnonzero(seen[0].part == "fold"), rows)

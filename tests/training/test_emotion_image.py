@@ -14,12 +14,11 @@ from PIL import Image
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
-from models.emotion_image import ImageMoodReader
+from models.emotion.image import ImageMoodReader
 from models.encoders.image import CROP, ImageEncoder, MoodNet, prepare
-from training import emotion_image_finish as finish
-from training.data import face_views, faces
-from training.recipes import emotion_image
-from training.recipes.emotion_image import Settings
+from training.emotion import face_views, faces, image
+from training.emotion import image_calibrate as finish
+from training.emotion.image import Settings
 from training.registry import TrainOptions
 
 CONFIG = {
@@ -49,7 +48,7 @@ def blobs(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emotion_image, "SCENES", 40)
+    monkeypatch.setattr(image, "SCENES", 40)
 
 
 @pytest.fixture
@@ -119,8 +118,8 @@ def test_a_batch_depends_on_seed_and_step_only(data: Path) -> None:
     """Batches repeat, so a resumed run sees what an unbroken one would have seen."""
     chosen = Settings(**CONFIG)
     sets = {"small": faces.load(data / "face_emotion" / "small.parquet")}
-    pool = emotion_image.gather(chosen, sets, faces.scenes(10, 0))
-    first, again, later = (emotion_image.draw(pool, chosen, step) for step in (3, 3, 4))
+    pool = image.gather(chosen, sets, faces.scenes(10, 0))
+    first, again, later = (image.draw(pool, chosen, step) for step in (3, 3, 4))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], later[0])
     assert first[0].shape == (12, 3, 32, 32)
@@ -134,7 +133,7 @@ def test_rare_classes_are_drawn_more_often_than_they_occur() -> None:
     labels = np.array([1] * 9 + [6])
     sets = {"small": faces.Faces("small", crops, labels, np.array(["train"] * 10), 0)}
     for power, share in ((1.0, 0.5), (0.0, 0.1)):
-        pool = emotion_image.gather(Settings(**{**CONFIG, "class_power": power}), sets, crops)
+        pool = image.gather(Settings(**{**CONFIG, "class_power": power}), sets, crops)
         assert pool.chances[-1].item() == pytest.approx(share)
 
 
@@ -151,19 +150,19 @@ def test_a_stopped_run_goes_on_to_the_same_weights(data: Path, tmp_path: Path, m
     """A run that breaks off after a saved step and goes on ends with exactly the weights of an unbroken one."""
     sets = {"small": faces.load(data / "face_emotion" / "small.parquet", validation=0.3)}
     chosen = Settings(**{**CONFIG, "patience": 9})
-    unbroken = emotion_image.train(chosen, sets, [], tmp_path / "unbroken", resume=False)
-    draw = emotion_image.draw
+    unbroken = image.train(chosen, sets, [], tmp_path / "unbroken", resume=False)
+    draw = image.draw
 
-    def breaking(pool: emotion_image.Pool, settings: Settings, step: int) -> tuple[torch.Tensor, ...]:
+    def breaking(pool: image.Pool, settings: Settings, step: int) -> tuple[torch.Tensor, ...]:
         if step == 3:
             raise KeyboardInterrupt
         return draw(pool, settings, step)
 
-    monkeypatch.setattr(emotion_image, "draw", breaking)
+    monkeypatch.setattr(image, "draw", breaking)
     with pytest.raises(KeyboardInterrupt):
-        emotion_image.train(chosen, sets, [], tmp_path / "broken", resume=False)
-    monkeypatch.setattr(emotion_image, "draw", draw)
-    resumed = emotion_image.train(chosen, sets, [], tmp_path / "broken", resume=True)
+        image.train(chosen, sets, [], tmp_path / "broken", resume=False)
+    monkeypatch.setattr(image, "draw", draw)
+    resumed = image.train(chosen, sets, [], tmp_path / "broken", resume=True)
     pairs = zip(unbroken.state_dict().values(), resumed.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
@@ -172,10 +171,10 @@ def test_a_run_goes_on_from_a_checkpoint(data: Path, tmp_path: Path) -> None:
     """With ``start`` a run begins at the weights of that folder: a step at no rate leaves them as they are."""
     first = MoodNet(ImageEncoder.from_name("test_efficientnet", pretrained=False), 32)
     sets = {"small": faces.load(data / "face_emotion" / "small.parquet", validation=0.3)}
-    emotion_image.finish(Settings(**CONFIG), sets, first.eval(), [], tmp_path / "first")
+    image.finish(Settings(**CONFIG), sets, first.eval(), [], tmp_path / "first")
     still = {**CONFIG, "steps": 1, "check_every": 1, "refreshed": 0, "learning_rate": 0.0, "weight_decay": 0.0}
     chosen = Settings(**still, start=str(tmp_path / "first"))
-    went_on = dict(emotion_image.train(chosen, sets, [], tmp_path / "second", resume=False).named_parameters())
+    went_on = dict(image.train(chosen, sets, [], tmp_path / "second", resume=False).named_parameters())
     assert all(torch.equal(went_on[name], value) for name, value in first.named_parameters())
 
 
@@ -198,7 +197,7 @@ def test_the_card_tells_the_size_that_is_served(data: Path, tmp_path: Path) -> N
     config = CONFIG | {"sizes": [[0.0, 32], [0.75, 48]], "steps": 4}
     chosen, sets = Settings(**config), {"small": faces.load(data / "face_emotion" / "small.parquet", validation=0.3)}
     net = MoodNet(ImageEncoder.from_name("test_efficientnet", pretrained=False), 32)
-    emotion_image.finish(chosen, sets, net.eval(), [], tmp_path / "out")
+    image.finish(chosen, sets, net.eval(), [], tmp_path / "out")
     assert "32 × 32 pixels" in (tmp_path / "out" / "README.md").read_text()
     assert ImageMoodReader.from_pretrained(tmp_path / "out").net.size == 32
 
@@ -206,12 +205,12 @@ def test_the_card_tells_the_size_that_is_served(data: Path, tmp_path: Path) -> N
 def test_resuming_nothing_is_said(tmp_path: Path, data: Path) -> None:
     """``--resume`` without a run to resume is an error with the way out, not a fresh start."""
     with pytest.raises(InputError, match="without --resume"):
-        emotion_image.run(dict(CONFIG), TrainOptions(data, tmp_path / "out", resume=True))
+        image.run(dict(CONFIG), TrainOptions(data, tmp_path / "out", resume=True))
 
 
 def test_the_recipe_leaves_a_model_that_reads(data: Path, tmp_path: Path) -> None:
     """From parquet to a checkpoint folder that the reader opens, with figures of the hold-out in it."""
-    figures = emotion_image.run(dict(CONFIG), TrainOptions(data, tmp_path / "out"))
+    figures = image.run(dict(CONFIG), TrainOptions(data, tmp_path / "out"))
     assert figures["holdout"]["small"]["n"] == 14
     assert figures["holdout"]["small"]["majority"] == pytest.approx(2 / 14, abs=1e-4)
     assert set(figures["rejected"]) == {"scene", "shuffled", "misplaced", "turned"}

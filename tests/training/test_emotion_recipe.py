@@ -12,12 +12,12 @@ import torch
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
-from models.emotion_net import load_net
-from training.data.emotion import OWN, Texts, class_weights, load, varied
-from training.emotion_finish import infer
-from training.emotion_rows import thinned
+from models.emotion.net import load_net
+from training.emotion import text as recipe
+from training.emotion.calibrate import infer
+from training.emotion.rows import thinned
+from training.emotion.texts import OWN, Texts, class_weights, load, varied
 from training.optim import groups, schedule
-from training.recipes import emotion as recipe
 from training.registry import TrainOptions
 
 

@@ -12,12 +12,12 @@ import torch
 from typer.testing import CliRunner
 
 from domain.errors import InputError
-from models.emotion_net import new_net
-from models.fusion import EmotionFusion, Pool
+from models.emotion.fusion import EmotionFusion, Pool
+from models.emotion.net import new_net
 from tests.fakes.tiny_text import make_tiny
 from training.cli import app, moment
-from training.data.labelled import label_index, read_labelled
-from training.evaluate.emotion import in_batches, run
+from training.emotion.evaluate import in_batches, run
+from training.emotion.labelled import label_index, read_labelled
 from training.metrics import confusion, ece, ece_by_chance, macro_f1, macro_f1_multilabel, summary
 from training.registry import EvaluateOptions, find, load_config, tasks
 
@@ -194,7 +194,7 @@ def test_registry_finds_by_place_and_names_what_there_is() -> None:
 def test_every_config_names_a_recipe_that_exists(name: str) -> None:
     """A config whose recipe is missing would only fail after the data is loaded."""
     recipe, config = load_config(name)
-    assert callable(find("recipes", recipe).run)
+    assert callable(find("train", recipe).run)
     assert config
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from domain.errors import InputError
 from domain.types import STEPS
-from models.hype import load_hype
+from models.hype.logistic import load_hype
 from tests.training.synthetic import FIRST, write_candles
-from training.activity import load_activity, windows
-from training.context import Tape, moment
-from training.evaluate import hype as evaluation
-from training.recipes import hype as recipe
+from training.hype import evaluate as evaluation
+from training.hype import recipe
+from training.hype.windows import load_activity, windows
 from training.registry import EvaluateOptions, TrainOptions
+from training.trajectories.tape import Tape, moment
 
 FOLDS = [moment((FIRST + d * 1440) * 60).isoformat() for d in (20, 30, 40)]
 

@@ -11,7 +11,7 @@ import pytest
 
 from domain.errors import ConfigError, InputError
 from tests.training.synthetic import FIRST, write_candles, write_pairs
-from training.pairs import capped, load_pairs, load_tapes, parquet_files, without_repeats, words_key
+from training.trajectories.pairs import capped, load_pairs, load_tapes, parquet_files, without_repeats, words_key
 
 
 def test_symbols_become_ccxt_pairs(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.training.synthetic import WORDS, emotion_sets
-from training.data.emotion import Texts
+from training.emotion import reproduce
+from training.emotion.reproduce_tables import EPOCHS, markdown
+from training.emotion.texts import Texts
 from training.registry import ReproduceOptions
-from training.reproduce import emotion as reproduce
-from training.reproduce.emotion_tables import EPOCHS, markdown
 
 
 def by_word(_name: str, _train: Texts, _validation: Texts) -> reproduce.Trained:

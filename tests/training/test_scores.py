@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.bootstrap import interval
-from training.scores import auc, pinball, reliability_error
+from training.metrics import auc, interval, pinball, reliability_error
 
 
 @settings(max_examples=50, deadline=None)

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from domain.errors import InputError
 from domain.types import STEPS, Floats
-from models.library import load_library
-from models.trajectories import load_trajectories
+from models.trajectories.library import load_library
+from models.trajectories.retrieval import load_trajectories
 from tests.models.test_library import encoder
 from tests.training.synthetic import write_candles, write_pairs
-from training.context import moment
-from training.evaluate import trajectories as evaluation
-from training.recipes import library as library_recipe
-from training.recipes import trajectories as recipe
 from training.registry import EvaluateOptions, TrainOptions
+from training.trajectories import evaluate as evaluation
+from training.trajectories import library as library_recipe
+from training.trajectories import recipe
+from training.trajectories.tape import moment
 
 Embed = Callable[[Sequence[str]], Floats]
 

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.series_index import realised
-from models.trajectories import volatility_before
+from domain.candles import volatility_before
+from models.trajectories.index import realised
 from tests.training.synthetic import write_candles, write_pairs
-from training.context import moment
-from training.pairs import load_pairs, load_tapes
-from training.volatility import before_posts
+from training.trajectories.pairs import before_posts, load_pairs, load_tapes
+from training.trajectories.tape import moment
 
 
 def test_candles_come_first(tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from db.engine import make_engine, transaction
+from db.engine import DatabaseSettings, make_engine, transaction
 from db.queries import revisions
-from db.settings import DatabaseSettings
 from domain.clock import ManualClock
 from tests.fakes.answers import REVISION, store_candles, working
 from web.app import create_app

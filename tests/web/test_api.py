@@ -14,6 +14,7 @@ from PIL import Image
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
+from answer.schema import ANSWER
 from db.engine import transaction
 from db.queries import jobs, revisions
 from db.queries.posts import insert_posts
@@ -24,7 +25,6 @@ from domain.types import Post
 from tests.fakes.answers import REVISION, verdict, working
 from tests.web.conftest import NOON, Doors
 from tests.workers.test_pictures import bomb, encoded, photo
-from web.schema import ANSWER
 from web.upload import MAX_BODY
 from workers.client.analyze import Request, analyze
 from workers.client.queue import Priority, ScoringClient

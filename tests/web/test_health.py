@@ -10,8 +10,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from db.engine import make_engine, transaction
-from db.settings import DatabaseSettings
+from db.engine import DatabaseSettings, make_engine, transaction
 from domain.clock import ManualClock
 from tests.web.conftest import NOON, Doors
 from web.app import create_app

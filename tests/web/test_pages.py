@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from web.pages import STATIC
+from web.app import STATIC
 
 PAGES = ("index.html", "docs.html")
 FILES = sorted(path for path in STATIC.iterdir() if path.suffix in (".html", ".js", ".css", ".svg"))

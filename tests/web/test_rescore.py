@@ -11,8 +11,7 @@ from sqlalchemy import Engine
 from db.engine import transaction
 from db.queries import rescore, revisions
 from db.queries.posts import insert_posts
-from db.queries.verdicts import upsert_verdicts
-from db.queries.web import verdicts_of
+from db.queries.verdicts import upsert_verdicts, verdicts_of
 from domain.types import Post
 from tests.fakes.answers import REVISION, verdict
 from tests.web.conftest import NOON, Doors

@@ -7,9 +7,9 @@ import sys
 from sqlalchemy import Engine
 
 from models.manifest import Manifest
+from runtime.logs import configure
+from runtime.supervised import run_processes
 from tests.fakes.scoring import TRAINED, FakeScorer
-from workers.client.logs import configure
-from workers.processes import run_processes
 from workers.service import Loaded, serve
 from workers.settings import WorkerSettings
 

@@ -14,7 +14,7 @@ from db.queries import revisions
 from db.queries.posts import load_images, load_posts
 from domain.clock import ManualClock
 from domain.errors import EmptyPost, InputError, NoCandles, TooLarge, Unavailable, UnknownSymbol, UnreadableImage
-from domain.windows import complete_at
+from domain.types import complete_at
 from tests.fakes.answers import REVISION, store_candles, working
 from tests.workers.test_pictures import encoded, photo
 from workers.client.analyze import Request, analyze, parse_time, prepare

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from answer.chart import BAND, BLUE, HEIGHT, PLOT, WIDTH, draw
 from domain.answer import to_answer
 from tests.fakes.answers import verdict
-from workers.client.chart import BAND, BLUE, HEIGHT, PLOT, WIDTH, draw
 
 
 def pixels(png: bytes) -> np.ndarray:

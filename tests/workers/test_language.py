@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.client.language import UNKNOWN, detect
+from models.language import UNKNOWN, detect
 
 
 @pytest.mark.parametrize(

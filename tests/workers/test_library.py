@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from db.engine import transaction
 from db.queries.trajectories import insert_library, load_library_rows, seed
 from domain.library import LibraryRows
-from workers import library
-from workers.library import LibraryFeed
+from workers import inputs
+from workers.inputs import LibraryFeed
 
 E = "encoder1"
 
@@ -92,7 +92,7 @@ def test_the_starter_is_seeded_once(engine: Engine) -> None:
 
 def test_a_worker_takes_in_what_is_new(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that complete after the start reach the model; nothing new costs nothing."""
-    monkeypatch.setattr(library, "library", StarterModule())
+    monkeypatch.setattr(inputs, "library", StarterModule())
     feed = LibraryFeed(engine)
     assert feed.seed() == 7
     assert len(feed.rows()) == 7

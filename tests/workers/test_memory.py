@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from workers import memory
+from runtime import memory
 
 ROOT = Path(__file__).parents[2]
 

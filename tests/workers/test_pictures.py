@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from domain.errors import MoodtapeError, TooLarge, UnreadableImage
-from workers.client.pictures import MAX_BYTES, MAX_SIDE, clean_picture
+from workers.client.images import MAX_BYTES, MAX_SIDE, clean_picture
 
 HEIC = base64.b64decode(
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAaFtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9jAAAAAERA"

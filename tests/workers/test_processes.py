@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from workers import processes
+from runtime import supervised
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ time.sleep(60)
 
 PARENT = """
 import sys
-from workers.processes import run_processes
+from runtime.supervised import run_processes
 sys.exit(run_processes(2, (sys.executable, "-c", sys.argv[1], sys.argv[2])))
 """
 
@@ -80,14 +80,14 @@ def test_broken_weights_end_all_processes(tmp_path: Path) -> None:
 def test_the_number_of_processes_is_as_asked_or_one_per_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without GPUs there is one process; CUDA_VISIBLE_DEVICES counts, an empty one means none."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
-    assert processes.count_processes(0) == 3
-    assert processes.count_processes(2) == 2
+    assert supervised.count_processes(0) == 3
+    assert supervised.count_processes(2) == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert processes.count_processes(0) == 1
+    assert supervised.count_processes(0) == 1
 
 
 @pytest.mark.parametrize(
-    "module", ["workers.client.queue", "workers.client.analyze", "workers.cli", "workers.processes"]
+    "module", ["workers.client.queue", "workers.client.analyze", "workers.cli", "runtime.supervised"]
 )
 def test_a_door_loads_no_model_framework(module: str) -> None:
     """What doors and the parent of the scoring processes import brings no torch along, and opens nothing."""

@@ -14,8 +14,7 @@ from db.queries.claims import claim
 from db.queries.posts import insert_posts
 from domain.errors import Busy, Cancelled, TooLarge, Unavailable
 from domain.types import Post
-from workers.app import make_app
-from workers.client.queue import Priority, ScoringClient, error_of, error_text
+from workers.client.queue import Priority, ScoringClient, error_of, error_text, make_app
 from workers.settings import WorkerSettings
 
 R = "r1"

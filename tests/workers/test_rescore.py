@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.engine import transaction
-from db.queries import comparison, jobs, rescore, revisions
+from db.queries import jobs, rescore, revisions
+from db.queries import revisions as comparison
 from domain.errors import InputError
 from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import NOON

@@ -15,10 +15,9 @@ from db.queries.verdicts import answer
 from domain.errors import Unavailable
 from tests.fakes.scoring import FakeScorer
 from workers.client.queue import Priority, ScoringClient
-from workers.lane import Lane, run_safely
 from workers.metrics import Metrics
-from workers.pace import Pace
-from workers.runner import Done, Runner
+from workers.runner import Done, Pace, Runner
+from workers.service import Lane, run_safely
 from workers.settings import WorkerSettings
 
 

@@ -12,19 +12,19 @@ from sqlalchemy import Engine, text
 from db.engine import transaction
 from db.queries import revisions
 from db.queries.candles import upsert_candles
-from db.queries.chats import forget
+from db.queries.outcomes import correct, give_up, open_windows
 from db.queries.posts import insert_posts
+from db.queries.telegram import forget
 from db.queries.trajectories import load_library_rows
 from db.queries.verdicts import upsert_verdicts
-from db.queries.windows import correct, give_up, open_windows
 from domain.clock import ManualClock
 from domain.types import Candle, Post
-from models.series_index import SeriesIndex
+from models.trajectories.index import SeriesIndex
 from tests.fakes.scoring import FakeScorer, FakeText
 from tests.workers.conftest import NOON
 from tests.workers.test_library import StarterModule
-from workers import library
-from workers.library import LibraryFeed
+from workers import inputs
+from workers.inputs import LibraryFeed
 from workers.runner import ScoringInput
 
 MINUTE = timedelta(minutes=1)
@@ -34,7 +34,7 @@ CLOSED = NOON + 257 * MINUTE
 
 @pytest.fixture
 def feed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> LibraryFeed:
-    monkeypatch.setattr(library, "library", StarterModule())
+    monkeypatch.setattr(inputs, "library", StarterModule())
     with transaction(engine) as connection:
         revisions.register(connection, "fake", {})
     return LibraryFeed(engine)

@@ -14,7 +14,7 @@ from db.queries import claims, jobs
 from db.queries.verdicts import upsert_verdicts
 from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import REVISION, Queue
-from workers.loading import load_inputs
+from workers.inputs import load_inputs
 from workers.runner import Runner
 
 pytestmark = pytest.mark.stack

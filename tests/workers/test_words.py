@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from answer.words import DISCLAIMER, facts, move, tell
 from domain.answer import Json, to_answer
 from domain.types import EMOTIONS, Emotions, Explanation, HypeForecast
 from tests.fakes.answers import verdict
-from workers.client.words import DISCLAIMER, facts, move, tell
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from domain.errors import EmptyPost, InputError, NoCandles, UnknownSymbol
 from domain.symbols import DEFAULT_SYMBOL, mentioned, normalize
 from domain.text import clean
 from domain.types import STEPS, ImageRef, Post
-from workers.client.language import detect
-from workers.client.pictures import clean_picture
+from models.language import detect
+from workers.client.images import clean_picture
 from workers.client.queue import Priority
 
 DOOR = "door"

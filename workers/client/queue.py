@@ -14,14 +14,56 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
 from db.engine import transaction
+from db.listen import Ears
 from db.queries import jobs, revisions, verdicts
 from domain.answer import Json
 from domain.clock import Clock, SystemClock
 from domain.errors import Busy, Cancelled, InputError, MoodtapeError, Unavailable
 from models.manifest import load_manifest
-from workers.app import SCORE, make_app
-from workers.client.ears import Ears
 from workers.settings import WorkerSettings
+
+SCORE = "workers.score"
+"""Name of the one task: score whatever waits."""
+
+
+def make_app(settings: WorkerSettings | None = None) -> Celery:
+    """A Celery application; nothing connects before the first message.
+
+    A doorbell that is lost or rung twice does no harm: jobs are claimed in PostgreSQL, and the reconciler rings again.
+    """
+    settings = settings or WorkerSettings()
+    app = Celery("moodtape", set_as_current=False, broker=settings.redis_url.get_secret_value())
+    app.conf.update(
+        task_default_queue=settings.queue,
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_pool="solo",
+        worker_concurrency=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        worker_soft_shutdown_timeout=10,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=2,
+        broker_transport_options={
+            "visibility_timeout": settings.visibility,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": 2,
+            "socket_timeout": 5,
+            "socket_keepalive": True,
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+        },
+    )
+    return app
+
 
 log = structlog.get_logger()
 

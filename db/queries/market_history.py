@@ -1,0 +1,132 @@
+"""What was known of a market at a moment: the SQL side of :class:`domain.types.MarketContext`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from db.copy import read_numbers
+from db.queries.candles import best_markets
+from domain.types import MINUTE, STEPS, WINDOWS, MarketContext
+
+ENOUGH = 0.8
+"""Share of a window's minutes that must be present for its volume to count."""
+
+SPAN = STEPS * WINDOWS
+"""Minutes that a context looks back."""
+
+NEAR = timedelta(days=1)
+"""Moments nearer than this are answered from one read."""
+
+Asked = tuple[str, datetime]
+Values = NDArray[np.float64]
+
+_CANDLES = """
+select (extract(epoch from opened_at)::int8 / 60)::int4, ((open + close) / 2)::float8, volume::float8 from candles
+where market_id = %(market)s and opened_at >= %(start)s and opened_at < %(end)s
+"""
+_POSTS = """
+select (floor(extract(epoch from posted_at) / 60))::int4 from posts
+where posted_at >= %(start)s and posted_at < %(end)s and %(symbol)s = any(symbols)
+"""
+
+
+def market_contexts(connection: Connection, asked: Sequence[Asked]) -> list[MarketContext | None]:
+    """One context per (symbol, moment), in order; None where the market has no candle in the 256 minutes before.
+
+    Moments are floored to the minute. Only candles that had closed by then (opened_at + 1 min ≤ as_of) and posts
+    published before it are read. Moments of one market within a day share one read.
+    """
+    floored = [(symbol, moment.astimezone(UTC).replace(second=0, microsecond=0)) for symbol, moment in asked]
+    distinct = sorted(set(floored))
+    groups: dict[tuple[str, int], list[datetime]] = defaultdict(list)
+    known: dict[Asked, MarketContext | None] = dict.fromkeys(distinct)
+    for (symbol, moment), market in zip(distinct, best_markets(connection, distinct), strict=True):
+        if market is not None:
+            groups[symbol, market].append(moment)
+    for (symbol, market), moments in groups.items():
+        for near in _runs(moments):
+            for context in _read(connection, symbol, market, near):
+                known[symbol, context.as_of] = context
+    return [known[key] for key in floored]
+
+
+def _runs(moments: list[datetime]) -> list[list[datetime]]:
+    runs: list[list[datetime]] = []
+    for moment in moments:
+        if runs and moment - runs[-1][0] <= NEAR:
+            runs[-1].append(moment)
+        else:
+            runs.append([moment])
+    return runs
+
+
+def _read(connection: Connection, symbol: str, market: int, moments: list[datetime]) -> list[MarketContext]:
+    start, end = moments[0] - SPAN * MINUTE, moments[-1]
+    first = int(start.timestamp()) // 60
+    length = int((end - start) / MINUTE)
+    bounds: dict[str, Any] = {"market": market, "symbol": symbol, "start": start, "end": end}
+    rows = read_numbers(connection, _CANDLES, bounds, (("minute", "int4"), ("mid", "float8"), ("volume", "float8")))
+    mid = np.full(length, np.nan)
+    mid[rows["minute"] - first] = rows["mid"]
+    volume, present = np.zeros(length), np.zeros(length)
+    volume[rows["minute"] - first] = rows["volume"]
+    present[rows["minute"] - first] = 1
+    said = read_numbers(connection, _POSTS, bounds, (("minute", "int4"),))["minute"] - first
+    posts = np.bincount(said, minlength=length).astype(np.float64)
+    return [_context(symbol, m, int((m - start) / MINUTE), mid, volume, present, posts) for m in moments]
+
+
+def _context(
+    symbol: str, as_of: datetime, stop: int, mid: Values, volume: Values, present: Values, posts: Values
+) -> MarketContext:
+    def windows(values: Values) -> Values:
+        return np.asarray(values[stop - SPAN : stop].reshape(WINDOWS, STEPS).sum(axis=1))
+
+    enough = windows(present) >= ENOUGH * STEPS
+    return MarketContext(
+        symbol=symbol,
+        as_of=as_of,
+        mid=mid[stop - STEPS : stop].copy(),
+        volume=np.where(enough, windows(volume), np.nan),
+        posts=windows(posts),
+    )
+
+
+_NOTE = """
+insert into candle_gaps (market_id, start_at, end_at)
+select market_id, before + interval '1 minute', opened_at
+from (
+    select c.market_id, c.opened_at, coalesce(
+        lag(c.opened_at) over (partition by c.market_id order by c.opened_at),
+        (select b.opened_at from candles b where b.market_id = c.market_id and b.final and b.opened_at < c.opened_at
+         order by b.opened_at desc limit 1)) as before
+    from candles c join markets m on m.id = c.market_id
+    where m.timeframe = '1m' and c.final and c.opened_at >= :since and c.opened_at < :until
+) neighbours
+where opened_at - before > interval '1 minute'
+on conflict (market_id, start_at) do nothing
+returning market_id
+"""
+"""The candle before a market's first one in the span may lie any time before it: a hole can be longer than the look."""
+
+_FILL = """
+update candle_gaps g set filled_at = now()
+where g.filled_at is null and g.end_at >= :since and g.start_at < :until
+  and (select count(*) from candles c where c.market_id = g.market_id and c.opened_at >= g.start_at and c.opened_at < g.end_at)
+      >= extract(epoch from g.end_at - g.start_at) / 60
+"""
+
+
+def note_gaps(connection: Connection, since: datetime, until: datetime | None = None) -> tuple[int, int]:
+    """Record the holes before stored one-minute candles in [since, until); returns how many are new, and how many filled."""
+    values = {"since": since, "until": until or since + timedelta(days=100_000)}
+    new = len(connection.execute(text(_NOTE), values).all())
+    filled = connection.execute(text(_FILL), values).rowcount
+    return new, filled

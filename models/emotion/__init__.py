@@ -1,0 +1,1 @@
+"""The mood of a post: words, picture, faces, and their fusion (report 002)."""

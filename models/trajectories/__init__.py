@@ -1,0 +1,1 @@
+"""Price trajectories: library, index, retrieval and band (report 000)."""

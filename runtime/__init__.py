@@ -1,0 +1,1 @@
+"""How a process of ours lives: start, logs, health, progress, being watched."""

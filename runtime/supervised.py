@@ -1,0 +1,336 @@
+"""One supervised process: started, watched, started again with back-off, ended with all its descendants."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from domain.errors import EX_SOFTWARE, EX_USAGE
+from runtime import processes
+from runtime.health import last_beat
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+CALM = 60.0
+TRIES_OF_A_BROKEN_ONE = 5
+
+
+class Health(StrEnum):
+    """What a probe sees: ``UNREADY`` answers but cannot serve now, ``SILENT`` does not answer at all."""
+
+    READY = "ready"
+    UNREADY = "unready"
+    SILENT = "silent"
+
+
+class Phase(StrEnum):
+    """Where a service stands; ``REFUSED`` and ``BROKEN`` are not started again."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    UNREADY = "unready"
+    REFUSED = "refused"
+    BROKEN = "broken"
+    STOPPED = "stopped"
+
+
+Probe = Callable[[datetime], Health]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """How a service is started and asked; ``optional`` ones do not count for the stack's readiness."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    probe: Probe
+    optional: bool = False
+    address: str | None = None
+    port: int | None = None
+    grace: float = 120.0
+    silence: float = 20.0
+
+
+def heartbeat_probe(path: Path, stale: float = 15.0) -> Probe:
+    """Healthy while the file's beat is younger than ``stale`` seconds and than the process."""
+
+    def probe(spawned: datetime) -> Health:
+        beat = last_beat(path)
+        fresh = beat is not None and beat >= spawned and datetime.now(UTC) - beat < timedelta(seconds=stale)
+        return Health.READY if fresh else Health.SILENT
+
+    return probe
+
+
+def http_probe(host: str, port: int, path: str = "/ready") -> Probe:
+    """200 is ready; another status is alive but unready."""
+
+    def probe(_spawned: datetime) -> Health:
+        connection = http.client.HTTPConnection(host, port, timeout=2.0)
+        try:
+            connection.request("GET", path)
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return Health.SILENT
+        finally:
+            connection.close()
+        return Health.READY if status == http.HTTPStatus.OK else Health.UNREADY
+
+    return probe
+
+
+@dataclass(slots=True)
+class Service:
+    """The life of one service; ``tick`` moves it on and returns a sentence when something worth telling happened."""
+
+    spec: Spec
+    log: Path
+    phase: Phase = Phase.WAITING
+    failures: int = 0
+    restarts: int = 0
+    reason: str = ""
+    _child: subprocess.Popen[bytes] | None = None
+    _born: str | None = None
+    _spawned: float = 0.0
+    _spawned_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _next: float = 0.0
+    _probed: float = 0.0
+    _well: float = 0.0
+    _offset: int = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    @property
+    def given_up(self) -> bool:
+        return self.phase in (Phase.REFUSED, Phase.BROKEN)
+
+    def describe(self) -> dict[str, Any]:
+        """What `moodtape status` shows of it."""
+        return {
+            "name": self.spec.name,
+            "pid": self.pid,
+            "born": self._born,
+            "ready": self.phase is Phase.READY,
+            "state": self.phase.value,
+            "address": self.spec.address,
+            "port": self.spec.port,
+            "restarts": self.restarts,
+            "optional": self.spec.optional,
+            "reason": self.reason or None,
+            "log": str(self.log),
+        }
+
+    def tick(self, now: float) -> str | None:
+        """Start it when it is time, notice its death, ask how it does."""
+        if self.given_up or self.phase is Phase.STOPPED:
+            return None
+        if self._child is None:
+            if now >= self._next:
+                self._spawn(now)
+            return None
+        code = self._child.poll()
+        if code is not None:
+            return self._died(code, now)
+        return self._ask(now) if now - self._probed >= (0.1 if self.phase is Phase.STARTING else 1.0) else None
+
+    def _spawn(self, now: float) -> None:
+        self._offset = self.log.stat().st_size if self.log.exists() else 0
+        self._spawned, self._spawned_at, self._well = now, datetime.now(UTC), 0.0
+        self._child = processes.start(self.spec.argv, log=self.log, env=self.spec.env, tied=signal.SIGTERM)
+        self._born = processes.birth(self._child.pid)
+        self.phase = Phase.STARTING
+
+    def _ask(self, now: float) -> str | None:
+        self._probed = now
+        health = self.spec.probe(self._spawned_at)
+        before = self.phase
+        if health is Health.SILENT:
+            patience = self.spec.silence if self._well else self.spec.grace
+            if now - max(self._well, self._spawned) > patience:
+                return self._replace(now)
+            return None
+        self._well = now
+        self.phase = Phase.READY if health is Health.READY else Phase.UNREADY
+        if self.phase is Phase.READY and now - self._spawned > CALM:
+            self.failures = 0
+        if self.phase is before:
+            return None
+        return f"{self.spec.name} is {'ready' if self.phase is Phase.READY else 'up, but not ready'}"
+
+    def _replace(self, now: float) -> str:
+        self.end(patience=5.0)
+        self._pause(now)
+        return f"{self.spec.name} did not answer and was ended; it starts again in {self._next - now:.1f} s"
+
+    def _died(self, code: int, now: float) -> str:
+        said = self.last_words()
+        if self._child is not None:
+            processes.end_group(self._child.pid)
+        self._child = self._born = None
+        self.reason = said
+        if code == EX_USAGE:
+            self.phase = Phase.REFUSED
+            return f"{self.spec.name} refuses its settings and is not started again: {said}"
+        self._pause(now)
+        if code == EX_SOFTWARE and self.failures >= TRIES_OF_A_BROKEN_ONE:
+            self.phase = Phase.BROKEN
+            return f"{self.spec.name} failed {self.failures} times and is not started again: {said} (log: {self.log})"
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        return f"{self.spec.name} {how}; it starts again in {self._next - now:.1f} s"
+
+    def _pause(self, now: float) -> None:
+        self.phase = Phase.WAITING
+        self._next = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2**self.failures)
+        self.failures += 1
+        self.restarts += 1
+
+    def last_words(self) -> str:
+        """The last line the process wrote since its start; the event of a JSON line."""
+        said = processes.tail(self.log, since=self._offset)
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        if not lines:
+            return "it said nothing"
+        try:
+            body = json.loads(lines[-1])
+            return str(body.get("error") or body.get("event") or lines[-1])[:300]
+        except (ValueError, AttributeError):
+            return lines[-1][:300]
+
+    def ask_to_end(self) -> None:
+        """Ask it to drain and end; `end` waits for it."""
+        if self._child is not None and self._child.poll() is None:
+            self._child.terminate()
+
+    def end(self, patience: float) -> None:
+        """End it and every process of its group."""
+        if self._child is None:
+            return
+        self.ask_to_end()
+        try:
+            self._child.wait(timeout=max(0.0, patience))
+        except subprocess.TimeoutExpired:
+            processes.end_group(self._child.pid)
+            self._child.wait(timeout=5.0)
+        processes.end_group(self._child.pid)
+        self._child = self._born = None
+        self.phase = Phase.STOPPED
+
+    def again(self) -> None:
+        """Start anew at the next tick, for example with another environment."""
+        self.end(patience=10.0)
+        self.phase, self._next = Phase.WAITING, time.monotonic()
+
+
+log = structlog.get_logger()
+
+STEADY = 60.0
+"""Seconds after which a process that lived that long is started again at once."""
+
+LONGEST_RESTART_PAUSE = 4.0
+"""With the start of a process, which loads the models, still within the ten seconds that one death may cost."""
+
+GRACE = 30.0
+"""Seconds that processes get to finish their batch when told to stop."""
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs that a process may be given, without loading CUDA; empty without any."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name.strip()]
+    listed = Path("/proc/driver/nvidia/gpus")
+    return [str(n) for n, _ in enumerate(sorted(listed.iterdir()))] if listed.is_dir() else []
+
+
+def count_processes(asked: int) -> int:
+    """How many processes to run here: as asked; for 0 one per GPU, or one."""
+    return asked or max(1, len(gpus()))
+
+
+@dataclass(slots=True)
+class _Slot:
+    number: int
+    process: subprocess.Popen[bytes]
+    started: float
+    pause: float = 0.5
+    again_at: float | None = None
+
+
+def run_processes(count: int, command: tuple[str, ...] = (sys.executable, "-m", "workers")) -> int:
+    """Keep ``count`` processes running until SIGTERM; returns the exit status.
+
+    A process that finds its weights broken (70) ends them all, because its like would find the same.
+    """
+    stopping = False
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+    devices = gpus()
+    slots = [_Slot(n, _start(command, n, devices), time.monotonic()) for n in range(count)]
+    status = 0
+    while not stopping:
+        time.sleep(0.1)
+        for slot in slots:
+            if _look_after(slot, lambda n: _start(command, n, devices)) == EX_SOFTWARE:
+                status, stopping = EX_SOFTWARE, True
+    _stop([slot.process for slot in slots])
+    return status
+
+
+def _start(command: tuple[str, ...], number: int, devices: list[str]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "MOODTAPE_WORKER_PROCESSES": "1"}
+    if devices:
+        environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    service = environment.get("MOODTAPE_SERVICE", "workers")
+    environment["MOODTAPE_SERVICE"] = service if number == 0 else f"{service}.{number}"
+    return subprocess.Popen(command, env=environment)  # noqa: S603  our own command
+
+
+def _look_after(slot: _Slot, start: Callable[[int], subprocess.Popen[bytes]]) -> int | None:
+    """Start a dead process again, with a pause that doubles while it keeps dying; its exit status when it just died."""
+    now = time.monotonic()
+    if slot.again_at is not None:
+        if now >= slot.again_at:
+            slot.process, slot.started, slot.again_at = start(slot.number), now, None
+        return None
+    status = slot.process.poll()
+    if status is None:
+        return None
+    slot.pause = 0.5 if now - slot.started > STEADY else min(2 * slot.pause, LONGEST_RESTART_PAUSE)
+    slot.again_at = now + slot.pause
+    log.warning("a scoring process ended", process=slot.number, status=status, again_in=slot.pause)
+    return status
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + GRACE
+    for process in processes:
+        try:
+            process.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

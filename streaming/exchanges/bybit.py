@@ -1,7 +1,0 @@
-"""Bybit: 1,000 candles a page."""
-
-from __future__ import annotations
-
-from streaming.exchanges import Quirks
-
-QUIRKS = Quirks(page=1000)

@@ -1,0 +1,1 @@
+"""Candles and posts from files."""

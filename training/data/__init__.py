@@ -1,1 +1,0 @@
-"""Loading of training and evaluation data; no file here opens a socket."""

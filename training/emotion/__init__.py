@@ -1,0 +1,1 @@
+"""Recipes, data and evaluation of the mood of a post (report 002)."""

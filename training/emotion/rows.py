@@ -1,0 +1,168 @@
+"""Training rows of the text emotion: sources joined and balanced, tokenised, and batched by length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domain.errors import InputError
+from domain.types import EMOTIONS
+from models.emotion.net import EmotionNet, load_net
+from models.encoders.packed import packable
+from training.emotion import crossfit
+from training.emotion.texts import Texts, class_weights, varied
+
+Ids = list[list[int]]
+
+
+class RowSettings(Protocol):
+    """The recipe's settings that shape its rows."""
+
+    @property
+    def sources(self) -> dict[str, int]: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def freeze(self) -> int: ...
+    @property
+    def class_power(self) -> float: ...
+    @property
+    def alternate(self) -> int: ...
+    @property
+    def unframed(self) -> float: ...
+    @property
+    def named(self) -> float: ...
+    @property
+    def teachers(self) -> tuple[str, ...]: ...
+    @property
+    def soft_labels(self) -> str: ...
+    @property
+    def taught(self) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Tokenised training rows.
+
+    ``targets`` (n, 7) add up to 1, or to 0 without a label: shared by labels that hold together, and in part what the
+    teachers say of the text as it was published; ``weights`` (n) even out classes, by the targets: what a teacher gives to a
+    class that the source lacks weighs nothing; ``multi`` (n, 7) and ``fine`` (n, 28) are 0 or 1, −1 where only one label was
+    asked for; ``turn`` (n) is the parity of the epochs that see a row, −1 for all; ``states`` are the frozen layers' outputs
+    where kept.
+    """
+
+    ids: Ids
+    targets: Tensor
+    weights: Tensor
+    multi: Tensor
+    fine: Tensor
+    turn: NDArray[np.int64]
+    states: list[Tensor] | None = None
+
+
+def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> Examples:
+    """Join the sources; a source is repeated as often as settings say and its classes weigh evenly within it.
+
+    Raises:
+        InputError: a share of the teachers is no share.
+    """
+    if wrong := [source for source, share in settings.taught.items() if not 0 <= share <= 1]:
+        raise InputError(f"taught gives each source a share from 0 to 1; look at {', '.join(wrong)}.")
+    ids: Ids = []
+    states: list[Tensor] | None = [] if cached(net, settings) else None
+    columns: list[tuple[NDArray[Any], ...]] = []
+    for source, texts in sets.items():
+        rng = np.random.default_rng(0)
+        turn = _turns(texts.labels, settings.alternate, rng)
+        targets = _targets(texts, settings)
+        weights = targets @ class_weights(texts.labels[turn < 1], settings.class_power)
+        several = (texts.multi.sum(1) > 1).any()
+        multi = texts.multi if several else np.full_like(texts.multi, -1)
+        fine = np.full((len(texts), finest(sets)), -1, np.float32) if texts.fine is None else texts.fine
+        rows = net.encoder.tokenise(varied(texts, settings.unframed, settings.named, rng).texts)
+        times = settings.sources[source]
+        ids += rows * times
+        if states is not None:
+            states += net.encoder.eval().lower(rows, settings.freeze) * times
+        columns += [(targets, weights, multi, fine, turn)] * times
+    joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
+    tensors = [torch.from_numpy(part) for part in joined[:4]]
+    return Examples(ids, tensors[0], tensors[1], tensors[2], tensors[3], joined[4], states)
+
+
+def _targets(texts: Texts, settings: RowSettings) -> NDArray[np.float32]:
+    """What each text is to be called, float32[n, 7]: its labels, and what the teachers say where they have a share.
+
+    Ensemble distillation (Hinton et al., 2015): labels are noisy, and the mean of several networks is less so.
+    """
+    own = texts.multi / np.maximum(texts.multi.sum(1, keepdims=True), 1)
+    share = settings.taught.get(texts.source, 0.0) if settings.teachers or settings.soft_labels else 0.0
+    if share:
+        heard = [said(load_net(Path(folder))[0], texts) for folder in settings.teachers]
+        if settings.soft_labels:
+            heard.append(crossfit.read(Path(settings.soft_labels), texts.source, texts.labels))
+        own = (1 - share) * own + share * np.mean(heard, axis=0)
+    return np.asarray(own, np.float32)
+
+
+def said(net: EmotionNet, texts: Texts) -> NDArray[np.float32]:
+    """A trained network's uncalibrated probabilities, float32[n, 7]."""
+    logits = net.eval().infer(net.encoder.tokenise(texts.texts), torch.bfloat16).logits
+    return np.asarray(torch.softmax(logits.float(), 1).cpu().numpy(), np.float32)
+
+
+def thinned(states: Tensor, share: float, draw: torch.Generator) -> Tensor:
+    """Token states (tokens, width) without a drawn share of those between the first and the last.
+
+    Texts of equal length stay of equal length, as the packed layers need them.
+    """
+    inner = len(states) - 2
+    gone = round(share * inner)
+    if gone < 1:
+        return states
+    kept = torch.randperm(inner, generator=draw)[: inner - gone].sort().values + 1
+    return states[torch.cat([torch.tensor([0]), kept, torch.tensor([inner + 1])])]
+
+
+def finest(sets: dict[str, Texts]) -> int:
+    """How many finer labels the sources bring, an auxiliary task; 0 without any."""
+    return max(0 if texts.fine is None else texts.fine.shape[1] for texts in sets.values())
+
+
+def cached(net: EmotionNet, settings: RowSettings) -> bool:
+    """Whether the frozen layers' outputs can be kept: trained whole, an architecture that is packed, no ``max`` pooling."""
+    return settings.method == "full" and settings.pooling != "max" and packable(net.encoder.model)
+
+
+def _turns(labels: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Two halves that take turns for each class of more than ``most`` rows, −1 for all other rows."""
+    turn = np.full(len(labels), -1)
+    for label in range(len(EMOTIONS)):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if 0 < most < len(members):
+            even = members[: len(members) // 2 * 2]
+            turn[even] = np.arange(len(even)) % 2
+    return turn
+
+
+def batches(ids: Ids, size: int, seed: int, rows: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
+    """Index batches of similar length in random order: sorted within shuffled blocks of 50 batches."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(ids) if rows is None else rows)
+    lengths = np.array([len(row) for row in ids])
+    cut: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), size * 50):
+        block = order[start : start + size * 50]
+        block = block[np.argsort(lengths[block], kind="stable")]
+        cut += [block[i : i + size] for i in range(0, len(block), size)]
+    for i in rng.permutation(len(cut)):
+        yield cut[i]

@@ -1,1 +1,0 @@
-"""Evaluations: one module per task; see training/registry.py for what each must offer."""

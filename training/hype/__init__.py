@@ -1,0 +1,1 @@
+"""Recipe, windows and evaluation of hype (report 003)."""

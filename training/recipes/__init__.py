@@ -1,1 +1,0 @@
-"""Recipes: one module per model that is trained here, each driven by a file in configs/."""

@@ -1,1 +1,0 @@
-"""The reports, their figures and ours side by side; one module per report."""

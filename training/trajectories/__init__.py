@@ -1,0 +1,1 @@
+"""Pairs, recipe and evaluation of price trajectories (report 000)."""

@@ -1,0 +1,252 @@
+"""Matched trajectories on post–trajectory pairs, each figure with what it must beat.
+
+Rows are scored in time order against a library that holds only windows that had ended; rows before ``since`` are only
+history. Repeated wordings are dropped and each 256-minute bin gives at most ``PER_BIN`` posts.
+
+- ``r_at_10``: per symbol, one post per bin; share of posts whose own trajectory is among the ten whose density
+  the answer raises most over the mean of all answers. ``placebo``: the same with the words of the posts exchanged (the
+  market before the post stays), so model minus placebo is what the words add. ``chance``: ten out of the pool.
+- ``coverage``: share of steps (the first excepted) inside the band.
+- ``crps_skill``: 1 - CRPS / CRPS of the symbol's past moves (their quantiles per step).
+- ``volatility_skill``: 1 - squared error of log volatility / that of the volatility before the post carried on.
+- ``big_move_auc``: ranking of moves beyond the symbol's trailing 90th percentile of absolute end moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.errors import InputError
+from domain.library import LibraryRows
+from domain.types import STEPS, Floats, MarketContext, Post
+from models.manifest import ARTIFACTS
+from models.trajectories.index import realised
+from models.trajectories.library import load_library
+from models.trajectories.retrieval import FLOOR, Outlook, RetrievedTrajectories, load_trajectories
+from training.metrics import auc, interval, pinball
+from training.registry import EvaluateOptions
+from training.trajectories.library import to_rows
+from training.trajectories.pairs import (
+    Pairs,
+    before_posts,
+    capped,
+    find_tape,
+    load_pairs,
+    load_tapes,
+    shipped_embed,
+    without_repeats,
+)
+from training.trajectories.tape import Tape, moment
+
+PER_BIN = 2
+LIMIT, HISTORY = 4000, 2000
+"""Most posts scored and most of history, to stay within minutes on one core; thinned by lot per bin."""
+LEVELS = np.linspace(0.05, 0.95, 19)
+KNOTS = np.array([1, 2, 4, 8, 16, 32, 64, 128, 192, 255])
+ENOUGH = 30
+"""Past windows that a percentile of past moves needs."""
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Questions:
+    """Posts to answer, what was known of their markets, and the truth: float64[n, 256] percent."""
+
+    pairs: Pairs
+    embeddings: Floats
+    contexts: list[MarketContext | None]
+    truth: Doubles
+
+    def take(self, index: NDArray[Any]) -> Questions:
+        """The questions at these positions, or under this mask."""
+        positions = np.arange(len(self.pairs))[index]
+        contexts = [self.contexts[i] for i in positions]
+        return Questions(self.pairs.take(positions), self.embeddings[positions], contexts, self.truth[positions])
+
+    def posts(self) -> list[Post]:
+        """The posts as the model is given them, without their words."""
+        p = self.pairs
+        return [Post(f"asked:{i}", p.source[i], "", "", moment(p.time[i]), (p.symbol[i],)) for i in range(len(p))]
+
+
+def ask(pairs: Pairs, embeddings: Floats, tapes: Mapping[tuple[str, str], Tape]) -> Questions:
+    """Questions with the market context of each post as of its time."""
+    found = [find_tape(tapes, e, s) for e, s in zip(pairs.exchange, pairs.symbol, strict=True)]
+    contexts = [t.context(moment(at)) if t else None for t, at in zip(found, pairs.time, strict=True)]
+    return Questions(pairs, embeddings, contexts, pairs.change.astype(np.float64))
+
+
+def run(options: EvaluateOptions) -> dict[str, Any]:
+    """The figures of the shipped model on parquet files of the published columns.
+
+    Raises:
+        InputError: files are not given, or nothing is left to score.
+    """
+    files = options.pairs or options.data
+    if not files:
+        raise InputError("Say which pairs to score: --pairs FILE, and --candles FILE for the minutes before them.")
+    artifacts = options.artifacts or ARTIFACTS
+    unique = without_repeats(load_pairs(files))
+    start = options.since.timestamp() if options.since else -np.inf
+    history = capped(unique.take(unique.time < start), PER_BIN, options.seed, HISTORY)
+    scored = capped(unique.take(unique.time >= start), PER_BIN, options.seed, options.limit or LIMIT)
+    if not len(scored):
+        raise InputError("No pair is left to score; check the file and --since.")
+    tapes = load_tapes(options.candles) if options.candles else {}
+    model = load_trajectories(load_library(artifacts).rows, artifacts)
+    embed = shipped_embed(artifacts)
+    vectors = embed(list(scored.text))
+    model.add(_rows(scored, vectors, tapes, "scored"))
+    if len(history):
+        model.add(_rows(history, embed(list(history.text)), tapes, "earlier"))
+    return figures(model, ask(scored, vectors, tapes), options.seed)
+
+
+def _rows(pairs: Pairs, vectors: Floats, tapes: Mapping[tuple[str, str], Tape], prefix: str) -> LibraryRows:
+    volatility, _ = before_posts(pairs, tapes)
+    filled = np.where(np.isfinite(volatility), volatility, np.maximum(realised(pairs.change), FLOOR))
+    sound = np.abs(vectors).max(axis=1, initial=0) > 0
+    return to_rows(pairs, vectors, filled, prefix).take(sound)
+
+
+def figures(model: RetrievedTrajectories, questions: Questions, seed: int = 0) -> dict[str, Any]:
+    """All figures of a model on questions, with 95 % intervals by days under ``intervals``."""
+    answers = _answers(model, questions, questions.embeddings)
+    answered = np.array([a is not None for a in answers], dtype=bool)
+    if not answered.any():
+        raise InputError("No post has a past window to match; give earlier pairs or an earlier --since.")
+    asked, outlooks = questions.take(answered), [a for a in answers if a]
+    times = asked.pairs.time
+    parts = {
+        "coverage": _coverage(outlooks, asked.truth),
+        "crps_skill": _crps(model, outlooks, asked),
+        "volatility_skill": _volatility(outlooks, asked),
+    }
+    hits, pool = _recall(outlooks, asked)
+    shuffled = _answers(model, asked, asked.embeddings[_exchanged(asked.pairs.symbol, seed)])
+    placebo, _ = _recall([s or o for s, o in zip(shuffled, outlooks, strict=True)], asked)
+    ranked = pool > 0
+    intervals = {name: interval(top, bottom, times) for name, (top, bottom) in parts.items() if bottom.any()}
+    if ranked.any():
+        intervals["r_at_10"] = interval(hits[ranked], np.ones(int(ranked.sum())), times[ranked])
+    value = {name: float(top.sum() / bottom.sum()) if bottom.any() else None for name, (top, bottom) in parts.items()}
+    return {
+        "n": int(answered.sum()),
+        "independent_windows": len(set(asked.pairs.bins)),
+        "r_at_10": {
+            "model": _mean(hits[ranked]),
+            "chance": _mean(np.minimum(10 / np.maximum(pool[ranked], 1), 1)),
+            "placebo": _mean(placebo[ranked]),
+        },
+        "coverage": _rounded(value["coverage"]),
+        "crps_skill": _rounded(value["crps_skill"], skill=True),
+        "volatility_skill": _rounded(value["volatility_skill"], skill=True),
+        "big_move_auc": _big_moves(model, outlooks, asked),
+        "intervals": {
+            name: [round(v, 5) for v in ((1 - b, 1 - a) if name.endswith("skill") else (a, b))]
+            for name, (a, b) in intervals.items()
+        },
+    }
+
+
+def _rounded(value: float | None, skill: bool = False) -> float | None:
+    return None if value is None else round(1 - value if skill else value, 5)
+
+
+def _mean(values: Doubles) -> float | None:
+    return round(float(values.mean()), 5) if len(values) else None
+
+
+def _answers(model: RetrievedTrajectories, asked: Questions, embeddings: Floats) -> list[Outlook | None]:
+    return model.outlooks(asked.posts(), list(asked.pairs.symbol), embeddings, asked.contexts)
+
+
+def _exchanged(symbols: NDArray[Any], seed: int) -> NDArray[np.int64]:
+    """A permutation that moves every post's words to another post of the same symbol, where there is one."""
+    order = np.arange(len(symbols))
+    for symbol in sorted(set(symbols)):
+        members = np.random.default_rng(seed).permutation(np.flatnonzero(symbols == symbol))
+        order[members] = np.roll(members, 1)
+    return order
+
+
+def _coverage(outlooks: Sequence[Outlook], truth: Doubles) -> tuple[Doubles, Doubles]:
+    low = np.stack([o.matches.low for o in outlooks])[:, 1:]
+    high = np.stack([o.matches.high for o in outlooks])[:, 1:]
+    inside = (truth[:, 1:] >= low) & (truth[:, 1:] <= high)
+    return inside.mean(axis=1), np.ones(len(outlooks))
+
+
+def _volatility(outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Doubles]:
+    true = np.log(np.maximum(realised(asked.truth), FLOOR)).astype(np.float64)
+    said = np.log([o.volatility for o in outlooks])
+    carried = np.log([o.seen for o in outlooks])
+    return (said - true) ** 2, (carried - true) ** 2
+
+
+def _past(model: RetrievedTrajectories, symbol: str, at: datetime) -> NDArray[np.float16] | None:
+    """Moves of the symbol's windows that had ended, in steps of 30 windows so that answers can be reused."""
+    shelf = model.index.shelf(symbol)
+    known = shelf.known_at(at) // ENOUGH * ENOUGH if shelf else 0
+    return shelf.change[:known] if shelf and known else None
+
+
+def _crps(model: RetrievedTrajectories, outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Doubles]:
+    """Our CRPS and that of past moves per post, over the posts whose symbol has enough past."""
+    table = model.levels_at(LEVELS)
+    cache: dict[tuple[str, int], Doubles] = {}
+    ours, theirs = np.zeros(len(outlooks)), np.zeros(len(outlooks))
+    for i, o in enumerate(outlooks):
+        past = _past(model, asked.pairs.symbol[i], moment(asked.pairs.time[i]))
+        if past is None:
+            continue
+        key = (asked.pairs.symbol[i], len(past))
+        if key not in cache:
+            cache[key] = np.quantile(past[:, KNOTS].astype(np.float64), LEVELS, axis=0).T
+        mine = o.centre[KNOTS, None] + o.scale[KNOTS, None] * table[KNOTS]
+        ours[i] = pinball(asked.truth[i, KNOTS], mine, LEVELS).mean()
+        theirs[i] = pinball(asked.truth[i, KNOTS], cache[key], LEVELS).mean()
+    return ours, theirs
+
+
+def _big_moves(model: RetrievedTrajectories, outlooks: Sequence[Outlook], asked: Questions) -> float | None:
+    scores, labels = [], []
+    for i, o in enumerate(outlooks):
+        past = _past(model, asked.pairs.symbol[i], moment(asked.pairs.time[i]))
+        if past is not None:
+            threshold = float(np.quantile(np.abs(past[:, -1].astype(np.float64)), 0.9))
+            scores.append(float(o.scale[-1]) / max(threshold, FLOOR))
+            labels.append(abs(asked.truth[i, -1]) > threshold)
+    return auc(np.array(labels, dtype=bool), np.array(scores))
+
+
+def _recall(outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Doubles]:
+    """Hit (0 or 1) and pool size per post; pool 0 where a post is not ranked (not first of its bin, or pool ≤ 10)."""
+    hits, pool = np.zeros(len(outlooks)), np.zeros(len(outlooks))
+    knots = np.array([0, 4, 16, 64, 128, 192, STEPS - 1])
+    _, first = np.unique(asked.pairs.bins, return_index=True)
+    symbols = asked.pairs.symbol[first]
+    for symbol in sorted(set(symbols)):
+        rows = first[symbols == symbol]
+        if len(rows) <= 10:
+            continue
+        true = np.diff(asked.truth[rows][:, knots], axis=1)
+        likely = np.stack([_likelihood(outlooks[row], knots, true) for row in rows])
+        lift = likely - np.logaddexp.reduce(likely, axis=0)
+        own = np.diagonal(lift)[:, None]
+        hits[rows], pool[rows] = (lift > own).sum(axis=1) < 10, len(rows)
+    return hits, pool
+
+
+def _likelihood(outlook: Outlook, knots: NDArray[np.int64], moves: Doubles) -> NDArray[np.float32]:
+    """Log density of each trajectory's moves between knots (n, knots - 1) under one answer, as a Gaussian walk."""
+    spread = np.maximum(outlook.volatility * np.sqrt(np.diff(knots)), FLOOR)
+    surprise = ((moves - np.diff(outlook.centre[knots])) / spread) ** 2
+    return np.asarray(-0.5 * surprise.sum(axis=1) - np.log(spread).sum(), dtype=np.float32)
