@@ -49,6 +49,10 @@ def join(parts: Sequence[Columns]) -> Columns:
 
 
 MIN_CHANGES = 64
+"""Fewest 1-minute changes that a volatility is told from."""
+
+FLOOR = 1e-4
+"""Least volatility in percent per minute: a tape that did not move still gets a band."""
 
 
 def volatility_before(mid: NDArray[np.floating[Any]]) -> float | None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from domain.candles import volatility_before
+from domain.candles import FLOOR, volatility_before
 from domain.errors import WeightsError
 from domain.library import LibraryRows, to_micros
 from domain.types import STEPS, Floats, MarketContext, Matches, Post
@@ -31,8 +31,6 @@ K = 10
 COVERAGE = 0.8
 RECENT = 50
 """Ended windows of a symbol whose median volatility is its usual one."""
-FLOOR = 1e-4
-"""Least volatility in percent per minute: a tape that did not move still gets a band."""
 ROOT = np.sqrt(np.arange(STEPS, dtype=np.float64))
 
 Doubles = NDArray[np.float64]

@@ -130,7 +130,8 @@ def settings_classes() -> dict[str, type[BaseSettings]]:
     for box in LAYERS:
         package = importlib.import_module(box)
         for module in pkgutil.walk_packages(package.__path__, f"{box}."):
-            if module.name.rpartition(".")[2] != "settings":
+            source = ROOT.joinpath(*module.name.split(".")).with_suffix(".py")
+            if not source.exists() or "BaseSettings" not in source.read_text():
                 continue
             for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
                 if issubclass(kind, BaseSettings) and kind.__module__ == module.name:

@@ -24,7 +24,7 @@ from domain.clock import ManualClock
 from domain.types import Post
 from tests.fakes.answers import REVISION, verdict, working
 from tests.web.conftest import NOON, Doors
-from tests.workers.test_pictures import bomb, encoded, photo
+from tests.workers.test_images import bomb, encoded, photo
 from web.upload import MAX_BODY
 from workers.client.analyze import Request, analyze
 from workers.client.queue import Priority, ScoringClient

@@ -16,7 +16,7 @@ from domain.clock import ManualClock
 from domain.errors import EmptyPost, InputError, NoCandles, TooLarge, Unavailable, UnknownSymbol, UnreadableImage
 from domain.types import complete_at
 from tests.fakes.answers import REVISION, store_candles, working
-from tests.workers.test_pictures import encoded, photo
+from tests.workers.test_images import encoded, photo
 from workers.client.analyze import Request, analyze, parse_time, prepare
 from workers.client.queue import ScoringClient
 from workers.settings import WorkerSettings

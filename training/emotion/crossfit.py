@@ -4,7 +4,7 @@ Human labels of emotions are noisy. What a network says of rows it was trained o
 what it says of rows held out from it does not (cross-fitting; Wolpert, 1992, for stacking). Each fold is a run of its own,
 so that they may run side by side, or one after another where a machine has few cores:
 
-    python -m training.emotion.crossfit --config configs/emotion/text.toml --data FOLDER --out FILE \\
+    python -m training.emotion.crossfit --config configs/emotion/text.toml --data FOLDER --out FILE
         [--folds 4] [--only 0] [--json]
 
 The file is written once all folds are there; a recipe takes it as ``soft_labels``, with the shares that ``taught`` gives.

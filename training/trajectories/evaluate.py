@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.candles import FLOOR
 from domain.errors import InputError
 from domain.library import LibraryRows
 from domain.types import STEPS, Floats, MarketContext, Post
 from models.manifest import ARTIFACTS
 from models.trajectories.index import realised
 from models.trajectories.library import load_library
-from models.trajectories.retrieval import FLOOR, Outlook, RetrievedTrajectories, load_trajectories
+from models.trajectories.retrieval import Outlook, RetrievedTrajectories, load_trajectories
 from training.metrics import auc, interval, pinball
 from training.registry import EvaluateOptions
 from training.trajectories.library import to_rows

@@ -15,8 +15,8 @@ from PIL import Image
 
 from domain.errors import InputError, MoodtapeError, UnreadableImage
 from domain.types import EMOTIONS
+from models.emotion import image as emotion_image
 from models.emotion.image import FOLDER, NO_FACE, ImageMoodReader
-from models.emotion.text import image as emotion_image
 from models.encoders.image import ImageEncoder, MoodNet
 from models.parts import ImageReading
 

@@ -19,7 +19,7 @@ from training.cli import app, moment
 from training.emotion.evaluate import in_batches, run
 from training.emotion.labelled import label_index, read_labelled
 from training.metrics import confusion, ece, ece_by_chance, macro_f1, macro_f1_multilabel, summary
-from training.registry import EvaluateOptions, find, load_config, tasks
+from training.registry import CONFIGS, EvaluateOptions, find, load_config, tasks
 
 ROWS = [
     {"text": "i am so happy", "label": "joy", "split": "test"},
@@ -190,7 +190,7 @@ def test_registry_finds_by_place_and_names_what_there_is() -> None:
         load_config("nothing")
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))])
+@pytest.mark.parametrize("name", [f"{path.parent.name}/{path.stem}" for path in sorted(CONFIGS.glob("*/*.toml"))])
 def test_every_config_names_a_recipe_that_exists(name: str) -> None:
     """A config whose recipe is missing would only fail after the data is loaded."""
     recipe, config = load_config(name)

@@ -16,7 +16,7 @@ from domain.errors import InputError
 from domain.types import STEPS, Floats
 from models.trajectories.library import load_library
 from models.trajectories.retrieval import load_trajectories
-from tests.models.test_library import encoder
+from tests.models.trajectories.test_library import encoder
 from tests.training.synthetic import write_candles, write_pairs
 from training.registry import EvaluateOptions, TrainOptions
 from training.trajectories import evaluate as evaluation

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from domain.errors import WeightsError
 from models.trajectories.library import ENCODER, Library, encoder_revision, load_library, save_library
-from tests.models.test_trajectories import library
+from tests.models.trajectories.test_retrieval import library
 
 
 def encoder(artifacts: Path, weight: float = 1.0, head: float = 1.0) -> None:
