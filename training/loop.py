@@ -28,8 +28,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from domain.errors import InputError
+from runtime.progress import progress
 from training import runs
-from training.progress import progress
 
 _EPOCH, _STEP, _EVALUATION = range(3)
 """What random numbers are drawn for; each has a stream of its own."""

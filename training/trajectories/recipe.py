@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.candles import FLOOR
 from domain.errors import InputError
 from domain.library import LibraryRows
 from domain.types import STEPS, Floats
@@ -23,7 +24,6 @@ from models.manifest import ARTIFACTS
 from models.trajectories.index import realised
 from models.trajectories.library import load_library
 from models.trajectories.retrieval import (
-    FLOOR,
     ROOT,
     Parameters,
     RetrievedTrajectories,
