@@ -104,8 +104,10 @@ class _Inception(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         neck = self.neck(x)
         parts = [branch(neck) for branch in self.branches]
-        parts.append(self.pooled(functional.max_pool1d(x, 3, 1, 1)))
-        return torch.relu(self.norm(torch.cat(parts, 1))) * mask[:, None].to(x.dtype)
+        missing = ~mask[:, None]
+        top = functional.max_pool1d(x.masked_fill(missing, -torch.inf), 3, 1, 1).masked_fill(missing, 0.0)
+        parts.append(self.pooled(top))
+        return torch.relu(self.norm(torch.cat(parts, 1))).masked_fill(missing, 0.0)
 
 
 class InceptionTime(SeriesEncoder):
