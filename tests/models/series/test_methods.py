@@ -23,7 +23,7 @@ from models.series.methods.moco import MoCo
 from models.series.methods.simclr import nt_xent
 from models.series.methods.vicreg import terms
 from models.series.test_time import adapted
-from models.torchfix import mend_torchvision
+from models.device import mend_torchvision
 
 VIEWS = Augment([("jitter", 0.1, 1.0), ("crop", 0.8, 0.5)])
 A, B = torch.randn(2, 10, 6, generator=torch.Generator().manual_seed(0))
