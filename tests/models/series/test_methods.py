@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domain.errors import InputError
+from models.device import mend_torchvision
 from models.encoders.series import build as encoder_of
 from models.series import methods
 from models.series.augmentations import Augment
@@ -23,7 +24,6 @@ from models.series.methods.moco import MoCo
 from models.series.methods.simclr import nt_xent
 from models.series.methods.vicreg import terms
 from models.series.test_time import adapted
-from models.device import mend_torchvision
 
 VIEWS = Augment([("jitter", 0.1, 1.0), ("crop", 0.8, 0.5)])
 A, B = torch.randn(2, 10, 6, generator=torch.Generator().manual_seed(0))
