@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 ELSEWHERE = """
 import ctypes, re, sys, threading
 from pathlib import Path
-from workers import memory
+from runtime import memory
 
 if sys.argv[1] == "shared":
     assert memory.share_one_heap()
