@@ -34,6 +34,7 @@ from training import runs
 _EPOCH, _STEP, _EVALUATION = range(3)
 """What random numbers are drawn for; each has a stream of its own."""
 
+M = TypeVar("M", bound=nn.Module)
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
 
@@ -128,16 +129,15 @@ class Loop(Generic[B]):
         if resume:
             self._restore()
         else:
-            for name in (runs.STATE, runs.BEST, runs.LOG):
-                (self.folder / name).unlink(missing_ok=True)
+            runs.clear(self.folder)
+            (self.folder / runs.LOG).unlink(missing_ok=True)
         self._began = time.monotonic() - self.report.seconds
         while not self._ended():
             self._epoch()
         return self.report
 
-    def best(self, into: nn.Module | None = None) -> nn.Module:
-        """Put the best weights so far into ``into`` (the model by default) and return it; the model must be monitored."""
-        net = self.model if into is None else into
+    def best(self, net: M) -> M:
+        """Put the weights whose monitored figure was best so far into ``net``, for example the model, and return it."""
         net.load_state_dict(load_file(self.folder / runs.BEST))
         return net
 

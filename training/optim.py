@@ -1,22 +1,19 @@
-"""Optimiser groups with layer-wise decay, a warm-up schedule, averaged weights, and runs that can be resumed."""
+"""Learning rates by layer, a warm-up schedule, means of weights, and a fit over all rows at once."""
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-from domain.errors import InputError
+from torch.optim.swa_utils import AveragedModel
 
 T = TypeVar("T", bound=nn.Module)
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 _LAYER = re.compile(r"\blayers?\.(\d+)\.")
 
@@ -42,7 +39,7 @@ def groups(net: nn.Module, rates: Rates, body: str = "encoder.") -> list[dict[st
         above = depth - 1 - int(found[1]) if found else depth
         rate = rates.learning_rate * rates.layer_decay**above if name.startswith(body) else rates.head_learning_rate
         by_rate.setdefault(rate, []).append(parameter)
-    return [{"params": parameters, "lr": rate, "peak": rate} for rate, parameters in by_rate.items()]
+    return [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
 
 
 def schedule(share: float, warmup: float) -> float:
@@ -52,31 +49,16 @@ def schedule(share: float, warmup: float) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
 
 
-class Averager:
-    """Running mean of the trained weights from one step on; flatter minima carry over better to unseen sources."""
+def exponential_mean(net: nn.Module, decay: float) -> AveragedModel:
+    """A running mean of weights and buffers that forgets the untrained start faster than ``decay`` alone would."""
 
-    def __init__(self, net: nn.Module, start: int, every: int = 20) -> None:
-        self.start, self.every, self.count = start, every, 0
-        self.mean: dict[str, Tensor] = {n: p.detach().clone() for n, p in net.named_parameters() if p.requires_grad}
+    def mean(averaged: _Tensors, current: _Tensors, count: Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, max(1 - decay, 9 / (9 + int(count))))
+        else:
+            torch._foreach_copy_(averaged, current)
 
-    def update(self, net: nn.Module, step: int) -> None:
-        """Take in the weights after ``step``, if it is one of those averaged."""
-        if step < self.start or step % self.every:
-            return
-        self.count += 1
-        with torch.no_grad():
-            for name, parameter in net.named_parameters():
-                if name in self.mean:
-                    self.mean[name].lerp_(parameter, 1 / self.count)
-
-    def apply(self, net: T) -> T:
-        """Put the averaged weights into ``net`` once there are any, and return it."""
-        if self.count:
-            with torch.no_grad():
-                for name, parameter in net.named_parameters():
-                    if name in self.mean:
-                        parameter.copy_(self.mean[name])
-        return net
+    return AveragedModel(net, multi_avg_fn=mean, use_buffers=True)
 
 
 def soup(nets: Sequence[T]) -> T:
@@ -102,59 +84,3 @@ def minimise(
         return float(loss.detach())
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]  # untyped in torch
-
-
-class EarlyStop:
-    """Early stop: after ``patience`` epochs without a better score."""
-
-    def __init__(self, patience: int) -> None:
-        self.best, self.left, self.patience = -1.0, patience, patience
-
-    def stop(self, score: float) -> bool:
-        """Whether to end after an epoch of this score; higher is better."""
-        self.left = self.patience if score > self.best else self.left - 1
-        self.best = max(self.best, score)
-        return self.left <= 0
-
-
-def save_run(run: Path, net: nn.Module, optimiser: torch.optim.Optimizer, average: Averager, step: int) -> None:
-    """Write everything a resumed run needs, without pickle; the file appears whole or not at all."""
-    run.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {f"net.{n}": p for n, p in net.named_parameters() if p.requires_grad}
-    tensors |= {f"average.{n}": p for n, p in average.mean.items()}
-    for i, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{i}.{key}": torch.as_tensor(value) for key, value in state.items()}
-    temporary = run / "run.safetensors.part"
-    metadata = {"progress": json.dumps({"step": step, "averaged": average.count})}
-    save_file({n: t.detach().contiguous().clone() for n, t in tensors.items()}, temporary, metadata=metadata)
-    temporary.replace(run / "run.safetensors")
-
-
-def load_run(run: Path, net: nn.Module, optimiser: torch.optim.Optimizer, average: Averager) -> int:
-    """Restore a run; returns the number of steps done.
-
-    Raises:
-        InputError: there is nothing to resume in ``run``.
-    """
-    from safetensors import safe_open
-
-    path = run / "run.safetensors"
-    if not path.is_file():
-        raise InputError(f"There is no run to resume in {run}; start without --resume.")
-    tensors = load_file(path)
-    with safe_open(path, "pt") as file:
-        progress = json.loads(file.metadata()["progress"])
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            if parameter.requires_grad:
-                parameter.copy_(tensors[f"net.{name}"])
-                average.mean[name].copy_(tensors[f"average.{name}"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "optimiser":
-            index, _, key = rest.partition(".")
-            state.setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    average.count = int(progress["averaged"])
-    return int(progress["step"])

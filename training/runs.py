@@ -77,6 +77,12 @@ def begun(folder: Path) -> bool:
     return (folder / STATE).is_file()
 
 
+def clear(folder: Path) -> None:
+    """Remove the weights of a run that nobody resumes; its log stays."""
+    for name in (STATE, BEST):
+        (folder / name).unlink(missing_ok=True)
+
+
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose name begins with ``prefix``, named without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -153,7 +153,7 @@ def test_early_stop_keeps_the_best(tmp_path: Path, mode: Any, figures: list[int]
     loop = build(tmp_path, options, evaluate)
     report = loop.run()
     assert (report.best, report.best_step, report.step) == (best, 10, steps)
-    restored = loop.best().state_dict()
+    restored = loop.best(loop.model).state_dict()
     assert all(torch.equal(restored[name], value) for name, value in kept[1].items())
     assert build(tmp_path, options, evaluate).run(resume=True).step == steps
 

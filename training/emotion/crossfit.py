@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from domain.errors import InputError, MoodtapeError
 from domain.types import EMOTIONS
-from training import registry
+from training import registry, runs
 
 Said = dict[str, tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]]
 """By source: rows of its training part, probabilities (rows, 7) of these, and the labels of the whole part."""
@@ -114,7 +114,7 @@ def run(config_name: str, data: Path, out: Path, folds: int, only: int | None, r
         part = _part(out, fold)
         if not (resume and part.is_file() and _told(part)["run"] == digest):
             work = out.with_name(f"{out.stem}.run") / f"fold-{fold}-{digest[:8]}"
-            begun = resume and (work / "run.safetensors").is_file()
+            begun = resume and runs.begun(work)
             save(out, fold, recipe.cross_fit(config, data, fold, folds, work, begun), digest)
     return {"out": str(out), "folds": folds, "complete": join(out, folds)}
 

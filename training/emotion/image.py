@@ -5,37 +5,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as nnf
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.lr_scheduler import LambdaLR
 
-from domain.errors import InputError
 from domain.types import EMOTIONS
 from models import device
 from models.checkpoint import WEIGHTS, load_state, load_weights, save
 from models.encoders.image import DEFAULT, ImageEncoder, MoodNet
-from runtime.progress import progress
 from training.emotion.crossfit import Said, fold_of
 from training.emotion.face_views import Batch, Pool, draw, gather
 from training.emotion.faces import Faces, load, scenes
 from training.emotion.image_calibrate import calibrate, card, figures, outputs, refresh, rejected, scores
+from training.loop import Loop, LoopOptions, Objective
+from training.optim import exponential_mean
 from training.registry import TrainOptions, settings
 
 FOLDER = "face_emotion"
-TOLD_EVERY = 10
-"""Steps between reports: to read the loss is to wait for the GPU."""
-
-_Tensors = tuple[Tensor, ...] | list[Tensor]
 SCENES = 6000
 """Faceless pictures kept at hand; every batch draws its impostors from them."""
 
@@ -81,60 +74,6 @@ class Settings:
         return max(0.02, min((step + 1) / self.warmup, 1.0, (1 - step / self.steps) / self.decay))
 
 
-class Run:
-    """Network, its running mean, optimiser and how far they came; one folder on disk."""
-
-    def __init__(self, net: MoodNet, settings: Settings, folder: Path) -> None:
-        self.net, self.settings, self.folder = net, settings, folder
-        self.mean = AveragedModel(net, multi_avg_fn=_average(settings.average_decay), use_buffers=True)
-        for name, parameter in net.encoder.body.named_parameters():
-            parameter.requires_grad_(not name.startswith(tuple(settings.frozen)))
-        trained = [p for p in net.parameters() if p.requires_grad]
-        decayed = [p for p in trained if p.ndim > 1]
-        plain = [p for p in trained if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=settings.learning_rate,
-            fused=True,
-        )
-        self.step = 0
-        self.best = -1.0
-        self.left = settings.patience
-
-    def save(self) -> None:
-        """Write everything a resumed run needs, without pickle; the file appears whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        tensors |= {f"mean.{name}": value for name, value in self.mean.state_dict().items()}
-        for number, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{key}": torch.as_tensor(value) for key, value in state.items()}
-        told = json.dumps({"step": self.step, "best": self.best, "left": self.left})
-        part = self.folder / "run.safetensors.part"
-        save_file({name: value.contiguous().clone() for name, value in tensors.items()}, part, {"progress": told})
-        part.replace(self.folder / "run.safetensors")
-
-    def resume(self) -> None:
-        """Go back to the last saved step.
-
-        Raises:
-            InputError: there is nothing to resume.
-        """
-        path = self.folder / "run.safetensors"
-        if not path.is_file():
-            raise InputError(f"There is no run to resume in {self.folder}; start without --resume.")
-        tensors = load_file(path)
-        with safe_open(path, "pt") as file:
-            told = json.loads(file.metadata()["progress"])
-        self.step, self.best, self.left = int(told["step"]), float(told["best"]), int(told["left"])
-        self.net.load_state_dict(_below(tensors, "net."))
-        self.mean.load_state_dict(_below(tensors, "mean."))
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below(tensors, "optimiser.").items():
-            number, _, key = name.partition(".")
-            state.setdefault(int(number), {})[key] = value
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-
-
 def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     """Train the picture model, calibrate it, measure it on the hold-outs, save it in float16 into ``options.out``."""
     chosen = settings(Settings, config)
@@ -176,30 +115,48 @@ def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path],
     place = device.choose()
     net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     pool = gather(chosen, sets, scenes(SCENES, chosen.seed, backgrounds), place)
-    state = Run(net, chosen, folder)
-    if resume:
-        state.resume()
-    with progress("faces", chosen.steps) as report:
-        while state.step < chosen.steps and state.left > 0:
-            loss = _step(state, pool)
-            if state.step % TOLD_EVERY == 0 or state.step == chosen.steps:
-                report(state.step, f"loss {float(loss):.3f} best {state.best:.4f}")
-            if state.step % chosen.check_every == 0 or state.step == chosen.steps:
-                _check(state, sets)
-    best = best_net(chosen, folder).to(place)
+    loop = _loop(net, pool, sets, chosen, folder)
+    loop.run(resume)
+    averaged: MoodNet = loop.averaged()
+    best = loop.best(averaged).eval()
+    best.size = loop.report.best_figures["size"]
     if chosen.refreshed:
         same = replace(chosen, sizes=((0.0, best.size),))
-        refresh(best, (draw(pool, same, state.step + i)[0] for i in range(chosen.refreshed)))
+        refresh(best, (draw(pool, same, loop.step + i)[0] for i in range(chosen.refreshed)))
     return best.cpu()
 
 
-def best_net(chosen: Settings, folder: Path) -> MoodNet:
-    """The network whose validation was best so far in a run's folder."""
-    with safe_open(folder / "best.safetensors", "pt") as file:
-        size = int(file.metadata()["size"])
-    net = MoodNet(ImageEncoder.from_name(chosen.encoder, pretrained=False), size)
-    net.load_state_dict(load_file(folder / "best.safetensors"))
-    return net.eval()
+def _loop(net: MoodNet, pool: Pool, sets: dict[str, Faces], chosen: Settings, folder: Path) -> Loop[int]:
+    average = exponential_mean(net, chosen.average_decay)
+    for name, parameter in net.encoder.body.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(chosen.frozen)))
+    trained = [p for p in net.parameters() if p.requires_grad]
+    decayed = {"params": [p for p in trained if p.ndim > 1], "weight_decay": chosen.weight_decay}
+    plain = {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
+    optimizer = torch.optim.AdamW([decayed, plain], lr=chosen.learning_rate, fused=True)
+    options = LoopOptions(
+        seed=chosen.seed,
+        precision="fp32" if pool.crops.device.type == "cpu" else "bf16",
+        clip=2.0,
+        monitor="score",
+        patience=chosen.patience,
+        evaluate_every=chosen.check_every,
+        save_every=chosen.check_every,
+        title="faces",
+    )
+
+    def evaluate(read: MoodNet) -> dict[str, Any]:
+        read.size = chosen.size_at(loop.step - 1)
+        found = scores(read, sets, "validation")
+        score = float(np.mean([accuracy + f1 for accuracy, f1 in found.values()]))
+        return {"score": score, "size": read.size, "validation": found}
+
+    def loss(step: int) -> Tensor:
+        return losses(net, draw(pool, chosen, step), chosen)
+
+    objective = Objective(loss, optimizer, LambdaLR(optimizer, chosen.rate_at))
+    loop = Loop(net, objective, lambda epoch: range(chosen.steps), folder, options, evaluate, average)
+    return loop
 
 
 def losses(net: MoodNet, batch: Batch, chosen: Settings) -> Tensor:
@@ -208,55 +165,6 @@ def losses(net: MoodNet, batch: Batch, chosen: Settings) -> Tensor:
     moods, faces = net(pictures)
     mood = nnf.cross_entropy(moods[: len(targets)], targets, label_smoothing=chosen.label_smoothing)
     return mood + chosen.face_weight * nnf.binary_cross_entropy_with_logits(faces, flags)
-
-
-def _step(state: Run, pool: Pool) -> Tensor:
-    chosen = state.settings
-    state.net.train()
-    for group in state.optimiser.param_groups:
-        group["lr"] = chosen.learning_rate * chosen.rate_at(state.step)
-    kind = pool.crops.device.type
-    with torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu"):
-        loss = losses(state.net, draw(pool, chosen, state.step), chosen)
-    loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-    nn.utils.clip_grad_norm_(state.net.parameters(), 2.0)
-    state.optimiser.step()
-    state.optimiser.zero_grad(set_to_none=True)
-    state.step += 1
-    state.mean.update_parameters(state.net)
-    return loss.detach()
-
-
-def _check(state: Run, sets: dict[str, Faces]) -> None:
-    net: Any = state.mean.module
-    net.size = state.settings.size_at(state.step - 1)
-    found = scores(net, sets, "validation")
-    score = float(np.mean([accuracy + f1 for accuracy, f1 in found.values()]))
-    state.left = state.settings.patience if score > state.best else state.left - 1
-    if score > state.best:
-        state.best = score
-        state.folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.contiguous().clone() for name, value in net.state_dict().items()}
-        save_file(tensors, state.folder / "best.safetensors", {"size": str(net.size)})
-    state.save()
-    with (state.folder / "history.jsonl").open("a") as file:
-        file.write(json.dumps({"step": state.step, "size": net.size, "score": score, "validation": found}) + "\n")
-
-
-def _average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
-    """Exponential mean that forgets the untrained start faster than ``decay`` alone would."""
-
-    def mean(averaged: _Tensors, current: _Tensors, count: Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, max(1 - decay, 9 / (9 + int(count))))
-        else:
-            torch._foreach_copy_(averaged, current)
-
-    return mean
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _halved(value: Tensor) -> Tensor:

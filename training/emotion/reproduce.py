@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.manifest import ARTIFACTS
 from runtime.progress import progress
-from training import registry
+from training import registry, runs
 from training.emotion.calibration import fit_scale_and_bias
 from training.emotion.reproduce_tables import REPORTED, TRAIN, halves, joined, markdown, mixture, without_words
 from training.emotion.text import Settings, fit
@@ -209,15 +209,14 @@ def _encoder(options: ReproduceOptions) -> Train:
     def train(name: str, texts: Texts, validation: Texts) -> Trained:
         chosen = texts.take(np.arange(min(len(texts), QUICK))) if options.quick else texts
         run = options.out / "run" / name
-        begun = (run / "run.safetensors").is_file()
-        net = fit(settings, {"mixture": chosen}, {"mixture": validation}, run, begun)
-        history = json.loads((run / "history.json").read_text())
-        (run / "run.safetensors").unlink(missing_ok=True)
+        net = fit(settings, {"mixture": chosen}, {"mixture": validation}, run, runs.begun(run))
+        epochs = {str(line["epoch"]): line["figures"]["sources"]["mixture"] for line in runs.evaluations(run)}
+        runs.clear(run)
 
         def predict(rows: list[str]) -> NDArray[np.float32]:
             logits = net.infer(net.encoder.tokenise(rows), torch.bfloat16).logits
             return np.asarray(torch.log_softmax(logits, -1).numpy(), np.float32)
 
-        return Trained("encoder", predict, {epoch: figures["mixture"] for epoch, figures in history.items()})
+        return Trained("encoder", predict, epochs)
 
     return train

@@ -5,38 +5,36 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from domain.errors import InputError
 from models import device
 from models.emotion.net import EmotionNet, Reading, load_net, new_net
 from models.encoders.text import pool
-from runtime.progress import progress
-from training import registry
+from training import registry, runs
 from training.emotion.calibrate import calibrate, card, measure, validate
 from training.emotion.crossfit import Said, fold_of
 from training.emotion.rows import Examples, batches, cached, examples, finest, said, thinned
 from training.emotion.texts import Texts, load
-from training.optim import Averager, EarlyStop, groups, load_run, save_run, schedule, soup
+from training.loop import Loop, LoopOptions, Objective
+from training.optim import groups, schedule, soup
 from training.registry import TrainOptions
+from training.runs import frozen
 
-SAVE_EVERY = 250
-"""Steps between resumable states."""
-
-TOLD_EVERY = 10
-"""Steps between reports: to read the loss is to wait for the GPU."""
+AVERAGED_EVERY = 20
+"""Steps between the weights that enter their mean; flatter minima carry over better to unseen sources."""
 
 FITTED = ("style.", "calibration.", "lexicon")
 """What is fitted after training, and so not taken over from a checkpoint."""
@@ -57,7 +55,7 @@ class Settings:
     threads: int = 1
     method: str = "full"
     lora_rank: int = 16
-    precision: str = "bf16"
+    precision: Literal["bf16", "fp32"] = "bf16"
     batch_size: int = 48
     learning_rate: float = 2e-4
     head_learning_rate: float = 1e-3
@@ -120,10 +118,10 @@ def train(settings: Settings, data: Path, run: Path, resume: bool = False) -> di
     nets: dict[int, EmotionNet] = {}
     for seed in settings.seeds:
         own = run / f"seed-{seed}"
-        begun = resume and (own / "run.safetensors").is_file()
+        begun = resume and runs.begun(own)
         if settings.shared and not begun:
             own.mkdir(parents=True, exist_ok=True)
-            shutil.copy(trunk / "run.safetensors", own)
+            shutil.copy(trunk / runs.STATE, own)
         again = begun or settings.shared > 0 or (resume and not nets)
         nets[seed] = fit(replace(settings, seeds=(seed,)), sets, held, own, again, prepared)
     return nets
@@ -146,36 +144,22 @@ def fit(
 ) -> EmotionNet:
     """Train on ``sets`` with early stop on ``held``; returns the averaged network on the CPU, not yet calibrated.
 
-    ``run`` holds the resumable state, and in history.json the validation figures after each epoch; ``until`` ends it
-    after that epoch, in mid-schedule.
+    ``run`` is the folder of the run (training/runs.py); ``until`` ends it after that epoch, in mid-schedule.
     """
     torch.set_num_threads(settings.threads)
     net = _begin(settings, sets)
     prepared = prepared or examples(net, sets, settings)
     if settings.method == "lora":
         net.encoder.model = _lora(net.encoder.model, settings.lora_rank)
-    best = EarlyStop(settings.patience)
-    state = _State(net, settings, sum(1 for _ in _order(prepared, settings, 0)))
-    if resume:
-        state.step = load_run(run, net, state.optimiser, state.average)
-    for epoch in range(state.step // state.steps, until or settings.epochs):
-        _epoch(state, prepared, epoch, run)
-        figures = validate(state.average.apply(copy.deepcopy(net)), held)
-        _remember(run / "history.json", epoch, figures)
-        if best.stop(float(np.mean([f["macro_f1"] for f in figures.values()]))):
-            break
-    state.average.apply(net)
+    loop = _loop(net, prepared, held, run, settings, until)
+    loop.run(resume)
+    trained: EmotionNet = loop.averaged()
     if settings.fine_weight:
-        del net.fine
+        del trained.fine
     if settings.method == "lora":
-        merge = cast(Any, net.encoder.model).merge_and_unload
-        net.encoder.model = merge()
-    return net.cpu().eval()
-
-
-def _remember(path: Path, epoch: int, figures: dict[str, dict[str, float]]) -> None:
-    told = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(told | {str(epoch + 1): figures}, indent=1) + "\n")
+        merge = cast(Any, trained.encoder.model).merge_and_unload
+        trained.encoder.model = merge()
+    return trained.cpu().eval()
 
 
 def _begin(settings: Settings, sets: dict[str, Texts]) -> EmotionNet:
@@ -198,51 +182,44 @@ def _begin(settings: Settings, sets: dict[str, Texts]) -> EmotionNet:
     return net.to(device.choose())
 
 
-class _State:
-    """Optimiser, schedule and weight average of a run, and how far it has come."""
+def _loop(
+    net: EmotionNet, data: Examples, held: dict[str, Texts], run: Path, settings: Settings, until: int | None
+) -> Loop[NDArray[np.int64]]:
+    steps = len(_order(data, settings, 0)) * settings.epochs
+    total = min(steps, settings.max_steps or steps)
+    optimizer = torch.optim.AdamW(groups(net, settings), weight_decay=settings.weight_decay, fused=True)
+    scheduler = LambdaLR(optimizer, lambda step: schedule(step / total, settings.warmup))
+    options = LoopOptions(
+        epochs=until or settings.epochs,
+        max_steps=settings.max_steps,
+        seed=settings.seeds[0],
+        precision=settings.precision,
+        monitor="macro_f1",
+        patience=settings.patience,
+        average_from=int(settings.average_from * total),
+        average_every=AVERAGED_EVERY,
+        unsaved=frozen(net),
+    )
 
-    def __init__(self, net: EmotionNet, settings: Settings, steps: int) -> None:
-        self.net, self.settings, self.steps, self.step = net, settings, steps, 0
-        self.total = min(steps * settings.epochs, settings.max_steps or steps * settings.epochs)
-        self.optimiser = torch.optim.AdamW(groups(net, settings), weight_decay=settings.weight_decay, fused=True)
-        self.average = Averager(net, int(settings.average_from * self.total))
+    def evaluate(read: EmotionNet) -> dict[str, Any]:
+        figures = validate(read, held)
+        return {"macro_f1": float(np.mean([f["macro_f1"] for f in figures.values()])), "sources": figures}
+
+    objective = Objective(partial(_step_loss, net, data, settings), optimizer, scheduler)
+    return Loop(net, objective, partial(_order, data, settings), run, options, evaluate, AveragedModel(net))
 
 
-def _order(data: Examples, settings: Settings, epoch: int) -> Iterator[NDArray[np.int64]]:
+def _order(data: Examples, settings: Settings, epoch: int) -> list[NDArray[np.int64]]:
     rows = np.flatnonzero((data.turn < 0) | (data.turn == (epoch + settings.seeds[0]) % 2))
-    return batches(data.ids, settings.batch_size, settings.seeds[0] * 1000 + epoch, rows)
+    return list(batches(data.ids, settings.batch_size, settings.seeds[0] * 1000 + epoch, rows))
 
 
-def _epoch(state: _State, data: Examples, epoch: int, run: Path) -> None:
-    net, settings = state.net.train(), state.settings
-    place = next(net.parameters()).device.type
-    with progress(f"epoch {epoch + 1}", state.steps) as report:
-        for position, rows in enumerate(_order(data, settings, epoch)):
-            if epoch * state.steps + position < state.step or state.step >= state.total:
-                continue
-            for group in state.optimiser.param_groups:
-                group["lr"] = group["peak"] * schedule(state.step / state.total, settings.warmup)
-            with torch.autocast(place, torch.bfloat16, enabled=settings.precision == "bf16"):
-                loss = _step_loss(net, data, rows, settings, state.step)
-            loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            state.optimiser.step()
-            state.optimiser.zero_grad(set_to_none=True)
-            state.step += 1
-            state.average.update(net, state.step)
-            if state.step % TOLD_EVERY == 0 or position + 1 == state.steps:
-                report(position + 1, f"loss {loss.item():.3f}")
-            if state.step % SAVE_EVERY == 0 or state.step in (state.total, (epoch + 1) * state.steps):
-                save_run(run, net, state.optimiser, state.average, state.step)
-
-
-def _step_loss(net: EmotionNet, data: Examples, rows: NDArray[np.int64], settings: Settings, step: int) -> Tensor:
+def _step_loss(net: EmotionNet, data: Examples, settings: Settings, rows: NDArray[np.int64]) -> Tensor:
     if data.states is None:
         hidden, mask = net.encoder([data.ids[i] for i in rows])
         pooled = pool(hidden, mask, settings.pooling)
     else:
-        draw = torch.Generator().manual_seed(settings.seeds[0] * 1_000_003 + step)  # a resumed run draws the same
-        states = [thinned(data.states[i], settings.token_drop, draw) for i in rows]
+        states = [thinned(data.states[i], settings.token_drop, torch.default_generator) for i in rows]
         pooled = net.encoder.upper(states, settings.freeze, settings.pooling)
     fine = net.get_submodule("fine")(pooled) if settings.fine_weight else None
     return loss_of(net.heads(pooled, pooled), fine, data, rows, settings)

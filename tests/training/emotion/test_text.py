@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from training.emotion.rows import thinned
 from training.emotion.texts import OWN, Texts, class_weights, load, varied
 from training.optim import groups, schedule
 from training.registry import TrainOptions
+from training.runs import evaluations
 
 
 def weights(net: torch.nn.Module) -> torch.Tensor:
@@ -85,8 +85,8 @@ def test_seeds_may_share_their_beginning(data: Path, tiny: dict[str, object], tm
     """The shared epochs are trained once; a run that has them goes on to the same weights, and epochs are told per run."""
     settings = recipe.Settings(**tiny | {"seeds": (1, 2), "shared": 1})  # type: ignore[arg-type]
     whole = recipe.train(settings, data, tmp_path)
-    assert list(json.loads((tmp_path / "shared" / "history.json").read_text())) == ["1"]
-    assert list(json.loads((tmp_path / "seed-2" / "history.json").read_text())) == ["2"]
+    assert [line["epoch"] for line in evaluations(tmp_path / "shared")] == [1]
+    assert [line["epoch"] for line in evaluations(tmp_path / "seed-2")] == [2]
     (tmp_path / "seed-2" / "run.safetensors").unlink()
     again = recipe.train(settings, data, tmp_path, resume=True)
     assert torch.equal(weights(whole[2]), weights(again[2]))
@@ -199,7 +199,7 @@ def test_unknown_settings_are_refused(data: Path, tiny: dict[str, object], tmp_p
 def test_layers_learn_slower_towards_the_bottom(tiny: dict[str, object]) -> None:
     """The learning rate falls by layer_decay per layer, and heads have their own."""
     net = recipe.new_net(str(tiny["encoder"]))
-    rates = sorted(group["peak"] for group in groups(net, recipe.Settings(**tiny)))  # type: ignore[arg-type]
+    rates = sorted(group["lr"] for group in groups(net, recipe.Settings(**tiny)))  # type: ignore[arg-type]
     assert rates == pytest.approx(sorted([1e-3, 3e-3, 3e-3 * 0.85, 3e-3 * 0.85**2]))
     assert schedule(0.0, 0.1) < schedule(0.1, 0.1) == pytest.approx(1.0)
     assert schedule(1.0, 0.1) == pytest.approx(0.02)
