@@ -6,19 +6,17 @@ The contract, one folder ``training/<capability>/`` per capability (emotion, ser
   docstring is the help text. It raises InputError for files it cannot use.
 - ``reproduce.py`` with ``REPORT = "002"`` offers ``run(options: ReproduceOptions) -> dict``: the report's figures beside
   ours; it writes Markdown and JSON into ``options.out``.
-- any other module with ``run(config: dict, options: TrainOptions) -> dict`` is the recipe ``<capability>/<module>``: it
-  trains, writes the checkpoint into ``options.out`` and returns what it measured. ``configs/<capability>/<name>.toml``
-  names its recipe (``recipe = "<capability>/<module>"``); all other keys are the recipe's
-  own settings, unknown ones an InputError.
+- any other module with ``run(config: dict, options: TrainOptions) -> dict`` that a file of ``configs/<capability>/`` names
+  (``recipe = "<capability>/<module>"``) is a recipe: it trains, writes the checkpoint into ``options.out`` and returns what
+  it measured. The file's other keys are the recipe's own settings; unknown ones are an InputError. `moodtape train` takes
+  the file's name, ``<capability>/<name>``.
 
-Modules import torch inside functions or not at all at the top if their import is slow; nothing happens at import.
-Modules without ``run`` are helpers and are not listed.
+Nothing happens at import; what is slow to import is imported inside functions.
 """
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import tomllib
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -76,23 +74,11 @@ class ReproduceOptions:
 
 def tasks(kind: str) -> dict[str, ModuleType]:
     """What there is to ``evaluate`` (by capability), ``reproduce`` (by report) or ``train`` (by recipe)."""
-    package = importlib.import_module("training")
-    found = {}
-    for entry in pkgutil.walk_packages(package.__path__, "training."):
-        _, _, path = entry.name.partition(".")
-        capability, _, leaf = path.partition(".")
-        if not leaf or entry.ispkg or (kind != "train" if leaf not in ("evaluate", "reproduce") else kind != leaf):
-            continue
-        module = importlib.import_module(entry.name)
-        if hasattr(module, "run"):
-            found[_task_name(kind, capability, leaf, module)] = module
-    return found
-
-
-def _task_name(kind: str, capability: str, leaf: str, module: ModuleType) -> str:
-    if kind == "reproduce":
-        return str(module.REPORT)
-    return capability if kind == "evaluate" else f"{capability}/{leaf}"
+    if kind == "train":
+        return {recipe: _module(recipe) for recipe in {_read(path)[0] for path in CONFIGS.glob("*/*.toml")}}
+    folders = sorted(path.parent.name for path in Path(__file__).parent.glob(f"*/{kind}.py"))
+    modules = {folder: _module(f"{folder}/{kind}") for folder in folders}
+    return {module.REPORT: module for module in modules.values()} if kind == "reproduce" else modules
 
 
 def find(kind: str, name: str) -> ModuleType:
@@ -107,6 +93,10 @@ def find(kind: str, name: str) -> ModuleType:
     return known[name]
 
 
+def _module(path: str) -> ModuleType:
+    return importlib.import_module(f"training.{path.replace('/', '.')}")
+
+
 def load_config(name: str) -> tuple[str, dict[str, Any]]:
     """Recipe name and settings of ``configs/<capability>/<name>.toml``, by that name, or of a path to a TOML file.
 
@@ -114,11 +104,15 @@ def load_config(name: str) -> tuple[str, dict[str, Any]]:
         InputError: the file is missing, no TOML, or names no recipe.
     """
     path = Path(name) if name.endswith(".toml") else CONFIGS / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.glob("*/*.toml")))
+        raise InputError(f"There is no recipe file {name}; there are: {known}.")
+    return _read(path)
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         config = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        known = ", ".join(sorted(str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.glob("*/*.toml")))
-        raise InputError(f"There is no recipe file {name}; there are: {known}.") from None
     except (OSError, ValueError) as error:
         raise InputError(f"The recipe file {path.name} cannot be read: {error}.") from None
     recipe = config.pop("recipe", None)

@@ -57,7 +57,7 @@ def test_all_folds_make_one_file_that_training_takes(data: Path, config: dict[st
     """Folds made apart join to a probability for every row, and targets move towards them by the share."""
     out, toml = tmp_path / "said.safetensors", tmp_path / "small.toml"
     lines = [f"{key} = {_toml(value)}" for key, value in config.items()]
-    toml.write_text("\n".join(['recipe = "emotion"', *lines]))
+    toml.write_text("\n".join(['recipe = "emotion/text"', *lines]))
     assert crossfit.run(str(toml), data, out, 2, 0, False)["complete"] is False
     assert not out.exists()
     assert crossfit.run(str(toml), data, out, 2, 1, True)["complete"] is True
@@ -115,12 +115,12 @@ def test_wrong_usage_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has no soft labels, no such fold, nothing to read or has seen the rows ends with 2 and one sentence."""
-    seen = 'recipe = "emotion"\nencoder = "any"\nsources = { dair = 1 }\ntaught = { dair = 0.5 }\nstart = "folder"'
+    seen = 'recipe = "emotion/text"\nencoder = "any"\nsources = { dair = 1 }\ntaught = { dair = 0.5 }\nstart = "folder"'
     (tmp_path / "seen.toml").write_text(seen)
     for options, sentence in (
-        (["--config", "hype"], "no labels that could be soft"),
-        (["--config", "emotion-text", "--only", "9"], "a fold from 0 to 3"),
-        (["--config", "emotion-image"], "taught must name sources that are to be read: fer2013_48, muxspace_128."),
+        (["--config", "hype/logistic"], "no labels that could be soft"),
+        (["--config", "emotion/text", "--only", "9"], "a fold from 0 to 3"),
+        (["--config", "emotion/image"], "taught must name sources that are to be read: fer2013_48, muxspace_128."),
         (["--config", str(tmp_path / "seen.toml")], "may have seen every row"),
     ):
         monkeypatch.setattr("sys.argv", ["crossfit", *options, "--data", str(tmp_path), "--out", str(tmp_path / "s")])
@@ -141,16 +141,16 @@ def test_a_fold_begun_goes_on_only_when_asked(tmp_path: Path, monkeypatch: pytes
         return said
 
     monkeypatch.setattr(emotion, "cross_fit", cross_fit)
-    crossfit.run("emotion-text", tmp_path, out, 2, 0, True)
-    crossfit.run("emotion-text", tmp_path, out, 2, 0, True)
+    crossfit.run("emotion/text", tmp_path, out, 2, 0, True)
+    crossfit.run("emotion/text", tmp_path, out, 2, 0, True)
     assert asked == [False], "a fold that is there is kept"
-    crossfit.run("emotion-text", tmp_path, out, 3, 0, True)
+    crossfit.run("emotion/text", tmp_path, out, 3, 0, True)
     assert asked == [False, False], "a fold of other settings is not"
     works[-1].mkdir(parents=True)
     (works[-1] / "run.safetensors").touch()
     for resume in (False, True):
         part.unlink()
-        crossfit.run("emotion-text", tmp_path, out, 3, 0, resume)
+        crossfit.run("emotion/text", tmp_path, out, 3, 0, resume)
     assert asked[2:] == [False, True]
 
 

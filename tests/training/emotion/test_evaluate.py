@@ -186,8 +186,10 @@ def test_registry_finds_by_place_and_names_what_there_is() -> None:
     assert "002" in tasks("reproduce")
     with pytest.raises(InputError, match="emotion"):
         find("evaluate", "smell")
-    with pytest.raises(InputError, match="emotion-text"):
+    with pytest.raises(InputError, match="emotion/text"):
         load_config("nothing")
+    assert {"emotion/text", "trajectories/library"} <= set(tasks("train"))
+    assert "emotion/crossfit" not in tasks("train")
 
 
 @pytest.mark.parametrize("name", [f"{path.parent.name}/{path.stem}" for path in sorted(CONFIGS.glob("*/*.toml"))])
