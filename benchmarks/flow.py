@@ -16,10 +16,11 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from benchmarks.streams import START, Servers, candle_bars, wait_for
+from domain.candles import MarketKey
 from moodtape.servers.common import answers, free_port
 from streaming.feed import Waiter
 from streaming.kafka import KafkaBroker, partition_of
-from streaming.messages import Message, PostMessage, bar_message
+from streaming.messages import Message, PostMessage, candle_message
 from streaming.service import Service
 from streaming.settings import StreamingSettings
 
@@ -38,7 +39,7 @@ class Steady:
     def __init__(self, candles: int, posts: int) -> None:
         self._ends = {f"steady/m{n}": candles // MARKETS for n in range(MARKETS)}
         self._ends |= {f"steady/p{n}": posts // POST_LANES for n in range(POST_LANES)}
-        self._bars = candle_bars(candles // MARKETS).tolist()
+        self._bars = candle_bars(candles // MARKETS)
         self._share = 0.0
         self._pace = 0.002
 
@@ -71,8 +72,8 @@ class Steady:
         if lane.startswith("steady/p"):
             words = f"bitcoin number {row} of {number}"
             return PostMessage(f"s{number}:{row}", f"s{number}", words, START + row, lane=lane, after=row, upto=row + 1)
-        key = ("steady", "spot", f"C{number}/USDT", "1m")
-        return bar_message(key, START + 60 * row, self._bars[row], lane, row, row + 1)
+        key = MarketKey("steady", "spot", f"C{number}/USDT")
+        return candle_message(key, [START + 60 * row], self._bars[row : row + 1], lane, row, row + 1)
 
 
 class Flow:
@@ -143,7 +144,7 @@ class Eye:
         return now[1] > (offset if now[0] == epoch else 0)
 
     def _run(self) -> None:
-        query = text("select topic, partition, epoch, next_offset from stream_offsets where topic <> 'candle-blocks'")
+        query = text("select topic, partition, epoch, next_offset from stream_offsets")
         while not self._stop.wait(0.05):
             try:
                 with self._engine.connect() as connection:

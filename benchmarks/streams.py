@@ -20,8 +20,9 @@ from sqlalchemy import Engine, text
 
 from db.engine import DatabaseSettings, make_engine
 from db.migrate import upgrade
+from domain.candles import MarketKey
 from moodtape.servers import Broker, Postgres
-from streaming.messages import Outgoing, bar_block, bar_message, outgoing
+from streaming.messages import CandleMessage, Outgoing, candle_message, outgoing
 
 START = 1_700_000_040
 STEP = 60
@@ -147,7 +148,13 @@ def singles(symbols: int, minutes: int) -> Iterator[Outgoing]:
 
 def _single(number: int, bar: list[float], minute: int) -> Outgoing:
     at = START + STEP * minute
-    return outgoing(bar_message(("bench", "spot", f"C{number}/USDT", "1m"), at, bar, f"bench/{number}", at - STEP, at))
+    opened, high, low, close, volume = bar
+    name, lane = f"C{number}/USDT", f"bench/{number}"
+    return outgoing(
+        CandleMessage(
+            "bench", name, [at], [opened], [high], [low], [close], [volume], lane=lane, after=at - STEP, upto=at
+        )
+    )
 
 
 def blocks(symbols: int, minutes: int, size: int) -> Iterator[Outgoing]:
@@ -159,5 +166,5 @@ def blocks(symbols: int, minutes: int, size: int) -> Iterator[Outgoing]:
 
 def _block(number: int, bars: np.ndarray[Any, np.dtype[np.float64]], first: int) -> Outgoing:
     at = START + STEP * np.arange(first, first + len(bars))
-    key = ("bench", "spot", f"C{number}/USDT", "1m")
-    return outgoing(bar_block(key, at, bars, f"bench/{number}", int(at[0]) - STEP, int(at[-1])))
+    key = MarketKey("bench", "spot", f"C{number}/USDT")
+    return outgoing(candle_message(key, at.tolist(), bars, f"bench/{number}", int(at[0]) - STEP, int(at[-1])))

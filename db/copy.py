@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -21,30 +22,27 @@ from db.engine import raw
 
 
 def stage(connection: Connection, name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> int:
-    """Fill the temporary table ``name`` with ``columns`` (name, PostgreSQL type) by binary COPY; returns the row count.
-
-    The table is emptied when it exists already in this session and disappears at the end of the transaction.
-    """
-    names = [sql.Identifier(c) for c, _ in columns]
-    types = [t for _, t in columns]
+    """Fill the temporary table ``name`` with ``columns`` (name, PostgreSQL type) by binary COPY; returns the row count."""
+    empty_stage(connection, name, columns)
+    names = sql.SQL(", ").join(sql.Identifier(column) for column, _ in columns)
+    count = 0
     with raw(connection).cursor() as cursor:
-        cursor.execute(
-            sql.SQL("create temporary table if not exists {} ({}) on commit drop").format(
-                sql.Identifier(name),
-                sql.SQL(", ").join(sql.SQL("{} {}").format(i, sql.SQL(t)) for i, t in zip(names, types, strict=True)),
-            )
-        )
-        cursor.execute(sql.SQL("truncate {}").format(sql.Identifier(name)))
-        statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
-            sql.Identifier(name), sql.SQL(", ").join(names)
-        )
-        count = 0
+        statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(sql.Identifier(name), names)
         with cursor.copy(statement) as copy:
-            copy.set_types(types)
+            copy.set_types([kind for _, kind in columns])
             for row in rows:
                 copy.write_row(row)
                 count += 1
     return count
+
+
+def empty_stage(connection: Connection, name: str, columns: Sequence[tuple[str, str]]) -> None:
+    """Make the temporary table ``name``, or empty it; it disappears at the end of the transaction."""
+    fields = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(kind)) for c, kind in columns)
+    table = sql.Identifier(name)
+    with raw(connection).cursor() as cursor:
+        cursor.execute(sql.SQL("create temporary table if not exists {} ({}) on commit drop").format(table, fields))
+        cursor.execute(sql.SQL("truncate {}").format(table))
 
 
 def insert_rows(
@@ -73,7 +71,25 @@ def insert_rows(
         return [row[0] for row in cursor.fetchall()] if returning else []
 
 
-_FORMATS = {"int4": ">i4", "int8": ">i8", "float4": ">f4", "float8": ">f8"}
+_TYPES = {
+    "int4": (">i4", 4),
+    "int8": (">i8", 8),
+    "float4": (">f4", 4),
+    "float8": (">f8", 8),
+    "timestamptz": (">i8", 8),
+    "bool": ("u1", 1),
+}
+"""NumPy's type and the width in bytes of PostgreSQL's types in its binary COPY format (PostgreSQL manual, COPY)."""
+_HEADER, _TRAILER = b"PGCOPY\n\xff\r\n\x00" + bytes(8), b"\xff\xff"
+_POSTGRES_EPOCH = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
+
+
+def _layout(columns: Sequence[tuple[str, str]]) -> np.dtype[np.void]:
+    """One row of binary COPY: the number of fields, then each field's width and value."""
+    fields = [("_fields", ">i2")]
+    for name, kind in columns:
+        fields += [(f"_size_{name}", ">i4"), (name, _TYPES[kind][0])]
+    return np.dtype(fields)
 
 
 def read_numbers(
@@ -83,19 +99,27 @@ def read_numbers(
 
     ``columns`` names each column with its PostgreSQL type, which the query must cast to. Values are bound by psycopg.
     """
-    layout: list[tuple[str, str]] = [("_fields", ">i2")]
-    for name, kind in columns:
-        layout += [(f"_size_{name}", ">i4"), (name, _FORMATS[kind])]
     with raw(connection).cursor() as cursor:
         statement = sql.SQL("copy ({}) to stdout (format binary)").format(sql.SQL(query))
         with cursor.copy(statement, parameters) as copy:
             data = b"".join(bytes(block) for block in copy)
-    rows = np.frombuffer(data[_HEADER:-_TRAILER], dtype=layout)
+    rows = np.frombuffer(data[len(_HEADER) : -len(_TRAILER)], dtype=_layout(columns))
     return rows[[name for name, _ in columns]]
 
 
-_HEADER, _TRAILER = 19, 2
-"""Bytes around the rows of PostgreSQL's binary COPY format (PostgreSQL manual, COPY)."""
+def write_numbers(
+    connection: Connection, table: str, columns: Sequence[tuple[str, str]], values: Sequence[NDArray[Any]]
+) -> None:
+    """Copy arrays of one length into a table's ``columns`` (name, PostgreSQL type); times are epoch seconds."""
+    rows = np.empty(len(values[0]), dtype=_layout(columns))
+    rows["_fields"] = len(columns)
+    for (name, kind), column in zip(columns, values, strict=True):
+        rows[f"_size_{name}"] = _TYPES[kind][1]
+        rows[name] = (column - _POSTGRES_EPOCH) * 1_000_000 if kind == "timestamptz" else column
+    names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns)
+    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(sql.Identifier(table), names)
+    with raw(connection).cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(_HEADER + rows.tobytes() + _TRAILER)
 
 
 NAME = "halfvec"

@@ -6,9 +6,8 @@ percent. A ``symbol`` is always a ccxt unified pair such as ``BTC/USDT`` (see :m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -48,33 +47,6 @@ class Post:
     likes: int | None = None
     retweets: int | None = None
     replies: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Candle:
-    """One bar of one market. ``market`` is ``spot`` or ``swap``; a correction of a final candle has ``revision`` > 0."""
-
-    exchange: str
-    market: str
-    symbol: str
-    opened_at: datetime
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    final: bool = True
-    timeframe: str = "1m"
-    revision: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Trajectory:
-    """``change``: float32[256], percent since the first step's mid price (report 000: p = (open + close) / 2)."""
-
-    symbol: str
-    start: datetime
-    change: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,17 +157,6 @@ HORIZON = STEPS * MINUTE
 HYPE_QUANTILE = 0.8
 
 
-def utc(moment: datetime) -> datetime:
-    """The same instant in UTC; a naive time is refused.
-
-    Raises:
-        ValueError: the time has no zone.
-    """
-    if moment.tzinfo is None:
-        raise ValueError(f"the time {moment.isoformat()} has no time zone")
-    return moment.astimezone(UTC)
-
-
 def first_minute(posted_at: datetime) -> datetime:
     """The opening time of the first candle at or after the post."""
     floor = posted_at.replace(second=0, microsecond=0)
@@ -205,19 +166,3 @@ def first_minute(posted_at: datetime) -> datetime:
 def complete_at(posted_at: datetime) -> datetime:
     """When the last candle of the post's window has closed."""
     return first_minute(posted_at) + HORIZON
-
-
-def usable(match_posted_at: datetime, query_posted_at: datetime) -> bool:
-    """Whether a past post's trajectory was fully known when the query was posted."""
-    return match_posted_at + HORIZON <= query_posted_at
-
-
-def change(candles: Sequence[Candle]) -> Floats:
-    """Percent change of the mid price since the first candle: float32[n], first value 0 (report 000)."""
-    mid = np.array([(c.open + c.close) / 2 for c in candles], dtype=np.float64)
-    return np.asarray(100.0 * (mid / mid[0] - 1.0), dtype=np.float32)
-
-
-def window_bin(start: datetime) -> int:
-    """Number of the 256-minute bin since the epoch that a window starts in; windows of one bin are not independent."""
-    return int(start.timestamp()) // int(HORIZON.total_seconds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,8 +18,8 @@ from streaming import metrics
 from streaming.broker import Broker, BrokerDown, Chunk, Consumer, Partition
 from streaming.decode import Assigned, Decode
 from streaming.messages import POSTS, READ, TOPICS
-from streaming.sink import Fenced, Sink, Stored
-from streaming.steps import Batch, Full
+from streaming.sink import Fenced, Sink
+from streaming.steps import Full
 
 log = structlog.get_logger()
 
@@ -112,18 +113,20 @@ class Runtime:
         self._waiting: deque[Chunk] = deque()
         self._moved_at = clock.monotonic()
         self._checked_at = clock.monotonic()
-        self._rejoined = False
+        self._rejoined_at = -math.inf
         self._joined_at = clock.monotonic()
         self._patience = JOIN_SECONDS
-        self._tell = sink.stored
-        sink.stored = self._stored
         self.lag: int | None = None
 
     @property
     def ready(self) -> bool:
         """Whether positions move, or nothing is left to read."""
-        recent = self._clock.monotonic() - self._moved_at < REJOIN_SECONDS
+        recent = self._clock.monotonic() - self._last_move < REJOIN_SECONDS
         return bool(self._at) and self._watch.up and self._sink.well and (recent or self.lag == 0)
+
+    @property
+    def _last_move(self) -> float:
+        return max(self._moved_at, self._sink.stored_at)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Turn until told to stop, then store what is held and leave the group.
@@ -268,11 +271,6 @@ class Runtime:
             self._consumer.close()
             self._consumer = None
 
-    def _stored(self, batch: Batch, done: Stored) -> None:
-        self._moved_at = self._clock.monotonic()
-        self._rejoined = False
-        self._tell(batch, done)
-
     def _watch_position(self, consumer: Consumer) -> None:
         now = self._clock.monotonic()
         if now - self._checked_at < 5.0 or not self._at:
@@ -289,9 +287,9 @@ class Runtime:
         owed = self.lag - sum(behind[p] for p in self._held())
         if not owed or not self._sink.well:
             self._moved_at = now
-        elif now - self._moved_at > STUCK_SECONDS:
+        elif now - self._last_move > STUCK_SECONDS:
             raise Unavailable("The stream has stood still for a minute with messages unread; it starts again.")
-        elif now - self._moved_at > REJOIN_SECONDS and not self._rejoined:
+        elif now - self._last_move > REJOIN_SECONDS and self._rejoined_at <= self._sink.stored_at:
             log.warning("the stream stands still; joining the group again", lag=self.lag)
-            self._rejoined = True
+            self._rejoined_at = now
             raise Rejoin

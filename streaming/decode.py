@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from db.queries.streams import Letter
-from domain.candles import Columns, Key
+from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock
 from domain.errors import MoodtapeError
 from streaming import metrics
 from streaming.broker import Chunk, Partition, Record
-from streaming.messages import CandleBlock, CandleMessage, PostMessage, decode, span_of
+from streaming.messages import CandleMessage, PostMessage, columns_of, decode, span_of
 from streaming.steps import Decoded, Step
-from streaming.validate import candle_reasons, market_key, refuse_unstorable, same_length, summary, to_post
+from streaming.validate import candle_reasons, check_lengths, market_key, refuse_unstorable, summary, to_post
 
 
 class TooManyRefused(MoodtapeError):
@@ -51,63 +51,34 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Pile:
-    """Candles as they are decoded, column by column; one entry of the first four lists stands for a record's ``sizes`` rows."""
+class _Candles:
+    """The candle messages of a chunk, until all of them are checked together."""
 
-    owners: list[int] = field(default_factory=list)
-    """Number of the record in its chunk."""
-    keys: list[Key] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    final: list[bool] = field(default_factory=list)
-    at: list[int] = field(default_factory=list)
-    bars: tuple[list[float], ...] = field(default_factory=lambda: ([], [], [], [], []))
+    records: list[int] = field(default_factory=list)
+    """Number of each message's record in its chunk."""
+    keys: list[MarketKey] = field(default_factory=list)
+    messages: list[CandleMessage] = field(default_factory=list)
 
-    def one(self, owner: int, key: Key, message: CandleMessage) -> None:
-        self._head(owner, key, 1, message.final)
-        self.at.append(message.at)
-        bar = (message.open, message.high, message.low, message.close, message.volume)
-        for column, value in zip(self.bars, bar, strict=True):
-            column.append(value)
-
-    def many(self, owner: int, key: Key, block: CandleBlock) -> None:
-        columns = (block.open, block.high, block.low, block.close, block.volume)
-        if not same_length((block.at, *columns)):
-            raise ValueError("the columns of the block are empty or of different lengths")
-        self._head(owner, key, len(block.at), True)
-        self.at.extend(block.at)
-        for column, values in zip(self.bars, columns, strict=True):
-            column.extend(values)
-
-    def checked(self, now: float) -> tuple[Columns, dict[int, str]]:
+    def checked(self, now: float) -> tuple[CandleColumns, dict[int, str]]:
         """The good candles, and for each record with wrong ones the reason."""
-        at, bars = np.array(self.at, dtype=np.int64), np.array(self.bars, dtype=np.float64).T
-        places: dict[Key, int] = {}
-        market = np.repeat([places.setdefault(key, len(places)) for key in self.keys], self.sizes)
-        final = np.repeat(self.final, self.sizes)
-        refused = {}
-        if wrong := candle_reasons(at, bars, now):
-            refused = self._blame(wrong)
-            keep = np.ones(len(at), dtype=bool)
-            keep[list(wrong)] = False
-            market, at, bars, final = market[keep], at[keep], bars[keep], final[keep]
-        return Columns(list(places), market, at, bars, final), refused
+        candles, sizes = columns_of(self.keys, self.messages)
+        wrong = candle_reasons(candles.at, candles.bars, now)
+        if not wrong:
+            return candles, {}
+        keep = np.ones(len(candles), dtype=bool)
+        keep[list(wrong)] = False
+        return candles.take(keep), self._reasons(wrong, sizes)
 
-    def _head(self, owner: int, key: Key, size: int, final: bool) -> None:
-        self.owners.append(owner)
-        self.keys.append(key)
-        self.sizes.append(size)
-        self.final.append(final)
-
-    def _blame(self, wrong: dict[int, str]) -> dict[int, str]:
+    def _reasons(self, wrong: dict[int, str], sizes: Sequence[int]) -> dict[int, str]:
         """One sentence for each record that holds wrong rows."""
-        ends = np.cumsum(self.sizes)
-        own: dict[int, dict[int, str]] = {}
+        ends = np.cumsum(sizes)
+        by_message: dict[int, dict[int, str]] = {}
         for row in sorted(wrong):
             place = int(np.searchsorted(ends, row, side="right"))
-            own.setdefault(place, {})[row - int(ends[place]) + self.sizes[place]] = wrong[row]
+            by_message.setdefault(place, {})[row - int(ends[place]) + sizes[place]] = wrong[row]
         return {
-            self.owners[place]: rows[0] if self.sizes[place] == 1 else summary(rows, self.sizes[place])
-            for place, rows in own.items()
+            self.records[place]: rows[0] if sizes[place] == 1 else summary(rows, sizes[place])
+            for place, rows in by_message.items()
         }
 
 
@@ -133,7 +104,7 @@ class Decode:
         self._limits = limits
         self._language = language
         self._tallies: dict[Partition, _Tally] = {}
-        self._keys: dict[tuple[str, str, str, str], Key] = {}
+        self._keys: dict[tuple[str, str, str, str], MarketKey] = {}
         self._ready: Decoded | None = None
         self.stopped: TooManyRefused | None = None
 
@@ -168,15 +139,15 @@ class Decode:
         out = Decoded(partition, item.epoch, item.expected, records[-1].offset + 1)
         out.apart = lambda reason: self._apart(item, reason)
         refused: dict[int, str] = {}
-        pile = _Pile()
+        candles = _Candles()
         for number, record in enumerate(records):
             try:
-                self._one(partition.topic, number, record, out, pile)
+                self._one(partition.topic, number, record, out, candles)
             except ValueError as error:
                 refused[number] = str(error)
                 _go_past(out, record)
-        if pile.at:
-            out.candles, wrong = pile.checked(self._clock.now().timestamp())
+        if candles.messages:
+            out.candles, wrong = candles.checked(self._clock.now().timestamp())
             refused |= wrong
         for number in sorted(refused):
             _refuse(out, records[number], refused[number])
@@ -194,13 +165,14 @@ class Decode:
         parts = ((records[:middle], item.expected), (records[middle:], records[middle - 1].offset + 1))
         return [self._checked(Assigned(Chunk(partition, own), item.epoch, first))[0] for own, first in parts]
 
-    def _one(self, topic: str, number: int, record: Record, out: Decoded, pile: _Pile) -> None:
+    def _one(self, topic: str, number: int, record: Record, out: Decoded, candles: _Candles) -> None:
         message = decode(topic, record.value or b"")
         refuse_unstorable(lane=message.lane)
         if isinstance(message, CandleMessage):
-            pile.one(number, self._key(message), message)
-        elif isinstance(message, CandleBlock):
-            pile.many(number, self._key(message), message)
+            check_lengths(message)
+            candles.keys.append(self._key(message))
+            candles.records.append(number)
+            candles.messages.append(message)
         else:
             self._post(message, out)
         if message.lane:
@@ -212,7 +184,7 @@ class Decode:
         if message.score:
             out.scored.add(post.id)
 
-    def _key(self, message: CandleMessage | CandleBlock) -> Key:
+    def _key(self, message: CandleMessage) -> MarketKey:
         raw = (message.exchange, message.market, message.symbol, message.timeframe)
         if raw not in self._keys:
             if len(self._keys) > 100_000:

@@ -19,7 +19,7 @@ from db.queries.streams import Letter
 from domain.errors import Unavailable
 from streaming import metrics
 from streaming.broker import Broker
-from streaming.messages import DEAD_LETTERS, TOPICS
+from streaming.messages import DEAD_LETTERS, FORMER, TOPICS
 from streaming.steps import Batch
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ class Housekeeping:
 
     def stored(self, batch: Batch) -> None:
         """Remember what was stored; safe to call from any thread."""
-        if len(batch.candles.at):
+        if len(batch.candles):
             self._remember(float(batch.candles.at.min()))
 
     def keep(self, now: datetime) -> None:
@@ -137,7 +137,7 @@ def _send(engine: Engine, broker: Broker, ids: Sequence[int] | None, *, again: b
                 producer = broker.producer()
                 try:
                     for letter in found:
-                        topic = letter.topic if again else DEAD_LETTERS
+                        topic = FORMER.get(letter.topic, letter.topic) if again else DEAD_LETTERS
                         producer.send(topic, letter.key or b"", letter.payload, _headers(letter, again=again))
                     producer.flush(FLUSH_SECONDS)
                 finally:

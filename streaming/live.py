@@ -21,12 +21,13 @@ from typing import Any
 import structlog
 
 from domain import symbols as names
+from domain.candles import MarketKey
 from domain.clock import Clock
 from domain.errors import InputError, Unavailable
 from streaming import metrics
 from streaming.feed import Source, Waiter
-from streaming.market_data import Rows, ask, blocks, market_of, open_exchange, pages
-from streaming.messages import BLOCK, CandleBlock, Message, bar_message
+from streaming.market_data import ask, kind_of, open_exchange, pages
+from streaming.messages import Message, candle_messages
 from streaming.quirks import quirks
 from streaming.settings import StreamingSettings
 
@@ -78,7 +79,7 @@ class LiveCandles:
     ) -> None:
         self.name = exchange
         self._exchange = exchange
-        self._symbols = {f"{exchange}/{market_of(s)}/{s}/1m": s for s in symbols}
+        self._symbols = {f"{exchange}/{kind_of(s)}/{s}/1m": s for s in symbols}
         self._clock = clock
         self._rest, self._ws = rest, ws
         self._silence = silence
@@ -105,8 +106,6 @@ class LiveCandles:
                 for lane in self._due(at):
                     async for messages in self._closed(exchange, lane, at):
                         yield messages
-                        if any(isinstance(m, CandleBlock) for m in messages):  # they travel on another topic
-                            await wait.stored({lane: at[lane]})
                 if listeners:
                     await self._check_silent(exchange)
                 await self._tick()
@@ -148,30 +147,15 @@ class LiveCandles:
     async def _closed(self, exchange: Any, lane: str, at: dict[str, int]) -> AsyncIterator[list[Message]]:
         """Final candles after the lane's cursor, and once more the two before it."""
         symbol, before = self._symbols[lane], at[lane]
-        key = (self._exchange, market_of(symbol), symbol, "1m")
+        key = MarketKey(self._exchange, kind_of(symbol), symbol)
         until = max(int(self._clock.now().timestamp()) // 60 * 60, self._markets[symbol].begun)
         start = at[lane] - (OVERLAP - 1) * 60
-        async for rows in pages(exchange, symbol, "1m", start, until, self._quirks.page):
-            again, new = rows[rows[:, 0] <= before], rows[rows[:, 0] > at[lane]]
-            messages: list[Message] = [bar_message(key, int(r[0]), r[1:].tolist()) for r in again]
-            if len(new) > BLOCK:
-                messages += blocks(key, new, lane, at[lane])
-            else:
-                messages += self._singles(new, lane, at[lane])
+        async for candles in pages(exchange, key, start, until, self._quirks.page):
+            again, new = candles.take(candles.at <= before), candles.take(candles.at > at[lane])
+            yield [*candle_messages(again), *candle_messages(new, lane, at[lane])]
             if len(new):
-                at[lane] = int(new[-1, 0])
-            yield messages
+                at[lane] = int(new.at[-1])
         self._wait_longer(self._markets[symbol], nothing=at[lane] == before)
-
-    def _singles(self, rows: Rows, lane: str, after: int) -> list[Message]:
-        symbol = self._symbols[lane]
-        key = (self._exchange, market_of(symbol), symbol, "1m")
-        out: list[Message] = []
-        for row in rows:
-            minute = int(row[0])
-            out.append(bar_message(key, minute, row[1:].tolist(), lane, after, minute))
-            after = minute
-        return out
 
     def _wait_longer(self, market: _Market, *, nothing: bool) -> None:
         """Ask less and less often for a minute that does not come: many a market has minutes without a trade."""

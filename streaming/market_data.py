@@ -12,14 +12,13 @@ import ccxt
 import ccxt.pro
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
-from domain.candles import Key
+from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, InputError, Unavailable
 from streaming import metrics
 from streaming.feed import Waiter
-from streaming.messages import Message, bar_blocks
+from streaming.messages import Message, candle_messages
 from streaming.quirks import quirks
 
 log = structlog.get_logger()
@@ -27,8 +26,6 @@ log = structlog.get_logger()
 BUSY_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Seconds between attempts at an exchange that says it is asked too often."""
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400}
-Rows = NDArray[np.float64]
-"""float64[n, 6]: opening time in epoch seconds, then OHLCV."""
 
 
 def open_exchange(name: str, symbols: Iterable[str] = (), rest: str | None = None, ws: str | None = None) -> Any:
@@ -43,7 +40,7 @@ def open_exchange(name: str, symbols: Iterable[str] = (), rest: str | None = Non
         raise InputError(f"ccxt knows no exchange “{name[:40]}”; its ids are written like binance or kraken.")
     module = ccxt.pro if name in ccxt.pro.exchanges else ccxt.async_support
     peculiar = quirks(name)
-    swaps = peculiar.swaps if any(market_of(s) == "swap" for s in symbols) else {}
+    swaps = peculiar.swaps if any(kind_of(s) == "swap" for s in symbols) else {}
     exchange = getattr(module, name)({"enableRateLimit": True, "options": {**peculiar.options, **swaps}})
     if rest:
         exchange.urls["api"] = _everywhere(exchange.urls["api"], rest, ws or rest)
@@ -57,7 +54,7 @@ def _everywhere(urls: Any, rest: str, ws: str) -> Any:
     return rest + urlsplit(urls).path if isinstance(urls, str) else urls
 
 
-def market_of(symbol: str) -> str:
+def kind_of(symbol: str) -> str:
     """``swap`` for a pair that settles in something, else ``spot``."""
     return "swap" if ":" in symbol else "spot"
 
@@ -97,21 +94,21 @@ def _retry_after(exchange: Any, default: float) -> float:
         return default
 
 
-async def pages(exchange: Any, symbol: str, timeframe: str, since: int, until: int, page: int) -> AsyncIterator[Rows]:
+async def pages(exchange: Any, key: MarketKey, since: int, until: int, page: int) -> AsyncIterator[CandleColumns]:
     """Candles that open in [since, until), oldest first, page by page; holes at the exchange stay holes."""
-    step = SECONDS[timeframe]
+    step = SECONDS[key.timeframe]
     at = since
     while at < until:
         limit = min(page, (until - at) // step + 1)
-        raw = await ask(exchange, "fetch_ohlcv", symbol, timeframe, at * 1000, limit)
+        raw = await ask(exchange, "fetch_ohlcv", key.symbol, key.timeframe, at * 1000, limit)
         rows = np.array([r[:6] for r in raw], dtype=np.float64).reshape(-1, 6)  # None becomes NaN, to be refused
         rows[:, 0] //= 1000
         rows = rows[(rows[:, 0] >= at) & (rows[:, 0] < until)]
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
         rows = rows[np.append(np.diff(rows[:, 0]) > 0, np.ones(min(len(rows), 1), bool))]  # of equal times the last
         if len(rows):
-            yield rows
-        at = int(rows[:, 0].max()) + step if len(rows) else at + page * step
+            yield CandleColumns.of(key, rows[:, 0].astype(np.int64), rows[:, 1:])
+        at = int(rows[-1, 0]) + step if len(rows) else at + page * step
 
 
 class Backfill:
@@ -162,19 +159,13 @@ class Backfill:
         step = SECONDS[self._timeframe]
         try:
             for lane, symbol in self._symbols.items():
-                key = (self._exchange, market_of(symbol), symbol, self._timeframe)
+                key = MarketKey(self._exchange, kind_of(symbol), symbol, self._timeframe)
                 at = cursors[lane]
-                async for rows in pages(exchange, symbol, self._timeframe, at + step, self._until, page):
-                    if rows[0, 0] - at > (page + 1) * step:
-                        since, first = (datetime.fromtimestamp(t, UTC).isoformat() for t in (at + step, rows[0, 0]))
+                async for candles in pages(exchange, key, at + step, self._until, page):
+                    if candles.at[0] - at > (page + 1) * step:
+                        since, first = (datetime.fromtimestamp(t, UTC).isoformat() for t in (at + step, candles.at[0]))
                         log.warning("the exchange has nothing there", market=symbol, since=since, until=first)
-                    yield blocks(key, rows, lane, at)
-                    at = int(rows[-1, 0])
+                    yield candle_messages(candles, lane, at)
+                    at = int(candles.at[-1])
         finally:
             await exchange.close()
-
-
-def blocks(key: Key, rows: Rows, lane: str, after: int) -> list[Message]:
-    """Rows of a market as blocks on its lane, whose cursor is the opening time."""
-    at = rows[:, 0].astype(np.int64)
-    return bar_blocks(key, at, rows[:, 1:], lane, after, at)

@@ -12,28 +12,30 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.candles import Key
+from domain.candles import CandleColumns, MarketKey
 from domain.types import Post
 
 CANDLES = "candles"
-BLOCKS = "candle-blocks"
 POSTS = "posts"
 DEAD_LETTERS = "dead-letters"
 
-TOPICS: dict[str, int] = {CANDLES: 4, BLOCKS: 4, POSTS: 4, DEAD_LETTERS: 1}
+TOPICS: dict[str, int] = {CANDLES: 4, POSTS: 4, DEAD_LETTERS: 1}
 """Topics and their partitions."""
 
-READ: tuple[str, ...] = (CANDLES, BLOCKS, POSTS)
+READ: tuple[str, ...] = (CANDLES, POSTS)
 """Topics that the sink reads."""
 
+FORMER = {"candle-blocks": CANDLES}
+"""Topics of earlier versions, with those that took their place: old dead letters name them."""
+
 BLOCK = 256
-"""Candles that sources put into one block."""
+"""Most candles that sources put into one message."""
 
 MAX_BYTES = 512 * 1024
 """Longest message that is decoded."""
@@ -43,38 +45,26 @@ Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 """A number that fits the database's bigint."""
 
 
+Column = float | list[float]
+
+
 class CandleMessage(msgspec.Struct, frozen=True, gc=False):
-    """One candle; ``at`` is its opening time in epoch seconds."""
+    """Candles of one market as columns of equal length; ``at`` are opening times in epoch seconds.
+
+    A single candle may also be written with plain numbers instead of lists.
+    """
 
     exchange: str
     symbol: str
-    at: Whole
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
+    at: Whole | list[Whole]
+    open: Column
+    high: Column
+    low: Column
+    close: Column
+    volume: Column
     market: str = "spot"
     timeframe: str = "1m"
     final: bool = True
-    lane: str = ""
-    after: Whole = 0
-    upto: Whole = 0
-
-
-class CandleBlock(msgspec.Struct, frozen=True, gc=False):
-    """Many final candles of one market, as columns of equal length."""
-
-    exchange: str
-    symbol: str
-    at: list[Whole]
-    open: list[float]
-    high: list[float]
-    low: list[float]
-    close: list[float]
-    volume: list[float]
-    market: str = "spot"
-    timeframe: str = "1m"
     lane: str = ""
     after: Whole = 0
     upto: Whole = 0
@@ -99,13 +89,12 @@ class PostMessage(msgspec.Struct, frozen=True, gc=False):
     upto: Whole = 0
 
 
-Message = CandleMessage | CandleBlock | PostMessage
+Message = CandleMessage | PostMessage
 
 _ENCODER = msgspec.json.Encoder()
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _DECODERS: dict[str, msgspec.json.Decoder[Message]] = {
     CANDLES: msgspec.json.Decoder(CandleMessage),
-    BLOCKS: msgspec.json.Decoder(CandleBlock),
     POSTS: msgspec.json.Decoder(PostMessage),
 }
 
@@ -168,48 +157,67 @@ def outgoing(message: Message) -> Outgoing:
         key = message.lane or message.source
         return Outgoing(POSTS, key.encode(), encode(message), message.lane, message.upto)
     key = message.lane or "/".join((message.exchange, message.market, message.symbol, message.timeframe))
-    if isinstance(message, CandleBlock):
-        return Outgoing(BLOCKS, key.encode(), encode(message), message.lane, message.upto, len(message.at))
-    return Outgoing(CANDLES, key.encode(), encode(message), message.lane, message.upto)
+    rows = len(message.at) if isinstance(message.at, list) else 1
+    return Outgoing(CANDLES, key.encode(), encode(message), message.lane, message.upto, rows)
 
 
-def bar_message(
-    key: Key, at: int, bar: Sequence[float], lane: str = "", after: int = 0, upto: int = 0
+def candle_message(
+    key: MarketKey, at: Sequence[int], bars: NDArray[np.float64], lane: str = "", after: int = 0, upto: int = 0
 ) -> CandleMessage:
-    """One final candle of a market; ``bar`` is its OHLCV."""
-    exchange, market, symbol, timeframe = key
-    opened, high, low, close, volume = bar
+    """Final candles of one market, oldest first, as one message; ``bars`` is float64[n, 5] OHLCV."""
+    exchange, kind, symbol, timeframe = key
+    opened, high, low, close, volume = bars.T.tolist()
     return CandleMessage(
-        exchange, symbol, at, opened, high, low, close, volume, market, timeframe, True, lane, after, upto
+        exchange, symbol, list(at), opened, high, low, close, volume, kind, timeframe, True, lane, after, upto
     )  # fmt: skip
 
 
-def bar_block(
-    key: Key, at: NDArray[np.int64], bars: NDArray[np.float64], lane: str = "", after: int = 0, upto: int = 0
-) -> CandleBlock:
-    """Final candles of one market, oldest first, as one message; ``bars`` is float64[n, 5] OHLCV."""
-    exchange, market, symbol, timeframe = key
-    opened, high, low, close, volume = bars.T.tolist()
-    return CandleBlock(
-        exchange, symbol, at.tolist(), opened, high, low, close, volume, market, timeframe, lane, after, upto
-    )
-
-
-def bar_blocks(
-    key: Key, at: NDArray[np.int64], bars: NDArray[np.float64], lane: str, after: int, marks: NDArray[np.int64]
+def candle_messages(
+    candles: CandleColumns, lane: str = "", after: int = 0, marks: NDArray[np.int64] | None = None, most: int = BLOCK
 ) -> list[Message]:
-    """Final candles of one market, oldest first, as blocks; ``marks`` int64[n] is the lane's cursor after each.
+    """Final candles of one market, oldest first, as messages of at most ``most``.
 
-    A candle with a value that is no number, or without a time, gets a block of its own, and so is refused alone.
+    ``marks``: int64[n], the lane's cursor after each candle; without them it is the opening time. A candle with a value
+    that is no number, or without a time, gets a message of its own, and so is refused alone.
     """
-    cuts = {0, len(at), *range(0, len(at), BLOCK)}
-    for row in np.flatnonzero(~np.isfinite(bars).all(axis=1) | (at < 0)).tolist():
+    if not len(candles):
+        return []
+    at = candles.at
+    marks = at if marks is None else marks
+    cuts = {0, len(at), *range(0, len(at), most)}
+    for row in np.flatnonzero(~np.isfinite(candles.bars).all(axis=1) | (at < 0)).tolist():
         cuts |= {row, row + 1}
     out: list[Message] = []
+    times, cursors = at.tolist(), marks.tolist()
     for start, stop in pairwise(sorted(cuts)):
-        upto = int(marks[stop - 1])
-        out.append(bar_block(key, at[start:stop], bars[start:stop], lane, after, upto))
+        bars, upto = candles.bars[start:stop], cursors[stop - 1] if lane else 0
+        out.append(candle_message(candles.key, times[start:stop], bars, lane, after, upto))
         after = upto
+    return out
+
+
+def columns_of(keys: Sequence[MarketKey], messages: Sequence[CandleMessage]) -> tuple[CandleColumns, list[int]]:
+    """The candles of messages, whose markets are ``keys``, and how many each message holds.
+
+    The columns of each message must be of equal length (:func:`sizes_of`).
+    """
+    places: dict[MarketKey, int] = {}
+    sizes = [len(m.at) if isinstance(m.at, list) else 1 for m in messages]
+    bars = [_flat([getattr(m, name) for m in messages]) for name in ("open", "high", "low", "close", "volume")]
+    columns = CandleColumns(
+        market=np.repeat([places.setdefault(key, len(places)) for key in keys], sizes),
+        markets=list(places),
+        at=np.array(_flat([m.at for m in messages]), dtype=np.int64),
+        bars=np.array(bars, dtype=np.float64).T,
+        final=np.repeat([m.final for m in messages], sizes),
+    )
+    return columns, sizes
+
+
+def _flat(columns: Sequence[Any]) -> list[Any]:
+    out: list[Any] = []
+    for column in columns:
+        out.extend(column) if isinstance(column, list) else out.append(column)
     return out
 
 

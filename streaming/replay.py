@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from domain.candles import Key
+from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock
 from domain.errors import InputError
 from streaming.feed import Waiter
 from streaming.files.cells import timeframe_in
 from streaming.files.tables import (
-    CandleTable,
     Cut,
     PostTable,
     candle_tables,
@@ -26,7 +26,7 @@ from streaming.files.tables import (
     post_tables,
     read_columns,
 )
-from streaming.messages import BLOCK, Message, PostMessage, bar_blocks, bar_message
+from streaming.messages import BLOCK, Message, PostMessage, candle_messages
 
 TICK = 0.05
 """Seconds of real time that one batch of a paced replay covers."""
@@ -60,7 +60,7 @@ class Replay:
         self._clock = clock
         self._speed = speed
         self._score = score
-        self._candles: dict[str, CandleTable] = {}
+        self._candles: dict[str, CandleColumns] = {}
         self._posts: dict[str, PostTable] = {}
         self._zone = getattr(read, "timezone", None)
         cut = cut or Cut()
@@ -72,7 +72,7 @@ class Replay:
     @property
     def rows(self) -> tuple[int, int]:
         """Numbers of candles and posts in the files."""
-        return sum(len(t.at) for t in self._candles.values()), sum(len(t.at) for t in self._posts.values())
+        return sum(map(len, self._candles.values())), sum(len(t.at) for t in self._posts.values())
 
     @property
     def span(self) -> tuple[datetime, datetime] | None:
@@ -92,9 +92,9 @@ class Replay:
                 yield messages
             return
         for lane, table in self._candles.items():
-            for messages in _shares(self._blocks(lane, table, cursors[lane]), SHARE // BLOCK + 1):
+            for messages in _shares(self._candle_rows(lane, cursors[lane], len(table)), SHARE // BLOCK + 1):
                 yield messages
-        await wait.stored({lane: len(table.at) for lane, table in self._candles.items()})
+        await wait.stored({lane: len(table) for lane, table in self._candles.items()})  # posts are scored against them
         for lane, posts in self._posts.items():
             for first in range(cursors[lane], len(posts.at), SHARE):
                 yield [self._post(lane, posts, row) for row in range(first, min(first + SHARE, len(posts.at)))]
@@ -133,22 +133,24 @@ class Replay:
             messages: list[tuple[float, Message]] = []
             for lane, moments in due.items():
                 upto = int(np.searchsorted(moments, now, side="right"))
-                messages += [(float(moments[row]), self._row(lane, row)) for row in range(at[lane], upto)]
+                messages += self._due(lane, at[lane], upto, moments)
                 at[lane] = max(at[lane], upto)
             if messages:
                 messages.sort(key=lambda pair: pair[0])
                 yield [message for _, message in messages]
             await wait.sleep(TICK)
 
-    def _row(self, lane: str, row: int) -> Message:
-        table = self._candles.get(lane)
-        if table is None:
-            return self._post(lane, self._posts[lane], row)
-        return bar_message(table.key, int(table.at[row]), table.bars[row].tolist(), lane, row, row + 1)
+    def _due(self, lane: str, start: int, stop: int, due: NDArray[np.float64]) -> list[tuple[float, Message]]:
+        """Rows ``start`` to before ``stop``, each a message with the time at which it is due."""
+        if lane in self._candles:
+            rows: list[Message] = self._candle_rows(lane, start, stop, most=1)
+        else:
+            rows = [self._post(lane, self._posts[lane], row) for row in range(start, stop)]
+        return list(zip(due[start:stop].tolist(), rows, strict=True))
 
-    def _blocks(self, lane: str, table: CandleTable, start: int) -> list[Message]:
-        marks = np.arange(start + 1, len(table.at) + 1)
-        return bar_blocks(table.key, table.at[start:], table.bars[start:], lane, start, marks)
+    def _candle_rows(self, lane: str, start: int, stop: int, most: int = BLOCK) -> list[Message]:
+        candles = self._candles[lane].take(slice(start, stop))
+        return candle_messages(candles, lane, start, np.arange(start + 1, stop + 1), most)
 
     def _post(self, lane: str, table: PostTable, row: int) -> PostMessage:
         columns = {name: values[row] for name, values in table.columns.items()}
@@ -172,7 +174,7 @@ class Replay:
         )
 
 
-def _lane(identity: str, key: Key) -> str:
+def _lane(identity: str, key: MarketKey) -> str:
     """The lane of a market; one whose names are no such names has a lane that can be stored all the same."""
     name = "/".join(key)
     plain = len(name) < 200 and name.isascii() and name.isprintable()

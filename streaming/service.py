@@ -54,7 +54,7 @@ class Counts:
         self.duplicates += done.candles.unchanged + len(batch.posts) - done.posts
         self.refused += len(done.letters)
         for key, at in batch.candles.newest().items():
-            name = (key[0], key[2])
+            name = (key.exchange, key.symbol)
             self.newest[name] = max(self.newest.get(name, 0), at)
 
     def show_ages(self, now: float) -> None:

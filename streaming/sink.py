@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from db.engine import PATIENCE, of_the_data, transaction
 from db.queries import streams
-from db.queries.candles import Upserted, upsert_columns
+from db.queries.candles import Upserted, upsert_candles
 from db.queries.outcomes import open_windows
 from db.queries.posts import insert_posts
 from db.queries.streams import Letter
@@ -125,7 +126,7 @@ class Writer:
             raise Fenced
         if self._scoring and batch.scored:
             self._scoring.refuse_if_busy(connection, Priority.LIVE)
-        candles = upsert_columns(connection, batch.candles)
+        candles = upsert_candles(connection, batch.candles)
         new = insert_posts(connection, batch.posts, clusters)
         wanted = [post_id for post_id in new if post_id in batch.scored]
         if self._scoring and wanted:
@@ -163,6 +164,9 @@ class Sink:
     clock: Clock
     executor: Executor
     stored: Callable[[Batch, Stored], None] = lambda batch, done: None
+    """Told of every transaction."""
+    stored_at: float = -math.inf
+    """Monotonic time of the newest transaction."""
     away_since: float | None = None
     """Monotonic time since when the database has not answered."""
 
@@ -277,7 +281,7 @@ class Sink:
             self._rest.clear()
             metrics.FENCED.inc(isinstance(error, Fenced))
             raise
-        self._batch, self._wait, self.away_since = None, FIRST_WAIT, None
+        self._batch, self._wait, self.away_since, self.stored_at = None, FIRST_WAIT, None, self.clock.monotonic()
         _count(batch, done)
         self.stored(batch, done)
         self._go_on()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from db.queries.streams import Letter, Move
-from domain.candles import NOTHING, Columns, join
+from domain.candles import NO_CANDLES, CandleColumns, join
 from domain.clock import Clock
 from domain.types import Post
 from streaming.broker import Partition
@@ -47,7 +47,7 @@ class Decoded:
     epoch: str
     expected: int
     next: int
-    candles: Columns = NOTHING
+    candles: CandleColumns = NO_CANDLES
     posts: list[Post] = field(default_factory=list)
     scored: set[str] = field(default_factory=set)
     letters: list[Letter] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Batch:
     """What one transaction stores."""
 
     moves: list[Move]
-    candles: Columns
+    candles: CandleColumns
     posts: list[Post]
     scored: set[str]
     letters: list[Letter]

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.candles import Key
+from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock
 from domain.types import Post
 from streaming.feed import Waiter
-from streaming.messages import Message, PostMessage, bar_blocks, bar_message, post_message
+from streaming.messages import Message, PostMessage, candle_messages, post_message
 
 
 class Coin(NamedTuple):
@@ -179,12 +179,8 @@ def _post(number: int, draws: Sequence[float], seed: int) -> Post:
     )
 
 
-def _key(market: Market) -> Key:
-    return NAME, "spot", market.symbol, "1m"
-
-
 class Synthetic:
-    """History first, in blocks, up to the present; then each minute's candles as they close, and a post every few seconds."""
+    """History first, up to the present; then each minute's candles as they close, and a post every few seconds."""
 
     name = NAME
     live = True
@@ -208,29 +204,22 @@ class Synthetic:
             minute = int(now) // 60 * 60 - 60
             if any(minute - at[lane] > 120 for lane in self._markets):
                 for lane in self._markets:
-                    yield self._blocks(lane, at, minute)
-                await wait.stored({lane: at[lane] for lane in self._markets})
+                    yield self._candles(lane, at, minute)
+                await wait.stored({lane: at[lane] for lane in self._markets})  # posts are scored against them
                 continue
-            if due := [*self._singles(at, minute), *self._due_posts(at, now)]:
+            closed = [message for lane in self._markets for message in self._candles(lane, at, minute)]
+            if due := [*closed, *self._due_posts(at, now)]:
                 yield due
             else:
                 await wait.sleep((at[self._posts] + 2) * POST_EVERY - now)
 
-    def _blocks(self, lane: str, at: dict[str, int], last: int) -> list[Message]:
-        market = self._markets[lane]
-        minutes = np.arange(at[lane] + 60, last + 1, 60)
-        bars = candles(market, self._seed, minutes)
-        after, at[lane] = at[lane], int(minutes[-1]) if len(minutes) else at[lane]
-        return bar_blocks(_key(market), minutes, bars, lane, after, minutes)
-
-    def _singles(self, at: dict[str, int], last: int) -> list[Message]:
-        out: list[Message] = []
-        for lane, market in self._markets.items():
-            minutes = np.arange(at[lane] + 60, last + 1, 60)
-            for minute, bar in zip(minutes.tolist(), candles(market, self._seed, minutes).tolist(), strict=True):
-                out.append(bar_message(_key(market), minute, bar, lane, at[lane], minute))
-                at[lane] = minute
-        return out
+    def _candles(self, lane: str, at: dict[str, int], last: int) -> list[Message]:
+        """The market's candles after its cursor up to ``last``; moves the cursor."""
+        market, after = self._markets[lane], at[lane]
+        minutes = np.arange(after + 60, last + 1, 60)
+        at[lane] = max(after, last)
+        key = MarketKey(NAME, "spot", market.symbol)
+        return candle_messages(CandleColumns.of(key, minutes, candles(market, self._seed, minutes)), lane, after)
 
     def _due_posts(self, at: dict[str, int], now: float) -> list[Message]:
         """At most 500 posts; those that lie further back are history and are not scored."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain import symbols
-from domain.candles import Key
+from domain.candles import MarketKey
 from domain.errors import InputError
 from domain.text import clean
 from domain.types import Post
-from streaming.messages import UNSTORABLE, PostMessage
+from streaming.messages import UNSTORABLE, CandleMessage, PostMessage
 
 FIRST = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp())
 """Nothing traded here is older than the first bitcoin block."""
@@ -39,7 +39,7 @@ _CLAIMS: tuple[tuple[str, Callable[[NDArray[np.float64]], Any]], ...] = (
 )
 
 
-def market_key(exchange: str, market: str, symbol: str, timeframe: str) -> Key:
+def market_key(exchange: str, market: str, symbol: str, timeframe: str) -> MarketKey:
     """The market of a candle, its symbol in the house's form.
 
     Raises:
@@ -52,7 +52,7 @@ def market_key(exchange: str, market: str, symbol: str, timeframe: str) -> Key:
     if not _TIMEFRAME.fullmatch(timeframe):
         raise ValueError(f"“{timeframe[:40]}” is not a timeframe")
     try:
-        return exchange, market, symbols.normalize(symbol), timeframe
+        return MarketKey(exchange, market, symbols.normalize(symbol), timeframe)
     except InputError as error:
         raise ValueError(error.message) from None
 
@@ -137,11 +137,17 @@ def _count(value: int | None) -> int | None:
 
 
 def summary(reasons: dict[int, str], rows: int) -> str:
-    """One sentence for the bad candles of a block."""
+    """One sentence for the bad candles of a message."""
     first = min(reasons)
     return f"{len(reasons)} of {rows} candles refused; number {first}: {reasons[first]}"
 
 
-def same_length(columns: Sequence[Sequence[object]]) -> bool:
-    """Whether the columns of a block belong together."""
-    return len({len(c) for c in columns}) == 1 and len(columns[0]) > 0
+def check_lengths(message: CandleMessage) -> None:
+    """Raise ValueError when the columns of a message are empty or do not belong together."""
+    at = message.at
+    size = len(at) if isinstance(at, list) else None
+    for column in (message.open, message.high, message.low, message.close, message.volume):
+        if (len(column) if isinstance(column, list) else None) != size:
+            raise ValueError("the columns of the message are empty or of different lengths")
+    if size == 0:
+        raise ValueError("the columns of the message are empty or of different lengths")

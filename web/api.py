@@ -31,7 +31,7 @@ from web.health import Figures
 from web.live import Hub, stream
 from web.settings import WebSettings
 from web.upload import BODY, read_form
-from web.views import bar, feed, listed, market
+from web.views import bars, feed, listed, market
 from workers.client import analyze as use_case
 from workers.client import rescoring
 from workers.client.analyze import parse_time
@@ -186,10 +186,10 @@ async def candles(
         if newest is None:
             raise UnknownSymbol(f"There is no market {pair} here; see /v1/markets.")
         last = end or newest + MINUTE
-        found = candle_queries.recent(connection, pair, last, minutes)
-        if not found:
+        candles = candle_queries.recent(connection, pair, last, minutes)
+        if not len(candles):
             raise NoCandles(f"There are no candles of {pair} in the minutes before {stamp(last)}.")
-        return {"symbol": pair, "exchange": found[0].exchange, "candles": [bar(candle) for candle in found]}
+        return {"symbol": pair, "exchange": candles.key.exchange, "candles": bars(candles)}
 
     return JSONResponse(await door.read(look))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from db.queries.verdicts import MarketInfo
 from domain.answer import Json, stamp
-from domain.types import Candle
+from domain.candles import CandleColumns
 
 SYNTHETIC = "synthetic"
 
@@ -47,17 +48,13 @@ def market(info: MarketInfo) -> Json:
     }
 
 
-def bar(candle: Candle) -> Json:
-    """One candle."""
-    return {
-        "opened_at": stamp(candle.opened_at),
-        "open": candle.open,
-        "high": candle.high,
-        "low": candle.low,
-        "close": candle.close,
-        "volume": candle.volume,
-        "final": candle.final,
-    }
+def bars(candles: CandleColumns) -> list[Json]:
+    """Candles of one market, one object each."""
+    names = ("open", "high", "low", "close", "volume")
+    return [
+        {"opened_at": stamp(datetime.fromtimestamp(at, UTC)), **dict(zip(names, bar, strict=True)), "final": final}
+        for at, bar, final in zip(candles.at.tolist(), candles.bars.tolist(), candles.final.tolist(), strict=True)
+    ]
 
 
 def feed(data_dir: Path | None) -> Json | None:

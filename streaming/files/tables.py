@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from domain.candles import Key
+from domain.candles import CandleColumns, MarketKey
 from domain.errors import InputError
 from domain.symbols import normalize
 from streaming.files.cells import epoch_seconds, numbers, read_csv, timeframe_of
@@ -42,18 +42,6 @@ class Cut:
         if self.until:
             keep &= at < self.until.timestamp()
         return keep | ~np.isfinite(at) if self.undated else keep
-
-
-@dataclass(frozen=True, slots=True)
-class CandleTable:
-    """One market's candles in order of time: ``at`` int64[n] epoch seconds, ``bars`` float64[n, 5] OHLCV.
-
-    Rows whose time cannot be read come last, and have minus their number for a time, which the sink refuses.
-    """
-
-    key: Key
-    at: NDArray[np.int64]
-    bars: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +109,10 @@ def time_column(columns: dict[str, Any]) -> str | None:
 
 def candle_tables(
     columns: dict[str, Any], cut: Cut, exchange: str, symbol: str | None = None, timeframe: str = ""
-) -> list[CandleTable]:
-    """The candles of a file by market, one a minute (of equal ones the last).
+) -> list[CandleColumns]:
+    """The candles of a file, one entry a market in order of time, one candle a minute (of equal ones the last).
 
+    Rows whose time cannot be read come last, and have minus their number for a time, which the sink refuses.
     ``exchange``, ``symbol`` and ``timeframe`` hold where the file names none; no timeframe at all is told by the steps.
 
     Raises:
@@ -134,23 +123,23 @@ def candle_tables(
     prices = [numbers(columns[n]) for n in _PRICES]
     prices.append(numbers(columns["volume"]) if "volume" in columns else np.zeros(len(at)))
     bars = np.stack(prices, axis=1)
-    found: dict[Key, list[NDArray[np.intp]]] = {}
+    found: dict[MarketKey, list[NDArray[np.intp]]] = {}
     for names, rows in _groups(columns, len(at), (exchange, symbol or "", "", timeframe)).items():
         found.setdefault(_key(*names), []).append(rows)
-    tables: dict[Key, list[NDArray[np.intp]]] = {}
-    for (*place, named), parts in found.items():
-        if not cut.symbols or place[2].split(":")[0] in cut.symbols:
-            own = named or timeframe_of(at_[np.concatenate(parts)], at_)
-            tables.setdefault((place[0], place[1], place[2], own), []).extend(parts)
+    tables: dict[MarketKey, list[NDArray[np.intp]]] = {}
+    for place, parts in found.items():
+        if not cut.symbols or place.symbol.split(":")[0] in cut.symbols:
+            own = place.timeframe or timeframe_of(at_[np.concatenate(parts)], at_)
+            tables.setdefault(place._replace(timeframe=own), []).extend(parts)
     wanted = {key: rows[keep[rows]] for key, parts in tables.items() for rows in [np.sort(np.concatenate(parts))]}
     return [_table(key, rows, at_, bars) for key, rows in wanted.items() if len(rows)]
 
 
-def _table(key: Key, rows: NDArray[np.intp], at: NDArray[np.int64], bars: NDArray[np.float64]) -> CandleTable:
+def _table(key: MarketKey, rows: NDArray[np.intp], at: NDArray[np.int64], bars: NDArray[np.float64]) -> CandleColumns:
     """These rows in order of time, of equal times the last, undated ones at the end."""
     order = rows[np.lexsort((at[rows], at[rows] < 0))]
     last = np.append(at[order][1:] != at[order][:-1], [True])
-    return CandleTable(key, at[order][last], bars[order][last])
+    return CandleColumns.of(key, at[order][last], bars[order][last])
 
 
 def _groups(columns: dict[str, Any], rows: int, defaults: Sequence[str]) -> dict[tuple[str, ...], NDArray[np.intp]]:
@@ -173,19 +162,19 @@ def _groups(columns: dict[str, Any], rows: int, defaults: Sequence[str]) -> dict
     return out
 
 
-def _key(exchange: str, symbol: str, market: str, timeframe: str) -> Key:
+def _key(exchange: str, symbol: str, market: str, timeframe: str) -> MarketKey:
     """What is no market's name stays as it is, for the sink to refuse."""
     try:
         pair = normalize(symbol)
     except InputError:
-        return exchange, market or "spot", symbol, timeframe
+        return MarketKey(exchange, market or "spot", symbol, timeframe)
     for suffix, settle in _SWAPS.items():
         if exchange.endswith(suffix):
             exchange, market, pair = exchange.removesuffix(suffix), "swap", f"{pair.split(':')[0]}:{settle}"
     if market == "swap" and ":" not in pair:
         base, quote = pair.split("/")
         pair += f":{base if quote == 'USD' else quote}"
-    return exchange, market or ("swap" if ":" in pair else "spot"), pair, timeframe
+    return MarketKey(exchange, market or ("swap" if ":" in pair else "spot"), pair, timeframe)
 
 
 def post_tables(columns: dict[str, Any], cut: Cut, source: str) -> list[PostTable]:

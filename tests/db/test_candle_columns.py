@@ -1,4 +1,4 @@
-"""Candles as columns follow the same rules as candles one by one, whichever way they are written."""
+"""Candles are stored by the same rules, whether copied straight or merged with what is there."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.queries import candles
-from db.queries.candles import Upserted, upsert_columns
-from domain.candles import NOTHING, Columns, join
+from db.queries.candles import Upserted, upsert_candles
+from domain.candles import NO_CANDLES, CandleColumns, MarketKey, join
 
 pytestmark = pytest.mark.stack
 
 T = 1_706_572_800
-BTC, ETH = ("binance", "spot", "BTC/USDT", "1m"), ("binance", "spot", "ETH/USDT", "1m")
+BTC, ETH = MarketKey("binance", "spot", "BTC/USDT"), MarketKey("binance", "spot", "ETH/USDT")
 
 
-def columns(minutes: range, key: tuple[str, str, str, str] = BTC, close: float = 100.5, final: bool = True) -> Columns:
+def columns(minutes: range, key: MarketKey = BTC, close: float = 100.5, final: bool = True) -> CandleColumns:
     """Candles of one market, ``minutes`` after T."""
     count = len(minutes)
     bars = np.tile([100.0, 102.0, 99.0, close, 5.0], (count, 1))
-    return Columns([key], np.zeros(count, np.int64), T + 60 * np.array(minutes), bars, np.full(count, final))
+    return CandleColumns([key], np.zeros(count, np.int64), T + 60 * np.array(minutes), bars, np.full(count, final))
 
 
 def stored(engine: Engine) -> list[tuple[int, float, int]]:
@@ -31,9 +31,9 @@ def stored(engine: Engine) -> list[tuple[int, float, int]]:
         return [tuple(row) for row in connection.execute(text(query))]
 
 
-def write(engine: Engine, batch: Columns) -> tuple[int, int, int]:
+def write(engine: Engine, batch: CandleColumns) -> tuple[int, int, int]:
     with engine.begin() as connection:
-        done: Upserted = upsert_columns(connection, batch)
+        done: Upserted = upsert_candles(connection, batch)
     return done.inserted, done.corrected, done.unchanged
 
 
@@ -43,7 +43,7 @@ def test_parts_join_under_one_list_of_markets() -> None:
     assert both.markets == [ETH, BTC]
     assert both.market.tolist() == [0, 0, 1, 1, 1, 0, 0]
     assert both.newest() == {ETH: T + 180, BTC: T + 120}
-    assert len(join([]).at) == len(NOTHING.at) == 0
+    assert len(join([]).at) == len(NO_CANDLES.at) == 0
 
 
 def test_new_rows_repeated_rows_and_corrections(engine: Engine) -> None:
@@ -64,7 +64,7 @@ def test_equal_keys_in_one_batch_of_new_rows(engine: Engine) -> None:
 def test_rows_that_another_process_stores_meanwhile(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that appear after the question was answered are met by the upsert; the transaction goes on."""
     write(engine, columns(range(15, 25)))
-    monkeypatch.setattr(candles, "_SOMETHING_THERE", "select false")
+    monkeypatch.setattr(candles, "_ANY_STORED", "select false")
     batch = columns(range(20))
     assert write(engine, replace(batch, bars=batch.bars + 1.0)) == (15, 5, 0)
     assert stored(engine) == [(5, 100.5, 0), (20, 101.5, 1)]

@@ -13,21 +13,30 @@ from db.migrate import existing, maintain
 from db.queries.candles import known_symbols, recent, upsert_candles
 from db.queries.market_history import market_contexts
 from db.queries.posts import insert_posts
-from domain.types import MINUTE, STEPS, WINDOWS, Candle, Post
+from domain.candles import CandleColumns, MarketKey, join
+from domain.types import MINUTE, STEPS, WINDOWS, Post
+from tests.fakes.candles import candles_at
 
 pytestmark = pytest.mark.stack
 
 START = datetime(2024, 1, 30, tzinfo=UTC)
+CLOSE, VOLUME = 3, 4
 
 
-def candles(count: int, start: datetime = START, symbol: str = "BTC/USDT") -> list[Candle]:
+def candles(count: int, start: datetime = START, symbol: str = "BTC/USDT") -> CandleColumns:
     """A walk of closed one-minute candles; volume is the number of the minute."""
     rng = np.random.default_rng(7)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 1e-3, count)))
-    return [
-        Candle("binance", "spot", symbol, start + i * MINUTE, c, c * 1.001, c * 0.999, c, float(i))
-        for i, c in enumerate(close.tolist())
-    ]
+    bars = [(c, c * 1.001, c * 0.999, c, float(i)) for i, c in enumerate(close.tolist())]
+    return candles_at(start, range(count), bars, symbol, "binance")
+
+
+def changed(candles: CandleColumns, row: int, column: int, value: float, *, final: bool = True) -> CandleColumns:
+    """One of the candles with another value."""
+    one = candles.take([row])
+    bars = one.bars.copy()
+    bars[0, column] = value
+    return replace(one, bars=bars, final=np.array([final]))
 
 
 def test_upsert_inserts_once_and_counts_corrections(engine: Engine) -> None:
@@ -39,23 +48,19 @@ def test_upsert_inserts_once_and_counts_corrections(engine: Engine) -> None:
         again = upsert_candles(connection, rows)
         assert (again.inserted, again.corrected, again.unchanged) == (0, 0, 4000)
     with engine.begin() as connection:
-        assert upsert_candles(connection, [replace(rows[5], volume=99.0)]).corrected == 1
+        assert upsert_candles(connection, changed(rows, 5, VOLUME, 99.0)).corrected == 1
         assert connection.execute(text("select volume, revision from candles where revision > 0")).all() == [(99.0, 1)]
         assert sorted(existing(connection)) == ["candles_y2024m01", "candles_y2024m02"]
 
 
 def test_same_key_twice_in_a_batch_and_unfinished_candles(engine: Engine) -> None:
     """The last of two equal keys wins without an error; a candle that is not final never replaces a final one."""
-    one = candles(1)[0]
+    one = candles(1)
+    unfinished = replace(one, final=np.array([False]))
     with engine.begin() as connection:
-        assert (
-            upsert_candles(
-                connection, [replace(one, final=False), replace(one, close=101.0), replace(one, final=False)]
-            ).inserted
-            == 1
-        )
+        assert upsert_candles(connection, join([unfinished, changed(one, 0, CLOSE, 101.0), unfinished])).inserted == 1
         assert connection.execute(text("select close, final, revision from candles")).one() == (101.0, True, 0)
-        assert upsert_candles(connection, [replace(one, close=5.0, final=False)]).unchanged == 1
+        assert upsert_candles(connection, changed(one, 0, CLOSE, 5.0, final=False)).unchanged == 1
         assert connection.execute(text("select close from candles")).scalar() == 101.0
 
 
@@ -70,7 +75,7 @@ def test_context_equals_the_arithmetic_and_ignores_the_future(engine: Engine) ->
         insert_posts(connection, posts)
         (before,) = market_contexts(connection, [("BTC/USDT", as_of + timedelta(seconds=12))])
         assert before is not None
-    expected = np.array([(c.open + c.close) / 2 for c in rows[count - 30 - STEPS : count - 30]])
+    expected = rows.bars[count - 30 - STEPS : count - 30, [0, CLOSE]].mean(axis=1)
     np.testing.assert_allclose(before.mid, expected)
     assert before.mid.shape == (STEPS,)
     assert before.volume.shape == before.posts.shape == (WINDOWS,)
@@ -98,8 +103,10 @@ def test_contexts_keep_order_and_say_none_where_nothing_is_known(engine: Engine)
         assert market_contexts(connection, []) == []
         assert known_symbols(connection) == ["BTC/USDT"]
         last = recent(connection, "BTC/USDT", START + 10 * MINUTE + timedelta(seconds=30), 5)
-        assert [c.opened_at for c in last] == [START + i * MINUTE for i in range(5, 10)]
-        assert recent(connection, "ETH/USDT", end, 5) == []
+        assert last.at.tolist() == [int(START.timestamp()) + 60 * i for i in range(5, 10)]
+        np.testing.assert_array_equal(last.bars, candles(10).bars[5:])
+        assert (list(last.markets), last.final.all()) == ([MarketKey("binance", "spot", "BTC/USDT")], True)
+        assert len(recent(connection, "ETH/USDT", end, 5)) == 0
 
 
 def test_partitions_are_made_ahead_and_dropped_when_old(engine: Engine) -> None:

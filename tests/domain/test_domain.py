@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -20,19 +20,14 @@ from domain.text import MAX_LETTERS, clean
 from domain.types import (
     EMOTIONS,
     HORIZON,
-    Candle,
     Emotions,
     Explanation,
     HypeForecast,
     Match,
     Matches,
     Verdict,
-    change,
     complete_at,
     first_minute,
-    usable,
-    utc,
-    window_bin,
 )
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -109,26 +104,6 @@ def test_the_first_minute_is_at_or_after_the_post(second: int) -> None:
     assert posted <= start < posted + timedelta(minutes=1)
     assert start.second == 0
     assert complete_at(posted) == start + HORIZON
-
-
-def test_a_match_must_have_ended_before_the_query() -> None:
-    """256 minutes is the edge, inclusive."""
-    assert usable(NOW, NOW + HORIZON)
-    assert not usable(NOW, NOW + HORIZON - timedelta(seconds=1))
-    assert window_bin(NOW) + 1 == window_bin(NOW + HORIZON)
-
-
-def test_times_are_utc_or_refused() -> None:
-    """A naive time is a defect; another zone is converted."""
-    assert utc(datetime(2024, 5, 1, 14, tzinfo=timezone(timedelta(hours=2)))) == NOW
-    with pytest.raises(ValueError, match="no time zone"):
-        utc(datetime(2024, 5, 1))  # noqa: DTZ001
-
-
-def test_change_is_the_formula_of_report_000() -> None:
-    """p = (open + close) / 2, y = 100 (p / p0 − 1), y0 = 0."""
-    candles = [Candle("x", "spot", "BTC/USDT", NOW, o, 9, 1, c, 1) for o, c in ((1, 3), (2, 4), (1, 1))]
-    np.testing.assert_allclose(change(candles), [0, 50, -50])
 
 
 def test_clocks() -> None:

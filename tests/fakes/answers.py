@@ -15,8 +15,9 @@ from db.engine import transaction
 from db.queries import revisions
 from db.queries.candles import upsert_candles
 from domain.errors import MoodtapeError
-from domain.types import EMOTIONS, STEPS, Candle, Emotions, HypeForecast, Match, Matches, Verdict
+from domain.types import EMOTIONS, STEPS, Emotions, HypeForecast, Match, Matches, Verdict
 from models.scorer import ScoringInput
+from tests.fakes.candles import candles_at
 from tests.fakes.scoring import FakeScorer
 from workers.metrics import Metrics
 from workers.runner import Runner
@@ -97,14 +98,10 @@ def store_candles(engine: Engine, symbol: str, end: datetime, minutes: int, pric
     """A calm random walk of one-minute candles, the last of which closed at ``end``."""
     random = np.random.default_rng(len(symbol))
     closes = price * np.exp(np.cumsum(random.normal(0, 0.0006, minutes + 1)))
-    candles = []
+    bars = []
     for k in range(minutes):
         low, high = sorted(closes[k : k + 2])
-        opened = end - timedelta(minutes=minutes - k)
-        candles.append(
-            Candle(
-                "binance", "spot", symbol, opened, closes[k], high * 1.0003, low * 0.9997, closes[k + 1], 5.0 + k % 7
-            )
-        )
+        bars.append((closes[k], high * 1.0003, low * 0.9997, closes[k + 1], 5.0 + k % 7))
+    start = end - timedelta(minutes=minutes)
     with transaction(engine) as connection:
-        upsert_candles(connection, candles)
+        upsert_candles(connection, candles_at(start, range(minutes), bars, symbol, "binance"))

@@ -10,14 +10,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.queries import streams
-from domain.candles import Key
+from domain.candles import MarketKey
 from domain.errors import Unavailable
 from domain.types import Post
 from streaming import decode
-from streaming.broker import Partition
 from streaming.decode import Limits, TooManyRefused
 from streaming.memory import MemoryBroker, MemoryConsumer
-from streaming.messages import BLOCKS, CANDLES, POSTS, TOPICS, CandleBlock, Message, PostMessage
+from streaming.messages import CANDLES, POSTS, TOPICS, CandleMessage, Message, PostMessage
 from streaming.sink import Stored
 from streaming.steps import Batch
 from streaming.validate import market_key, to_post
@@ -213,12 +212,11 @@ def test_too_many_in_a_row_stop_the_stream(engine: Engine, broker: MemoryBroker)
 def test_the_good_candles_of_a_bad_block_are_stored(engine: Engine, broker: MemoryBroker) -> None:
     """A block with a wrong candle is a dead letter that names it; its other candles are stored."""
     times = [T0, T0 + 60, T0 + 120]
-    block = CandleBlock("binance", "BTC/USDT", times, [1.0] * 3, [1.0] * 3, [1.0] * 3, [1.0, -1.0, 1.0], [0.0] * 3)
+    block = CandleMessage("binance", "BTC/USDT", times, [1.0] * 3, [1.0] * 3, [1.0] * 3, [1.0, -1.0, 1.0], [0.0] * 3)
     send(broker, block)
     Rig(engine, broker).turn()
     assert count(engine, "select count(*) from candles") == 2
     assert "number 1" in count(engine, "select reason from dead_letters")
-    assert Partition(BLOCKS, 0) in broker.logs
 
 
 def test_what_only_the_database_refuses_goes_to_the_dead_letters(
@@ -226,9 +224,9 @@ def test_what_only_the_database_refuses_goes_to_the_dead_letters(
 ) -> None:
     """Values that pass every check of ours and not PostgreSQL's cost their own rows and no neighbour's, and no restart."""
 
-    def lax_key(exchange: str, market: str, symbol: str, timeframe: str) -> Key:
+    def lax_key(exchange: str, market: str, symbol: str, timeframe: str) -> MarketKey:
         found = market_key(exchange, market, symbol, timeframe)
-        return (*found[:2], "BTC/USDT:\0", timeframe) if symbol == "BAD/USDT" else found
+        return found._replace(symbol="BTC/USDT:\0") if symbol == "BAD/USDT" else found
 
     def lax_post(message: PostMessage, now: float, language: Callable[[str], str]) -> Post:
         endless = "".join(chr(0x4E00 + (n * n * 7919) % 20_000) for n in range(9_000))
@@ -268,7 +266,7 @@ def test_a_stream_that_stands_still_ends(engine: Engine, broker: MemoryBroker) -
     assert consumer is not None
     send(broker, *(candle(n) for n in range(5, 9)))
     consumer.poll = lambda timeout, limit: []  # type: ignore[method-assign]
-    rig.runtime._rejoined = True
+    rig.runtime._rejoined_at = rig.clock.monotonic() + 0.1
     rig.clock.advance(70)
     with pytest.raises(Unavailable, match="stood still"):
         rig.turn(8)

@@ -11,7 +11,7 @@ from domain.clock import ManualClock
 from streaming.broker import Chunk, Partition
 from streaming.decode import Assigned, Decode, Limits
 from streaming.memory import MemoryRecord
-from streaming.messages import BLOCKS, CANDLES, POSTS
+from streaming.messages import CANDLES, POSTS
 from streaming.steps import Decoded, Full
 from tests.streaming.kit import NOW, T0
 
@@ -60,7 +60,7 @@ def with_(base: dict[str, Any], **changes: Any) -> bytes:
         (CANDLES, b"\xff\xfe", "malformed"),
         (CANDLES, b"[]", "object"),
         (CANDLES, with_(CANDLE, close=...), "missing required field `close`"),
-        (CANDLES, with_(CANDLE, close="1"), "Expected `float`"),
+        (CANDLES, with_(CANDLE, close="1"), "Expected `float"),
         (CANDLES, with_(CANDLE, close=float("nan")), "malformed"),
         (CANDLES, with_(CANDLE, close=0), "zero or negative"),
         (CANDLES, with_(CANDLE, low=-1), "zero or negative"),
@@ -81,9 +81,10 @@ def with_(base: dict[str, Any], **changes: Any) -> bytes:
         (CANDLES, with_(CANDLE, market="option"), "not a market kind"),
         (CANDLES, with_(CANDLE, timeframe="1y"), "not a timeframe"),
         (CANDLES, b"[" * 100_000, ""),
-        (BLOCKS, with_(BLOCK, open=[1.0, 2.0]), "different lengths"),
-        (BLOCKS, with_(BLOCK, at=[], **{name: [] for name in PRICES}), "empty"),
-        (BLOCKS, with_(BLOCK, close=[-1.0]), "zero or negative"),
+        (CANDLES, with_(BLOCK, open=[1.0, 2.0]), "different lengths"),
+        (CANDLES, with_(BLOCK, at=[], **{name: [] for name in PRICES}), "empty"),
+        (CANDLES, with_(BLOCK, close=1.5), "different lengths"),
+        (CANDLES, with_(BLOCK, close=[-1.0]), "zero or negative"),
         (POSTS, with_(POST, text="a\0b"), "NUL"),
         (POSTS, b'{"id": "x:1", "source": "x", "text": "\\ud800", "at": 1}', ""),
         (POSTS, with_(POST, text="   "), "no words"),
@@ -102,7 +103,7 @@ def with_(base: dict[str, Any], **changes: Any) -> bytes:
 )
 def test_bad_input_is_refused_and_the_next_row_stored(topic: str, payload: bytes, reason: str) -> None:
     """The reason says what is wrong, the original bytes are kept, and the good message after it passes."""
-    good = {CANDLES: CANDLE, BLOCKS: BLOCK, POSTS: POST}[topic]
+    good = {CANDLES: CANDLE, POSTS: POST}[topic]
     out = run(topic, payload, with_(good))
     assert [letter.payload for letter in out.letters] == [payload]
     assert reason in out.letters[0].reason
@@ -116,7 +117,7 @@ def test_bad_input_is_refused_and_the_next_row_stored(topic: str, payload: bytes
     [
         (CANDLES, with_(CANDLE, close=-1, lane="m", after=0, upto=1)),
         (CANDLES, with_(CANDLE, close=None, lane="m", after=0, upto=1)),
-        (BLOCKS, with_(BLOCK, close=[], lane="m", after=0, upto=1)),
+        (CANDLES, with_(BLOCK, close=[], lane="m", after=0, upto=1)),
         (POSTS, with_(POST, text="a\0b", lane="m", after=0, upto=1)),
         (POSTS, with_(POST, text="a \ud83d", lane="m", after=0, upto=1)),
         (POSTS, with_(POST, text="x" * 1_000_000, lane="m", after=0, upto=1)),

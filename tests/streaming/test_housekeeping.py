@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
@@ -12,22 +11,20 @@ from db.queries.candles import upsert_candles
 from db.queries.market_history import note_gaps
 from db.queries.outcomes import Said, insert_predictions, settle
 from db.queries.posts import insert_posts
-from domain.candles import Columns
+from domain.candles import CandleColumns, join
 from domain.errors import Unavailable
-from domain.types import Candle, Post
+from domain.types import Post
 from streaming.housekeeping import Housekeeping
 from streaming.steps import Batch
+from tests.fakes.candles import candles_at
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 BAR = (100.0, 110.0, 90.0, 100.0, 2.0)
 
 
-def candles(*minutes: int, close: float = 100.0) -> list[Candle]:
-    return [
-        Candle("x", "spot", "BTC/USDT", START + n * MINUTE, 100.0, 110.0, 90.0, close if n == 255 else 100.0, 2.0)
-        for n in minutes
-    ]
+def candles(*minutes: int, close: float = 100.0) -> CandleColumns:
+    return candles_at(START, minutes, [(100.0, 110.0, 90.0, close if n == 255 else 100.0, 2.0) for n in minutes])
 
 
 def test_a_hole_is_recorded_once_and_noted_when_filled(engine: Engine) -> None:
@@ -46,21 +43,15 @@ def test_a_hole_is_recorded_once_and_noted_when_filled(engine: Engine) -> None:
 def test_a_hole_longer_than_the_look_is_recorded(engine: Engine) -> None:
     """The candle before the first one of the span counts, however long ago it was; of another market it does not."""
     with engine.begin() as connection:
-        upsert_candles(
-            connection, [*candles(0, 1200, 1201), Candle("x", "spot", "ETH/USDT", START + 1200 * MINUTE, *BAR)]
-        )
+        upsert_candles(connection, join([candles(0, 1200, 1201), candles_at(START, [1200], BAR, "ETH/USDT")]))
         assert note_gaps(connection, START + 1000 * MINUTE) == (1, 0)
         gap = connection.execute(text("select start_at, end_at from candle_gaps")).one()
     assert tuple(gap) == (START + MINUTE, START + 1200 * MINUTE)
 
 
-def batch(*at: datetime) -> Batch:
+def batch(candles: CandleColumns) -> Batch:
     """What the sink tells of candles that it stored."""
-    seconds = np.array([int(a.timestamp()) for a in at])
-    columns = Columns(
-        [("x", "spot", "BTC/USDT", "1m")], np.zeros(len(at), int), seconds, np.ones((len(at), 5)), seconds > 0
-    )
-    return Batch([], columns, [], set(), [], [])
+    return Batch([], candles, [], set(), [], [])
 
 
 def gaps(engine: Engine) -> int:
@@ -80,7 +71,7 @@ def test_rounds_look_as_far_back_as_candles_were_stored(engine: Engine) -> None:
         upsert_candles(connection, late)
     house.keep(now)
     assert gaps(engine) == 2
-    house.stored(batch(*(c.opened_at for c in late)))
+    house.stored(batch(late))
     house.keep(now)
     assert gaps(engine) == 4
 
@@ -95,7 +86,7 @@ def test_a_look_that_failed_is_made_up_for(engine: Engine, monkeypatch: pytest.M
     house.keep(now)
     with engine.begin() as connection:
         upsert_candles(connection, candles(0, 2))
-    house.stored(batch(START, START + 2 * MINUTE))
+    house.stored(batch(candles(0, 2)))
     with monkeypatch.context() as patched:
         patched.setattr("streaming.housekeeping.note_gaps", away)
         house.keep(now)
@@ -150,7 +141,6 @@ def test_predictions_behind_a_hole_do_not_hold_up_others(engine: Engine) -> None
             insert_posts(connection, [Post(f"t:{n}", "t", "btc", "en", START, (symbol,))])
             insert_predictions(connection, [Said(f"t:{n}", "r", symbol, due, 0.5, 1.0, 0.0, -1.0, 1.0)])
         upsert_candles(connection, candles(*range(257)))
-        eth = Candle("x", "spot", "ETH/USDT", START, 1.0, 1.0, 1.0, 1.0, 1.0)
-        upsert_candles(connection, [eth])
+        upsert_candles(connection, candles_at(START, [0], [1.0] * 5, "ETH/USDT"))
         assert settle(connection, START + 300 * MINUTE, limit=2) == 1
         assert connection.execute(text("select post_id from prediction_scores")).scalar() == "t:5"

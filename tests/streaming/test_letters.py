@@ -22,7 +22,7 @@ from streaming.broker import BrokerDown, Partition
 from streaming.housekeeping import produce_due, replay
 from streaming.kafka import KafkaBroker
 from streaming.memory import MemoryBroker
-from streaming.messages import BLOCKS, CANDLES, DEAD_LETTERS, POSTS, TOPICS
+from streaming.messages import CANDLES, DEAD_LETTERS, POSTS, TOPICS
 from tests.streaming.kit import count
 from tests.streaming.test_decode import BLOCK, CANDLE, POST, with_
 
@@ -34,7 +34,7 @@ BAD: list[tuple[str, bytes, str]] = [
     (CANDLES, with_(CANDLE, close=-3.0, low=-3.0), "zero or negative"),
     (CANDLES, with_(CANDLE, at=1_700_000_040_000_000), "microseconds"),
     (CANDLES, with_(CANDLE, at=NOW // 60 * 60 + 86_400), "in the future"),
-    (BLOCKS, with_(BLOCK, close=[-1.0]), "zero or negative"),
+    (CANDLES, with_(BLOCK, close=[-1.0]), "zero or negative"),
     (POSTS, with_(POST, text="bit\0coin"), "NUL"),
     (POSTS, b'{"id": "x:9", "source": "x", "at": 1700000000, "text": "up \\ud83d"}', "surrogate"),
     (POSTS, with_(POST, text="bitcoin " * 131_072), "at most 524,288"),
@@ -166,7 +166,7 @@ def test_bad_input_on_real_topics(
     broker = KafkaBroker(fresh_kafka)
     broker.ensure(TOPICS)
     producer = broker.producer()
-    good = {CANDLES: CANDLE, BLOCKS: BLOCK, POSTS: POST}
+    good = {CANDLES: CANDLE, POSTS: POST}
     for number, (topic, payload, _) in enumerate(BAD):
         producer.send(topic, b"k", payload)
         named = {"id": f"x:good{number}"} if topic == POSTS else {"symbol": f"C{number}/USDT"}

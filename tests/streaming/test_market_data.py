@@ -14,8 +14,8 @@ from domain.clock import ManualClock
 from domain.errors import InputError, Unavailable
 from streaming import live, market_data
 from streaming.live import LiveCandles, _Market
-from streaming.market_data import Backfill, market_of, open_exchange
-from streaming.messages import CandleBlock, CandleMessage, Message, outgoing
+from streaming.market_data import Backfill, kind_of, open_exchange
+from streaming.messages import CandleMessage, Message, outgoing
 from streaming.quirks import Quirks, quirks
 from tests.fakes.exchange import FakeExchange
 from tests.streaming.test_replay import Waits
@@ -59,13 +59,13 @@ def backfill(exchange: FakeExchange, count: int) -> Backfill:
 
 
 def minutes(messages: Sequence[Message]) -> list[int]:
-    """Opening times of the candles in blocks."""
-    return [at for m in messages if isinstance(m, CandleBlock) for at in m.at]
+    """Opening times of the candles."""
+    return [at for m in messages if isinstance(m, CandleMessage) for at in (m.at if isinstance(m.at, list) else [m.at])]
 
 
 def finals(messages: Sequence[Message]) -> list[int]:
     """Minutes that move the lane, counted from T."""
-    return [(m.at - T) // 60 for m in messages if isinstance(m, CandleMessage) and m.lane]
+    return [(at - T) // 60 for at in minutes([m for m in messages if m.lane])]
 
 
 async def test_a_minute_is_final_when_a_newer_one_began(exchange: FakeExchange) -> None:
@@ -97,8 +97,9 @@ async def test_a_correction_comes_with_the_next_minute(exchange: FakeExchange) -
     clock.advance(60)
     await exchange.tick(SYMBOL, T + 240)
     out = await task
-    again = [m for m in out if isinstance(m, CandleMessage) and not m.lane and m.at == T + 120]
-    assert again[-1].close == 123.0
+    again = [m for m in out if isinstance(m, CandleMessage) and not m.lane and T + 120 in minutes([m])]
+    assert isinstance(again[-1].close, list)
+    assert again[-1].close[minutes([again[-1]]).index(T + 120)] == 123.0
     assert {outgoing(m).key for m in out} == {LANE.encode()}, "one partition, and so in order"
 
 
@@ -205,7 +206,7 @@ async def test_swaps_are_fetched_and_kept_apart(exchange: FakeExchange) -> None:
     exchange.put(SYMBOL + ":USDT", T, close=100.7)
     since, until = (datetime.fromtimestamp(T + n, UTC) for n in (0, 60))
     source = Backfill("binance", [SYMBOL, SYMBOL + ":USDT"], since, until, rest=exchange.url)
-    out = [m for m in await collect(source, dict(source.lanes()), lambda out: False) if isinstance(m, CandleBlock)]
+    out = [m for m in await collect(source, dict(source.lanes()), lambda out: False) if isinstance(m, CandleMessage)]
     assert [(m.market, m.symbol, m.close) for m in out] == [
         ("spot", SYMBOL, [100.0]),
         ("swap", SYMBOL + ":USDT", [100.7]),
@@ -276,5 +277,5 @@ async def test_quirk_files_are_data_that_ccxt_accepts(name: str) -> None:
 
 def test_spot_and_swap_are_told_apart() -> None:
     """BTC/USDT is not BTC/USDT:USDT, and any other ccxt exchange has the usual quirks."""
-    assert (market_of("BTC/USDT"), market_of("BTC/USDT:USDT")) == ("spot", "swap")
+    assert (kind_of("BTC/USDT"), kind_of("BTC/USDT:USDT")) == ("spot", "swap")
     assert quirks("gate") == Quirks()

@@ -9,7 +9,7 @@ import numpy as np
 from domain.clock import ManualClock
 from domain.symbols import mentioned
 from streaming import synthetic
-from streaming.messages import CandleBlock, CandleMessage, PostMessage
+from streaming.messages import CandleMessage, PostMessage
 from streaming.synthetic import MARKETS, Synthetic, candles, posts
 from streaming.validate import candle_reasons
 from tests.streaming.test_replay import Waits
@@ -33,8 +33,9 @@ async def test_history_then_live_without_a_hole() -> None:
     cursors["synthetic/posts"] = int(NOW.timestamp()) // synthetic.POST_EVERY
     out = await read(clock, cursors, 400)
     lane = "synthetic/spot/BTC/USDT/1m"
-    history = [at for m in out if isinstance(m, CandleBlock) and m.lane == lane for at in m.at]
-    live = [m.at for m in out if isinstance(m, CandleMessage) and m.lane == lane]
+    parts = [m.at for m in out if isinstance(m, CandleMessage) and m.lane == lane and isinstance(m.at, list)]
+    live = [at for part in parts if len(part) == 1 for at in part]
+    history = [at for part in parts if len(part) > 1 for at in part]
     assert history[-1] == int(NOW.timestamp()) - 30 - 60
     assert len(history) >= 6 * 1440
     assert len(live) > 10
@@ -49,7 +50,7 @@ async def test_a_restart_repeats_nothing_and_differs_in_nothing() -> None:
     prices = {}
     for start in (lanes, later):
         for m in await read(ManualClock(NOW), dict(start), 150):
-            if isinstance(m, CandleBlock):
+            if isinstance(m, CandleMessage) and isinstance(m.at, list) and isinstance(m.close, list):
                 for at, close in zip(m.at, m.close, strict=True):
                     assert prices.setdefault((m.symbol, at), close) == close
 

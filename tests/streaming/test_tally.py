@@ -11,7 +11,8 @@ from sqlalchemy import Engine, text
 from benchmarks import faults_feed, hour, tally
 from db.queries.candles import upsert_candles
 from db.queries.posts import insert_posts
-from domain.types import Candle, Post
+from domain.types import Post
+from tests.fakes.candles import candles_at
 from tests.streaming.kit import NOW, count
 
 RUN = {
@@ -39,14 +40,14 @@ def test_writing_a_row_again_is_noticed(engine: Engine, monkeypatch: pytest.Monk
     try:
         monkeypatch.setattr(tally, "unread", lambda stack: 0)
         stack: Any = SimpleNamespace(number=lambda query: int(count(engine, query) or 0), stored=lambda: 4)
-        bar = Candle("x", "spot", "BTC/USDT", NOW, 1.0, 1.0, 1.0, 1.0, 1.0)
+        bar = candles_at(NOW, [0], [1.0] * 5)
         post = Post("t:1", "t", "btc", "en", NOW, ("BTC/USDT",))
         with engine.begin() as connection:
-            upsert_candles(connection, [bar])
+            upsert_candles(connection, bar)
             insert_posts(connection, [post])
         for _ in range(2):
             with engine.begin() as connection:
-                upsert_candles(connection, [bar])
+                upsert_candles(connection, bar)
                 insert_posts(connection, [post])
         found = tally.count(stack, 1, 1)
         assert (found["writes"], found["doubled"], found["lost"], found["refused_duplicates"]) == (2, 0, 0, 2)

@@ -17,9 +17,11 @@ from db.queries.posts import insert_posts
 from db.queries.telegram import forget
 from db.queries.trajectories import load_library_rows
 from db.queries.verdicts import upsert_verdicts
+from domain.candles import CandleColumns
 from domain.clock import ManualClock
-from domain.types import Candle, Post
+from domain.types import Post
 from models.trajectories.index import SeriesIndex
+from tests.fakes.candles import candles_at
 from tests.fakes.scoring import FakeScorer, FakeText
 from tests.workers.conftest import NOON
 from tests.workers.test_library import StarterModule
@@ -40,13 +42,10 @@ def feed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> LibraryFeed:
     return LibraryFeed(engine)
 
 
-def candles(minutes: Sequence[int], symbol: str = PAIR, exchange: str = "x", rise: float = 0.1) -> list[Candle]:
+def candles(minutes: Sequence[int], symbol: str = PAIR, exchange: str = "x", rise: float = 0.1) -> CandleColumns:
     """Minutes counted from noon; the mid price is 100 at noon and rises by ``rise`` a minute after it."""
     mids = [100.0 + rise * max(n, 0) + (0.01 * (n % 2) if n < 0 else 0.0) for n in minutes]
-    return [
-        Candle(exchange, "spot", symbol, NOON + n * MINUTE, m, m + 1, m - 1, m, 1.0)
-        for n, m in zip(minutes, mids, strict=True)
-    ]
+    return candles_at(NOON, minutes, [(m, m + 1, m - 1, m, 1.0) for m in mids], symbol, exchange)
 
 
 def posted(engine: Engine, name: str, at: datetime = NOON, *, scored: bool = True, **more: object) -> str:
@@ -62,7 +61,7 @@ def posted(engine: Engine, name: str, at: datetime = NOON, *, scored: bool = Tru
     return post.id
 
 
-def store(engine: Engine, *made: list[Candle]) -> None:
+def store(engine: Engine, *made: CandleColumns) -> None:
     with transaction(engine) as connection:
         for part in made:
             upsert_candles(connection, part)

@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 
 from db.engine import transaction
-from db.queries.candles import known_symbols, recent
+from db.queries.candles import best_markets, known_symbols
 from db.queries.posts import insert_posts, store_image
 from domain.answer import Json, stamp
 from domain.clock import Clock
@@ -153,7 +153,7 @@ def _check_symbol(connection: Connection, symbol: str) -> None:
 
 def _check_candles(connection: Connection, symbols: tuple[str, ...], moment: datetime) -> None:
     asked = (symbols or (DEFAULT_SYMBOL,))[:LOOKED_AT]
-    if any(recent(connection, symbol, moment, STEPS) for symbol in asked):
+    if any(market is not None for market in best_markets(connection, [(symbol, moment) for symbol in asked])):
         return
     raise NoCandles(
         f"There are no candles of {asked[0]} in the {STEPS} minutes before {stamp(moment)}; "

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.library import LibraryRows, from_micros, to_micros
-from domain.types import HORIZON, usable
+from domain.types import HORIZON
 from models.trajectories.index import NEAR_DUPLICATE, SeriesIndex, realised
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -47,7 +47,7 @@ def brute(rows: LibraryRows, query: np.ndarray, symbol: str | None, moment: date
     chosen: list[int] = []
     for i in order:
         at = from_micros(int(rows.posted_at[i]))
-        if (symbol and rows.symbols[i] != symbol) or not usable(at, moment) or rows.post_ids[i] == own:
+        if (symbol and rows.symbols[i] != symbol) or at + HORIZON > moment or rows.post_ids[i] == own:
             continue
         if any(abs(from_micros(int(rows.posted_at[j])) - at) < HORIZON for j in chosen):
             continue
