@@ -38,11 +38,11 @@ class Report(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, every: float = LINE_SECONDS) -> Iterator[Report]:
-    """A reporter for ``total`` steps; in a log it writes at most one line in ``every`` seconds."""
+def progress(title: str, total: int, every: float | None = None) -> Iterator[Report]:
+    """A reporter for ``total`` steps; in a log it writes at most one line in ``every`` seconds (:data:`LINE_SECONDS`)."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(title, total, every)
+        yield _lines(title, total, LINE_SECONDS if every is None else every)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[note]}"), console=console) as bar:

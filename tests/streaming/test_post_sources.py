@@ -234,7 +234,7 @@ def test_the_optional_sources_say_what_they_need(setting: str, package: str, mon
 def test_every_file_is_a_source() -> None:
     """Each file beside the bridge offers ``source(argument, settings, clock)``."""
     folder = Path(str(streaming.posts.__file__)).parent
-    names = {p.stem for p in folder.glob("*.py")} - {"__init__", "snscrape_bridge"}
+    names = {p.stem for p in folder.glob("*.py")} - {"__init__", "scraping"}
     assert names >= {"bluesky", "rss", "telegram", "mastodon", "x"}
     for name in names:
         module = __import__(f"streaming.posts.{name}", fromlist=["source"])
