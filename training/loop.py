@@ -28,6 +28,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from domain.errors import InputError
+from models.checkpoint import write_tensors
 from runtime.progress import progress
 from training import runs
 
@@ -246,7 +247,7 @@ class Loop(Generic[B]):
         done.misses += 1
         if math.isfinite(value) and (done.best is None or sign * value > sign * done.best):
             done.best, done.best_step, done.best_figures, done.misses = value, done.step, figures, 0
-            runs.write(self.folder / runs.BEST, net.state_dict(), {"step": str(done.step)})
+            write_tensors(self.folder / runs.BEST, net.state_dict(), {"step": str(done.step)})
 
     def _log(self, line: dict[str, Any]) -> None:
         runs.append_log(self.folder, {"step": self.step, "epoch": self.report.epoch + 1, **line})

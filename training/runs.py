@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from domain.errors import InputError
+from models.checkpoint import write_tensors
 
 STATE, BEST, LOG = "run.safetensors", "best.safetensors", "log.jsonl"
 
@@ -43,16 +44,9 @@ class Report:
     seconds: float = 0.0
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str]) -> None:
-    """Write a safetensors file that appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    save_file({name: value.detach().contiguous().clone() for name, value in tensors.items()}, part, about)
-    part.replace(path)
-
-
 def write_state(folder: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
     """Replace the state of the run in ``folder``; ``about`` is plain JSON and stands in the same file."""
-    write(folder / STATE, tensors, {"progress": json.dumps(about)})
+    write_tensors(folder / STATE, tensors, {"progress": json.dumps(about)})
 
 
 def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

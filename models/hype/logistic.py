@@ -5,7 +5,6 @@ A calibrated logistic regression on volume windows, posts and the clock, stored 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,12 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from domain.candles import volatility_before
 from domain.errors import WeightsError
 from domain.types import HYPE_QUANTILE, STEPS, WINDOWS, Floats, HypeForecast, MarketContext
+from models import checkpoint
 from models.manifest import ARTIFACTS
 
 FOLDER = "hype"
@@ -166,29 +164,21 @@ class LogisticHype:
 
 
 def save_hype(folder: Path, parameters: HypeParameters, config: dict[str, Any], card: str) -> None:
-    """Write ``config.json`` (base rate, signal and what the caller adds), ``model.safetensors`` and the card."""
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.ascontiguousarray(getattr(parameters, name)) for name in ("mean", "scale", "weights")}
+    """Write a checkpoint: numbers as weights; base rate, signal and what the caller adds as config."""
+    arrays = {name: getattr(parameters, name) for name in ("mean", "scale", "weights")}
     arrays["intercept"] = np.array([parameters.intercept])
-    part = folder / "model.safetensors.part"
-    save_file(arrays, part)
-    part.chmod(0o644)
-    part.replace(folder / "model.safetensors")
     body = {"base_rate": parameters.base_rate, "signal": parameters.signal, "features": NAMES, **config}
-    (folder / "config.json").write_text(json.dumps(body, indent=1) + "\n")
-    (folder / "README.md").write_text(card)
+    checkpoint.save(folder, body, arrays, card)
 
 
 def load_hype(artifacts: Path = ARTIFACTS) -> LogisticHype:
     """The shipped model.
 
     Raises:
-        WeightsError: its files are missing, altered or unreadable.
+        WeightsError: its files are missing, altered or unreadable, or of another version of moodtape.
     """
-    folder = artifacts / FOLDER
+    config, arrays = checkpoint.load_arrays(artifacts / FOLDER)
     try:
-        config = json.loads((folder / "config.json").read_text())
-        arrays = load_file(folder / "model.safetensors")
         if any(arrays[name].shape != (len(NAMES),) for name in ("mean", "scale", "weights")):
             raise ValueError("it was trained on other features")
         parameters = HypeParameters(
@@ -199,6 +189,6 @@ def load_hype(artifacts: Path = ARTIFACTS) -> LogisticHype:
             base_rate=float(config["base_rate"]),
             signal=bool(config["signal"]),
         )
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"The hype model cannot be read ({error}); install moodtape again.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"The hype model does not fit this program ({error}); install moodtape again.") from None
     return LogisticHype(parameters)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
 
 from domain.errors import WeightsError
 from domain.library import LibraryRows
+from models import checkpoint
 from models.manifest import ARTIFACTS
 
 FOLDER = "library"
@@ -57,7 +56,7 @@ def encoder_revision(artifacts: Path = ARTIFACTS) -> str:
 
 
 def save_library(folder: Path, library: Library, card: str) -> None:
-    """Write ``config.json``, ``model.safetensors`` and the card; post ids are not kept (they become ``starter:<n>``)."""
+    """Write a checkpoint; post ids are not kept (they become ``starter:<n>``)."""
     rows = library.rows
     symbols, sources = sorted(set(rows.symbols)), sorted(set(rows.sources))
     tensors: dict[str, NDArray[Any]] = {
@@ -70,13 +69,8 @@ def save_library(folder: Path, library: Library, card: str) -> None:
         "volatility": rows.volatility,
         "estimated": library.estimated.astype(np.uint8),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / "model.safetensors.part")
-    (folder / "model.safetensors.part").chmod(0o644)
-    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
     config = {"encoder": library.encoder, "rows": len(rows), "symbols": symbols, "sources": sources}
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    (folder / "README.md").write_text(card)
+    checkpoint.save(folder, config, tensors, card)
 
 
 def load_library(artifacts: Path = ARTIFACTS) -> Library:
@@ -85,13 +79,13 @@ def load_library(artifacts: Path = ARTIFACTS) -> Library:
     Raises:
         WeightsError: a file is missing, altered or unreadable, or was built with another text encoder than ships beside it.
     """
-    folder = artifacts / FOLDER
+    config, arrays = checkpoint.load_arrays(artifacts / FOLDER)
     try:
-        config = json.loads((folder / "config.json").read_text())
-        arrays = load_file(folder / "model.safetensors")
         library = _library(config, arrays)
-    except (OSError, SafetensorError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise WeightsError(f"The starter library cannot be read ({error}); install moodtape again.") from None
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise WeightsError(
+            f"The starter library does not fit this program ({error}); install moodtape again."
+        ) from None
     if (artifacts / ENCODER).is_file() and encoder_revision(artifacts) != library.encoder:
         raise WeightsError(
             "The starter library was built with another text encoder than the one beside it; build it again with "

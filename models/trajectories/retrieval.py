@@ -7,7 +7,6 @@ past residuals set the width so that the stated coverage holds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,13 +15,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from domain.candles import FLOOR, volatility_before
 from domain.errors import WeightsError
 from domain.library import LibraryRows, to_micros
 from domain.types import STEPS, Floats, MarketContext, Matches, Post
+from models import checkpoint
 from models.manifest import ARTIFACTS
 from models.trajectories.index import Hit, SeriesIndex
 
@@ -216,14 +214,9 @@ def features(seen: float, usual: float, stirred: float, lately: float, moment: d
 
 
 def save_parameters(folder: Path, parameters: Parameters, config: dict[str, Any], card: str) -> None:
-    """Write ``config.json`` (with the shrinkage and what the caller adds), ``model.safetensors`` and the card."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a checkpoint: numbers as weights, the shrinkage and what the caller adds as config."""
     arrays = {name: getattr(parameters, name) for name in ("volatility", "steps", "levels", "quantiles")}
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / "model.safetensors.part")
-    (folder / "model.safetensors.part").chmod(0o644)
-    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"shrink": parameters.shrink, **config}, indent=1) + "\n")
-    (folder / "README.md").write_text(card)
+    checkpoint.save(folder, {"shrink": parameters.shrink, **config}, arrays, card)
 
 
 def load_trajectories(
@@ -232,13 +225,13 @@ def load_trajectories(
     """The shipped model over a library (later grown by ``add``).
 
     Raises:
-        WeightsError: its files are missing, altered or unreadable.
+        WeightsError: its files are missing, altered or unreadable, or of another version of moodtape.
     """
-    folder = artifacts / FOLDER
+    config, arrays = checkpoint.load_arrays(artifacts / FOLDER)
     try:
-        config = json.loads((folder / "config.json").read_text())
-        arrays = load_file(folder / "model.safetensors")
         parameters = Parameters(shrink=float(config["shrink"]), **arrays)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"The trajectory model cannot be read ({error}); install moodtape again.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"The trajectory model does not fit this program ({error}); install moodtape again."
+        ) from None
     return RetrievedTrajectories(parameters, rows, device)

@@ -23,10 +23,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from domain.errors import InputError, MoodtapeError
 from domain.types import EMOTIONS
+from models.checkpoint import write_tensors
 from training import registry, runs
 
 Said = dict[str, tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]]
@@ -64,7 +65,7 @@ def save(out: Path, fold: int, said: Said, run: str) -> None:
         every[torch.from_numpy(rows)] = torch.from_numpy(probabilities)
         tensors[source] = every
         told[source] = _digest(labels.tobytes())
-    save_file(tensors, _part(out, fold), told)
+    write_tensors(_part(out, fold), tensors, told)
 
 
 def join(out: Path, folds: int) -> bool:
@@ -82,7 +83,7 @@ def join(out: Path, folds: int) -> bool:
     joined = {source: torch.stack([part[source] for part in parts]).nansum(0) for source in parts[0]} if alike else {}
     if not alike or any(((rows.sum(1) - 1).abs() > 1e-3).any() for rows in joined.values()):
         raise InputError(f"The folds beside {out.name} are not of one run; remove them and start again.")
-    save_file({source: rows.half() for source, rows in joined.items()}, out, told[0])
+    write_tensors(out, joined, told[0], torch.float16)
     return True
 
 
