@@ -22,7 +22,7 @@ RUN find models/artifacts -name '*.safetensors' ! -path '*/library/*' -delete
 
 FROM door-packages AS door
 COPY --from=door-code /app /app
-RUN python compose/imports.py domain db workers.client streaming web bot moodtape
+RUN python compose/imports.py domain db answer runtime workers.client streaming web bot moodtape
 USER moodtape
 
 FROM base AS worker-packages
@@ -35,7 +35,7 @@ RUN pip install --no-compile --extra-index-url "${TORCH_INDEX}" -c constraints.t
 
 FROM worker-packages AS worker
 COPY . .
-RUN python compose/imports.py domain db models workers
+RUN python compose/imports.py domain db models runtime workers
 USER moodtape
 
 FROM base AS gpu-packages
@@ -45,5 +45,5 @@ RUN pip install --no-compile -c constraints.txt ".[worker]" \
 
 FROM gpu-packages AS worker-gpu
 COPY . .
-RUN python compose/imports.py domain db models workers
+RUN python compose/imports.py domain db models runtime workers
 USER moodtape

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.entry import begin
+
+    begin()
+
 import asyncio
 import logging
 import sys
@@ -11,7 +16,7 @@ import structlog
 from bot.app import run
 from bot.settings import BotSettings
 from db.engine import make_engine
-from domain.errors import EX_SOFTWARE, MoodtapeError
+from runtime.entry import told
 from runtime.logs import configure
 from workers.client.queue import ScoringClient
 
@@ -39,21 +44,16 @@ def hide(token: str) -> None:
 def main() -> int:
     """Run the bot; returns the exit status."""
     configure("bot")
-    settings = BotSettings()
-    hide(settings.token.get_secret_value())
-    engine = make_engine()
-    queue = ScoringClient(engine)
-    try:
-        asyncio.run(run(settings, engine, queue))
-    except MoodtapeError as error:
-        log.error("the bot cannot work", error=error.message, id=error.id)
-        return error.exit_code
-    except Exception:
-        log.exception("a defect ended the bot")
-        return EX_SOFTWARE
-    finally:
-        queue.close()
-        engine.dispose()
+    with told("bot"):
+        settings = BotSettings()
+        hide(settings.token.get_secret_value())
+        engine = make_engine()
+        queue = ScoringClient(engine)
+        try:
+            asyncio.run(run(settings, engine, queue))
+        finally:
+            queue.close()
+            engine.dispose()
     return 0
 
 

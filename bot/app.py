@@ -141,6 +141,7 @@ async def _until_stopped(door: Door, stop: asyncio.Event) -> None:
 
 async def _arrive(door: Door) -> None:
     await greet(door.bot, door.settings.admin_ids)
+    door.intake.moved_at = time.monotonic()  # Telegram has answered; the first long poll may take half a minute
     if door.settings.webhook_url:
         await serve(door.bot, door.intake, door.settings)
         return

@@ -10,16 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db.engine import secrets_dir
+from db.engine import Settings
 from domain.errors import ConfigError
 
 
-class BotSettings(BaseSettings):
+class BotSettings(Settings):
     """Read from the environment: the token, where the Bot API is, and how patient the bot is."""
-
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
     token: SecretStr = Field(
         default=SecretStr(""), description="the bot's token from @BotFather", validation_alias="TELEGRAM_TOKEN"

@@ -10,7 +10,7 @@ import pkgutil
 import sys
 
 LAZY = {
-    "workers": ["kombu.transport.redis", "celery.fixups.django", "celery.app.events"],
+    "workers": ["kombu.transport.redis"],
     "streaming": ["lz4.frame", "crc32c", "ccxt.pro", "pyarrow.parquet", "pyarrow.csv"],
     "web": ["uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.on", "multipart"],
     "bot": ["aiohttp.web"],
@@ -30,7 +30,7 @@ def main(packages: list[str]) -> int:
     """Import them all; returns the exit status, 1 with a line for each module that cannot be imported."""
     missing = []
     for package in packages:
-        for name in [*modules(package), *LAZY.get(package, ())]:
+        for name in [*modules(package), *LAZY.get(package.partition(".")[0], ())]:
             try:
                 importlib.import_module(name)
             except ImportError as error:

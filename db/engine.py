@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
 from psycopg.abc import PQGen
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -28,12 +29,43 @@ def secrets_dir() -> Path | None:
     return SECRETS if SECRETS.is_dir() else None
 
 
-class DatabaseSettings(BaseSettings):
-    """Read from the environment: ``DATABASE_URL`` and a few limits."""
+class Settings(BaseSettings):
+    """What a box reads from its environment, and from the secrets that a container mounts.
+
+    Raises:
+        ConfigError: a value cannot be used, or the file of a secret cannot be read; the message names the variable.
+    """
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
-    database_url: SecretStr = Field(
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            said = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"{first['loc'][0] if first['loc'] else 'A setting'} cannot be used: {said}.") from None
+        except (OSError, SettingsError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(cause, OSError):
+                raise
+            name = Path(str(cause.filename)).name
+            raise ConfigError(
+                f"The secret {name} cannot be read ({cause.strerror}); let its file be read by the service's user (chmod 644)."
+            ) from None
+
+
+def filled(secret: SecretStr) -> SecretStr:
+    """The secret; an empty one is refused where nothing works without it."""
+    if not secret.get_secret_value().strip():
+        raise ValueError("it is empty")
+    return secret
+
+
+class DatabaseSettings(Settings):
+    """Read from the environment: ``DATABASE_URL`` and a few limits."""
+
+    database_url: Annotated[SecretStr, AfterValidator(filled)] = Field(
         default=SecretStr("postgresql://postgres@127.0.0.1:5432/moodtape"),
         description="PostgreSQL 15 or newer with pgvector; postgres:// and postgresql:// both work",
         validation_alias="DATABASE_URL",
@@ -77,8 +109,10 @@ def database_url(settings: DatabaseSettings) -> URL:
     """The URL with the psycopg driver.
 
     Raises:
-        ConfigError: the text is no PostgreSQL URL.
+        ConfigError: the text is no PostgreSQL URL, or in a container there is none.
     """
+    if secrets_dir() is not None and "database_url" not in settings.model_fields_set:
+        raise ConfigError("There is no DATABASE_URL, neither as a variable nor as a secret; write one of them.")
     try:
         url = make_url(settings.database_url.get_secret_value())
     except ArgumentError:

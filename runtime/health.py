@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -27,13 +28,13 @@ ALIVE = timedelta(seconds=15)
 class Heartbeat:
     """Writes ``$MOODTAPE_DATA_DIR/run/<service>.ready``; without a data directory it does nothing.
 
-    ``MOODTAPE_SERVICE``, set by the supervisor, tells several processes of one kind apart.
+    ``MOODTAPE_SERVICE``, set by the supervisor, tells several processes of one kind apart; without it the machine's name
+    does, which in a container is the container's own: those of a scaled service share a data directory.
     """
 
     def __init__(self, service: str, data_dir: Path | None = None) -> None:
         folder = data_dir or (Path(found) if (found := os.environ.get("MOODTAPE_DATA_DIR")) else None)
-        name = os.environ.get("MOODTAPE_SERVICE") or service
-        self.path = folder / "run" / f"{name}.ready" if folder else None
+        self.path = beat_of(service, folder) if folder else None
         self.since = datetime.now(UTC)
         self._last = 0.0
 
@@ -79,6 +80,12 @@ class Heartbeat:
             self.clear()
 
 
+def beat_of(service: str, folder: Path) -> Path:
+    """Where a service of this process's kind and machine writes its beat, below a data directory."""
+    name = os.environ.get("MOODTAPE_SERVICE") or f"{service}@{socket.gethostname()}"
+    return folder / "run" / f"{name}.ready"
+
+
 def last_beat(path: Path) -> datetime | None:
     """When a service last said it was well; None if it never did."""
     try:
@@ -89,8 +96,8 @@ def last_beat(path: Path) -> datetime | None:
 
 def main(services: list[str]) -> int:
     """Exit status 0 when every named service has beaten lately, else 1: a container's health check."""
-    folder = Path(os.environ.get("MOODTAPE_DATA_DIR", ".")) / "run"
-    beats = [last_beat(folder / f"{service}.ready") for service in services]
+    folder = Path(os.environ.get("MOODTAPE_DATA_DIR", "."))
+    beats = [last_beat(beat_of(service, folder)) for service in services]
     now = datetime.now(UTC)
     return 0 if services and all(beat is not None and now - beat < ALIVE for beat in beats) else 1
 

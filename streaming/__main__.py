@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.entry import begin
+
+    begin()
+
 import asyncio
 import json
 import logging
@@ -15,7 +20,8 @@ import typer
 
 from db.engine import make_engine
 from domain.clock import Clock, SystemClock
-from domain.errors import EX_SOFTWARE, InputError, MoodtapeError
+from domain.errors import InputError
+from runtime.entry import told
 from runtime.health import Heartbeat, serving
 from runtime.logs import configure
 from streaming.feed import Source
@@ -48,7 +54,7 @@ def main(
     """Carry candles and posts through Kafka into PostgreSQL; without options a synthetic demo feed plays."""
     configure("streaming")
     logging.getLogger("kafka").setLevel(logging.ERROR)  # it warns of every busy moment of its own loop
-    try:
+    with told("streaming"):
         if role not in ("all", "feed", "sink"):
             raise InputError(f"--role is all, feed or sink, not “{role[:20]}”.")
         settings, clock = StreamingSettings(), SystemClock()
@@ -61,12 +67,6 @@ def main(
         else:
             kind, sources = _endless(settings, clock, live=live)
         asyncio.run(_serve(settings, kind, sources, sink=role != "feed", once=once))
-    except MoodtapeError as error:
-        sys.stderr.write(f"moodtape: {error.message} ({error.id})\n")
-        raise typer.Exit(error.exit_code) from None
-    except Exception:
-        log.exception("the streams end for a reason nobody foresaw")
-        raise typer.Exit(EX_SOFTWARE) from None
 
 
 def _endless(settings: StreamingSettings, clock: Clock, *, live: bool) -> tuple[str, list[Source]]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Annotated
 
-from db.engine import secrets_dir
+from pydantic import AfterValidator, Field, SecretStr
+
+from db.engine import Settings, filled
 
 
-class StreamingSettings(BaseSettings):
+class StreamingSettings(Settings):
     """Read from the environment; the sources' own keys stand with the sources that need them."""
-
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
     bootstrap: str = Field(
         default="127.0.0.1:9092", description="host:port of a Kafka-protocol broker", validation_alias="KAFKA_BOOTSTRAP"
@@ -67,7 +66,7 @@ class StreamingSettings(BaseSettings):
         description="address that metrics are served on; another than the loopback only inside a container's network",
         validation_alias="MOODTAPE_METRICS_HOST",
     )
-    author_key: SecretStr = Field(
+    author_key: Annotated[SecretStr, AfterValidator(filled)] = Field(
         default=SecretStr("moodtape"),
         description="secret that authors' names are hashed with; keep it to recognise an author again",
         validation_alias="MOODTAPE_AUTHOR_KEY",

@@ -26,8 +26,11 @@ SERVICE = {
     "properties": {
         "image": {"type": "string", "pattern": "^[a-z0-9./-]+:[a-z0-9.-]+$", "not": {"pattern": ":latest$"}},
         "build": {"type": "object", "required": ["context", "target"], "additionalProperties": False,
-                  "properties": {"context": {"const": "."}, "target": {"enum": ["door", "worker", "worker-gpu"]}}},
-        "restart": {"enum": ["unless-stopped", "no"]},
+                  "properties": {"context": {"const": "."}, "target": {"enum": ["door", "worker", "worker-gpu"]},
+                                 "args": {"const": {"TORCH_INDEX": "${TORCH_INDEX:-}"}}}},
+        "restart": {"enum": ["unless-stopped", "on-failure:5"]},
+        "init": {"const": True},
+        "entrypoint": {"type": "array", "items": {"type": "string"}},
         "command": {"type": "array", "items": {"type": "string"}},
         "environment": {"type": "object", "additionalProperties": {"type": "string"}},
         "secrets": {"type": "array", "items": {"type": "string"}},
@@ -64,7 +67,7 @@ def test_the_graph_is_closed() -> None:
         assert name == "migrate" or "healthcheck" in service, name
         for mount in (v for v in service.get("volumes", []) if v.startswith("./")):
             assert (ROOT / mount.split(":")[0]).exists(), mount
-    assert services["migrate"]["restart"] == "no"
+    assert services["migrate"]["restart"] == "on-failure:5"  # the database may still be starting (exit status 75)
     for name in OURS[1:]:
         assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
 
@@ -91,6 +94,48 @@ def test_the_streams_settings_are_passed_through() -> None:
     assert not hidden & set(passed)
 
 
+def test_postgres_is_healthy_only_when_it_listens() -> None:
+    """The image's first start runs a server without TCP, which a check over the socket would take for the real one."""
+    assert COMPOSE["services"]["postgres"]["healthcheck"]["test"][:4] == ["CMD", "pg_isready", "-h", "127.0.0.1"]
+
+
+def test_our_services_are_told_to_stop() -> None:
+    """Something hands SIGTERM on from the first moment: a process that is the container's first would not get it."""
+    assert all(COMPOSE["services"][name]["init"] for name in OURS)
+
+
+def test_the_cpu_worker_is_told_where_cpu_torch_is() -> None:
+    """The build gets TORCH_INDEX, and without it the Dockerfile refuses before it installs a CUDA build."""
+    assert "TORCH_INDEX" in COMPOSE["services"]["worker"]["build"]["args"]
+    stage = (ROOT / "Dockerfile").read_text().split("AS worker-packages")[1].split("\nFROM ")[0]
+    assert stage.index('test -n "${TORCH_INDEX}"') < stage.index("pip install")
+
+
+def test_grafana_refuses_an_empty_password(tmp_path: Path) -> None:
+    """Its entry point reads the secret first: empty, blank or missing ends with 2 and a sentence."""
+    entry = COMPOSE["services"]["grafana"]["entrypoint"]
+    secret = tmp_path / "password"
+    script = entry[2].replace("/run/secrets/GRAFANA_PASSWORD", str(secret)).replace("exec /run.sh", "exec true")
+    for body, status in ((None, 2), ("", 2), ("\n", 2), ("a-password\n", 0)):
+        if body is not None:
+            secret.write_text(body)
+        done = subprocess.run([*entry[:2], script], capture_output=True, text=True, check=False)
+        assert done.returncode == status
+        assert ("GRAFANA_PASSWORD is empty" in done.stderr) == bool(status)
+
+
+def test_prometheus_asks_with_the_key_and_finds_every_service() -> None:
+    """The web door demands its key; streams and workers are looked up by name, so scaled ones are found too."""
+    web, services = yaml.safe_load((ROOT / "compose/prometheus.yml").read_text())["scrape_configs"]
+    assert web["authorization"]["credentials_file"] == "/run/secrets/MOODTAPE_API_KEY"
+    assert COMPOSE["services"]["prometheus"]["secrets"] == ["MOODTAPE_API_KEY"]
+    (lookup,) = services["dns_sd_configs"]
+    assert set(lookup["names"]) == {"streaming", "worker", "worker-gpu"}
+    for name in lookup["names"]:
+        ports = {v for k, v in COMPOSE["services"][name]["environment"].items() if k.endswith("METRICS_PORT")}
+        assert ports == {str(lookup["port"])}
+
+
 def test_kafka_writes_where_its_volume_is() -> None:
     """The broker's own default lies outside every volume."""
     kafka = COMPOSE["services"]["kafka"]
@@ -111,11 +156,15 @@ def test_build_targets_exist_and_modules_run() -> None:
 def test_health_checks_can_fail_and_ask_for_the_right_service(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A check names the heartbeat that its service writes: sick before the first beat, well after it, sick when it is old."""
+    """A check names the heartbeat that its service writes: sick before the first beat, well after it, sick when it is old.
+
+    Another container of the same service, which has another name, does not answer for it.
+    """
     service = COMPOSE["services"][name]
     monkeypatch.setenv("MOODTAPE_DATA_DIR", str(tmp_path))
-    if own := service["environment"].get("MOODTAPE_SERVICE"):
-        monkeypatch.setenv("MOODTAPE_SERVICE", own)
+    monkeypatch.setattr("socket.gethostname", lambda: "other")
+    health.Heartbeat(service["command"][2]).beat()
+    monkeypatch.setattr("socket.gethostname", lambda: "one")
     assert service["healthcheck"]["test"][:4] == ["CMD", "python", "-m", "runtime.health"]
     asked = service["healthcheck"]["test"][4:]
     assert health.main(asked) == 1

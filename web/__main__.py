@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.entry import begin
+
+    begin()
+
 import signal
 import socket
-import sys
 from types import FrameType
 from typing import Annotated
 
@@ -13,7 +17,8 @@ import typer
 import uvicorn
 
 from db.engine import make_engine
-from domain.errors import ConfigError, MoodtapeError
+from domain.errors import ConfigError
+from runtime.entry import told
 from runtime.logs import configure
 from web.app import create_app
 from web.live import Hub
@@ -34,14 +39,14 @@ def serve(
 ) -> None:
     """Serve the HTTP API and the page until SIGTERM or Ctrl-C."""
     configure("web")
-    try:
+    with told("web"):
         settings = WebSettings()
         settings = settings.model_copy(update={k: v for k, v in (("port", port), ("host", host)) if v is not None})
         settings.check()
-        listening = _listen(settings)
-    except MoodtapeError as error:
-        print(f"moodtape: {error.message} (id {error.id})", file=sys.stderr)  # noqa: T201
-        raise typer.Exit(error.exit_code) from None
+        _serve(settings, _listen(settings))
+
+
+def _serve(settings: WebSettings, listening: socket.socket) -> None:
     engine = make_engine()
     client = ScoringClient(engine)
     app = create_app(engine, client, settings)

@@ -6,16 +6,13 @@ import ipaddress
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db.engine import secrets_dir
+from db.engine import Settings
 from domain.errors import ConfigError
 
 
-class WebSettings(BaseSettings):
+class WebSettings(Settings):
     """Where the door listens, who may come in, and how long anybody waits."""
-
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
     host: str = Field(
         default="127.0.0.1",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.entry import begin
+
+    begin()
+
 import gc
 import os
 import sys
 
-import structlog
 from sqlalchemy import Engine
 
-from domain.errors import MoodtapeError
 from runtime import memory
+from runtime.entry import told
 from runtime.logs import configure
 from runtime.supervised import count_processes, run_processes
 from workers.settings import WorkerSettings
@@ -27,28 +31,30 @@ same cores; oneDNN would keep 0.6 MB for each of 1,024 batch sizes."""
 def main() -> int:
     """Run until SIGTERM; returns the exit status (70: the weights are missing or altered)."""
     configure("workers")
-    settings = WorkerSettings()
-    count = count_processes(settings.processes)
-    if count > 1:
-        return run_processes(count)
+    status = 0
+    with told("workers"):
+        settings = WorkerSettings()
+        count = count_processes(settings.processes)
+        status = run_processes(count) if count > 1 else _score(settings)
+    return status  # noqa: RET504  the block may end the process instead
+
+
+def _score(settings: WorkerSettings) -> int:
+    """One scoring process, until SIGTERM."""
     for name, value in LIBRARIES.items():
         os.environ.setdefault(name, value)
     memory.share_one_heap()
     gc.disable()  # a fifth of the start: importing torch and transformers makes millions of objects that all stay
-    try:
-        from workers.loader import load
-        from workers.service import Loaded, serve
+    from workers.loader import load
+    from workers.service import Loaded, serve
 
-        def load_and_keep(engine: Engine, chosen: WorkerSettings) -> Loaded:
-            loaded = load(engine, chosen)
-            gc.freeze()
-            gc.enable()
-            return loaded
+    def load_and_keep(engine: Engine, chosen: WorkerSettings) -> Loaded:
+        loaded = load(engine, chosen)
+        gc.freeze()
+        gc.enable()
+        return loaded
 
-        return serve(settings, load_and_keep)
-    except MoodtapeError as error:
-        structlog.get_logger().error(error.message, id=error.id)
-        return error.exit_code
+    return serve(settings, load_and_keep)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -202,7 +203,7 @@ def _consume(app: Celery) -> int:
     worker: Any = app.Worker(
         pool="solo",
         concurrency=1,
-        hostname=f"moodtape-{os.getpid()}@%h",
+        hostname=f"moodtape-{os.getpid()}@{socket.gethostname()}",
         without_mingle=True,
         without_gossip=True,
         without_heartbeat=True,

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db.engine import secrets_dir
+from db.engine import Settings
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(Settings):
     """Read from the environment: ``REDIS_URL`` and how the queue behaves."""
-
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
 
     redis_url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),

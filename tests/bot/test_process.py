@@ -19,6 +19,7 @@ from sqlalchemy import Engine, text
 from bot.app import make_bot
 from bot.settings import BotSettings
 from domain.errors import ConfigError
+from runtime.health import beat_of
 from tests.fakes.answers import working
 from tests.fakes.bot_process import start
 from tests.fakes.scoring import FakeScorer
@@ -74,7 +75,7 @@ async def test_kill_9_with_fifty_updates_in_flight(
         assert sum(m.has_media for m in telegram.messages.values()) < FLIGHT
         async with process(telegram, database_url, redis_url, tmp_path) as second:
             await until(lambda: not open_count(engine))
-            assert (tmp_path / "run" / "bot.ready").exists()
+            assert beat_of("bot", tmp_path).exists()
             second.terminate()
             await asyncio.to_thread(second.join)
             assert second.exitcode == 0
@@ -83,7 +84,7 @@ async def test_kill_9_with_fifty_updates_in_flight(
     left = [m.text for m in telegram.messages.values() if not m.has_media]
     assert set(left) <= {"Reading your post …"}
     assert len(left) <= AT_ONCE
-    assert not (tmp_path / "run" / "bot.ready").exists()
+    assert not beat_of("bot", tmp_path).exists()
     assert (tmp_path / "telegram-hash.key").stat().st_mode & 0o777 == 0o600
 
 

@@ -1,5 +1,5 @@
 # What `containers` stands on: a base like python:VERSION-slim without a registry, and real servers. Sourced, not run.
-HEALTH=workers.client.heartbeat
+HEALTH=runtime.health
 
 for c in buildah debootstrap redis-server ip openssl curl; do
   command -v $c >/dev/null || { echo "$c is missing; install it first (Debian: apt-get install buildah debootstrap redis-server iproute2 openssl curl)" >&2; exit 75; }
@@ -36,7 +36,7 @@ servers() { # PostgreSQL, Redis, Kafka and Telegram's emulator, in the backgroun
   bg $in $as "$pg/bin/postgres" -D pg/d -h 127.0.0.1 -p 5432 -k "$W/pg" >pg.log 2>&1
   bg $in redis-server --port 6379 --bind 127.0.0.1 --dir "$W/redis" --appendonly yes --maxmemory-policy noeviction >redis.log 2>&1
   if [ -n "${KAFKA:-}" ]; then bg $in "$KAFKA" "$W/kafka" 9092 >kafka.log 2>&1
-  else bg $in "$("$VENV/bin/python" -c 'from moodtape.servers.broker import broker_program; print(broker_program())')" broker --listener-url tcp://127.0.0.1:9092 \
+  else bg $in "$("$VENV/bin/python" -c 'from moodtape.servers.brokers import broker_program; print(broker_program())')" broker --listener-url tcp://127.0.0.1:9092 \
     --advertised-listener-url tcp://127.0.0.1:9092 --storage-engine memory://tansu/ >kafka.log 2>&1; fi
   bg $in bash -c "cd '$ROOT' && exec '$VENV/bin/python' -m tests.fakes.telegram --port 8499" >telegram.log 2>&1
   for p in 5432 6379 9092 8499; do for _ in $(seq 60); do $in bash -c "</dev/tcp/127.0.0.1/$p" 2>/dev/null && break; sleep 0.5; done; done

@@ -24,6 +24,7 @@ from db.queries.posts import insert_posts
 from domain.errors import MoodtapeError
 from domain.types import Post
 from moodtape.servers import Redis
+from runtime.health import beat_of
 from workers.client.queue import Priority, ScoringClient
 from workers.settings import WorkerSettings
 
@@ -110,14 +111,14 @@ def test_a_worker_answers_within_its_bell_and_leaves_on_sigterm(
 ) -> None:
     """Ready, answering, counted among the scorers; after SIGTERM it exits with 0 and is off the list."""
     worker = start()
-    until((tmp_path / "run" / "workers.ready").exists)
+    until(beat_of("workers", tmp_path).exists)
     client.submit(posts(engine, "to the moon"), priority=Priority.PEOPLE)
     assert client.wait("t:0", deadline=10)["emotions"]["label"] == "joy"
     assert count(engine, "select count(*) from scorers") == 1
     worker.terminate()
     assert worker.wait(timeout=15) == 0
     assert count(engine, "select count(*) from scorers") == 0
-    assert not (tmp_path / "run" / "workers.ready").exists()
+    assert not beat_of("workers", tmp_path).exists()
 
 
 def test_killed_in_mid_batch_again_and_again_every_job_ends_with_one_verdict(
@@ -177,7 +178,7 @@ def test_without_redis_people_are_still_answered_and_later_by_the_bell_again(
     worker = start(REDIS_URL=url)
     client = ScoringClient(engine, WorkerSettings(redis_url=url, queue=tmp_path.name))
     client._champion = (float("inf"), "fake")
-    until((tmp_path / "run" / "workers.ready").exists)
+    until(beat_of("workers", tmp_path).exists)
     first, second, third = posts(engine, "a", "b", "c")
     client.submit([first], priority=Priority.PEOPLE)
     client.wait(first, deadline=10)
@@ -197,7 +198,7 @@ def test_a_worker_survives_postgres_ending_its_connections(
 ) -> None:
     """Every connection is cut in the middle of a batch; the same process goes on and each post has one verdict."""
     worker = start(0.02)
-    until((tmp_path / "run" / "workers.ready").exists)
+    until(beat_of("workers", tmp_path).exists)
     client.submit(posts(engine, *(f"post {n}" for n in range(30))), priority=Priority.LIVE)
     until(lambda: count(engine, "select count(*) from batches"))
     count(
@@ -265,7 +266,7 @@ def test_a_door_whose_clock_runs_two_hours_ahead_gets_its_answer_once(
 ) -> None:
     """Neither its job nor its wait expires, and asking again within its minute finds the same answer."""
     start()
-    until((tmp_path / "run" / "workers.ready").exists)
+    until(beat_of("workers", tmp_path).exists)
     known = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "MOODTAPE_QUEUE": tmp_path.name}
     ahead = (datetime.now(UTC) + timedelta(hours=2)).replace(
         second=5
