@@ -131,10 +131,10 @@ def settings_classes() -> dict[str, type[BaseSettings]]:
         package = importlib.import_module(box)
         for module in pkgutil.walk_packages(package.__path__, f"{box}."):
             source = ROOT.joinpath(*module.name.split(".")).with_suffix(".py")
-            if not source.exists() or "BaseSettings" not in source.read_text():
+            if not source.exists() or not re.search(r"class \w+\((Base)?Settings\)", source.read_text()):
                 continue
             for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-                if issubclass(kind, BaseSettings) and kind.__module__ == module.name:
+                if issubclass(kind, BaseSettings) and kind.__module__ == module.name and kind.model_fields:
                     found[f"{module.name}.{name}"] = kind
     return found
 

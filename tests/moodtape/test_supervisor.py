@@ -187,7 +187,7 @@ def test_children_end_with_a_killed_supervisor(state: State) -> None:
     code = f"""
 import signal, sys, time
 from pathlib import Path
-from moodtape.servers import processes
+from runtime import processes
 child = processes.start([sys.executable, "-c", "import time; time.sleep(600)"], log=Path({str(state.logs / "c.log")!r}),
                         tied=signal.SIGTERM)
 print(child.pid, flush=True)
