@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -126,3 +127,15 @@ def interval(
     ratios = tops[picks].sum(axis=1) / np.maximum(bottoms[picks].sum(axis=1), 1e-12)
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean of few values (seeds) by Student's t; both ends are the value itself where there is one only."""
+    from scipy.stats import t
+
+    given = np.asarray(values, dtype=np.float64)
+    mean = float(given.mean())
+    if len(given) < 2:
+        return mean, mean
+    half = float(t.ppf((1 + level) / 2, len(given) - 1) * given.std(ddof=1) / np.sqrt(len(given)))
+    return mean - half, mean + half

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,3 +149,22 @@ def reseed(*numbers: int) -> None:
 def frozen(net: nn.Module) -> list[str]:
     """Names of the parameters that are not trained."""
     return [name for name, parameter in net.named_parameters() if not parameter.requires_grad]
+
+
+class Parts:
+    """Finished parts of a long reproduction in one JSON file; those made with other options (``tag``) are not taken up."""
+
+    def __init__(self, path: Path, tag: str) -> None:
+        kept = json.loads(path.read_text()) if path.is_file() else {}
+        self.path, self.tag = path, tag
+        self.done: dict[str, Any] = kept["done"] if kept.get("tag") == tag else {}
+
+    def get(self, key: str, make: Callable[[], Any]) -> Any:
+        """The part of that name: from the file, else made now and kept."""
+        if key not in self.done:
+            self.done[key] = make()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_text(json.dumps({"tag": self.tag, "done": self.done}, indent=1) + "\n")
+            part.replace(self.path)
+        return self.done[key]

@@ -7,31 +7,38 @@ report's) and ``minirocket`` (fixed random convolutions, :mod:`models.encoders.m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from domain.errors import InputError
+from domain.errors import InputError, WeightsError
+from models import checkpoint
 
 
 class SeriesEncoder(nn.Module):
-    """``width``: length of a series' vector; ``depth``: channels of :meth:`steps`; ``stride``: time steps to one of them."""
+    """``depth``: channels of :meth:`steps`; ``stride``: time steps to one of them; ``segments``: parts of time pooled apart."""
 
-    width: int
     depth: int
     stride: int = 1
+    segments: int = 1
+
+    @property
+    def width(self) -> int:
+        """Length of the vector of a series."""
+        return self.depth * (self.segments + 1)
 
     def steps(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features (n, depth, ⌈time / stride⌉) of series (n, channels, time) and their mask (n, ⌈time / stride⌉)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Vectors (n, width) of series (n, channels, time), NaN where they have ended: mean and maximum of the features."""
+        """Vectors (n, width) of series (n, channels, time), NaN where they have ended, by :func:`pool`."""
         features, mask = self.steps(x)
-        return pool(features, mask)
+        return pool(features, mask, self.segments)
 
 
 def filled(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,12 +47,17 @@ def filled(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(known, x, 0.0), known.any(1)
 
 
-def pool(features: Tensor, mask: Tensor) -> Tensor:
-    """Mean and maximum over the known steps: (n, depth, time) and (n, time) to (n, 2 · depth)."""
-    weight = mask[:, None].to(features.dtype)
-    mean = (features * weight).sum(-1) / weight.sum(-1).clamp_min(1)
+def pool(features: Tensor, mask: Tensor, segments: int) -> Tensor:
+    """Means over equal parts of the known time, and the maximum over all: (n, depth, time) to (n, depth · (segments + 1)).
+
+    One mean over all time would forget the order in which things happened.
+    """
+    count = mask.sum(1, keepdim=True).clamp_min(1)
+    part = ((mask.cumsum(1) - 1).clamp_min(0) * segments // count).clamp_max(segments - 1)
+    weight = functional.one_hot(part, segments).to(features.dtype) * mask[..., None].to(features.dtype)
+    means = features @ (weight / weight.sum(1, keepdim=True).clamp_min(1))
     top = features.masked_fill(~mask[:, None], -torch.inf).amax(-1)
-    return torch.cat([mean, torch.where(torch.isfinite(top), top, 0.0)], 1)
+    return torch.cat([means.flatten(1), torch.where(torch.isfinite(top), top, 0.0)], 1)
 
 
 def _strided(mask: Tensor, stride: int) -> Tensor:
@@ -76,9 +88,9 @@ class _Residual(nn.Module):
 class ResNet(SeriesEncoder):
     """ResNet1D: three residual blocks; the first and the second halve the time."""
 
-    def __init__(self, channels: int, base: int = 32) -> None:
+    def __init__(self, channels: int, base: int = 32, segments: int = 4) -> None:
         super().__init__()
-        self.depth, self.width, self.stride = 2 * base, 4 * base, 4
+        self.depth, self.stride, self.segments = 2 * base, 4, segments
         sizes = ((channels, base, 2), (base, 2 * base, 2), (2 * base, 2 * base, 1))
         self.blocks = nn.ModuleList(_Residual(i, o, s) for i, o, s in sizes)
         self._strides = tuple(s for *_, s in sizes)
@@ -113,10 +125,16 @@ class _Inception(nn.Module):
 class InceptionTime(SeriesEncoder):
     """One InceptionTime network: ``blocks`` inception modules with a shortcut over every three."""
 
-    def __init__(self, channels: int, base: int = 16, blocks: int = 3, kernels: tuple[int, ...] = (9, 19, 39)) -> None:
+    def __init__(
+        self,
+        channels: int,
+        base: int = 16,
+        blocks: int = 3,
+        kernels: tuple[int, ...] = (9, 19, 39),
+        segments: int = 4,
+    ) -> None:
         super().__init__()
-        self.depth = base * (len(kernels) + 1)
-        self.width = 2 * self.depth
+        self.depth, self.segments = base * (len(kernels) + 1), segments
         inputs = [channels, *[self.depth] * (blocks - 1)]
         self.blocks = nn.ModuleList(_Inception(i, base, tuple(kernels)) for i in inputs)
         self.shorts = nn.ModuleList(
@@ -138,9 +156,11 @@ class InceptionTime(SeriesEncoder):
 class PatchTransformer(SeriesEncoder):
     """Patches of ``patch`` steps as tokens of a transformer with sine positions (after PatchTST, Nie et al., 2023)."""
 
-    def __init__(self, channels: int, base: int = 64, blocks: int = 2, heads: int = 4, patch: int = 8) -> None:
+    def __init__(
+        self, channels: int, base: int = 64, blocks: int = 2, heads: int = 4, patch: int = 8, segments: int = 4
+    ) -> None:
         super().__init__()
-        self.depth, self.width, self.stride = base, 2 * base, patch
+        self.depth, self.stride, self.segments = base, patch, segments
         self.embed = nn.Conv1d(channels, base, patch, patch)
         layer = nn.TransformerEncoderLayer(base, heads, 2 * base, 0.0, "gelu", batch_first=True, norm_first=True)
         self.body = nn.TransformerEncoder(layer, blocks, nn.LayerNorm(base), enable_nested_tensor=False)
@@ -169,7 +189,7 @@ class Projection(SeriesEncoder):
 
     def __init__(self, channels: int, base: int = 256, length: int = 256) -> None:
         super().__init__()
-        self.depth = self.width = base
+        self.depth, self.segments = base, 0
         self.length = length
         self.linear = nn.Linear(channels * length, base)
 
@@ -204,3 +224,50 @@ def build(name: str, channels: int, **options: Any) -> SeriesEncoder:
         return ENCODERS[name](channels, **options)
     except TypeError as error:
         raise InputError(f"The series encoder {name} does not take these options: {error}.") from None
+
+
+def build_described(described: Mapping[str, Any]) -> SeriesEncoder:
+    """The encoder that :func:`describe` told of, with fresh weights."""
+    return build(str(described["encoder"]), int(described["channels"]), **dict(described["options"]))
+
+
+def describe(name: str, channels: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``config.json`` of a checkpoint says of an encoder."""
+    return {"encoder": name, "channels": channels, "options": dict(options)}
+
+
+def save_encoder(folder: Path, net: SeriesEncoder, config: dict[str, Any], card: str) -> None:
+    """Write a checkpoint; ``config`` holds what :func:`describe` gives, and what else the recipe tells."""
+    checkpoint.save(folder, config, dict(net.state_dict()), card)
+
+
+def load_encoder(folder: Path) -> SeriesEncoder:
+    """The encoder of a checkpoint folder, at rest.
+
+    Raises:
+        WeightsError: a file is missing, altered, or of another kind.
+    """
+    config, tensors = checkpoint.load(folder)
+    try:
+        net = build_described(config)
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise WeightsError(f"The settings of {folder.name} are not those of a series encoder ({error}).") from None
+    checkpoint.load_state(net, tensors, folder.name)
+    return net.eval()
+
+
+def with_channels(net: SeriesEncoder, fresh: SeriesEncoder) -> SeriesEncoder:
+    """``fresh`` (the same kind, another number of channels) with the weights of ``net``.
+
+    Maps from channels repeat theirs in turn and are scaled so that sums stay of one size, as timm does with pictures.
+    """
+    state = fresh.state_dict()
+    for name, value in net.state_dict().items():
+        wanted = state[name]
+        if value.shape == wanted.shape:
+            state[name] = value
+        elif value.ndim == wanted.ndim == 3 and value.shape[0] == wanted.shape[0]:
+            turns = torch.arange(wanted.shape[1]) % value.shape[1]
+            state[name] = value[:, turns] * (value.shape[1] / wanted.shape[1])
+    fresh.load_state_dict(state)
+    return fresh
