@@ -71,13 +71,13 @@ def correlation(path: Path, features: NDArray[np.float32]) -> float:
     """Correlation matrix of features as a picture; returns the mean absolute correlation off the diagonal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     moving = features[:, features.std(0) > 1e-9]
-    matrix = np.corrcoef(moving.T)
+    matrix: NDArray[np.float64] = np.atleast_2d(np.corrcoef(moving.T))
     figure, axes = _figure(size=(5.4, 4.6))
     figure.colorbar(axes.imshow(matrix, cmap="coolwarm", vmin=-1, vmax=1))
     axes.set_title("correlation of features")
     figure.savefig(path, dpi=90)
-    apart = matrix[~np.eye(len(matrix), dtype=bool)]
-    return float(np.abs(apart).mean())
+    count = len(matrix)
+    return float((np.abs(matrix).sum() - count) / max(count * (count - 1), 1))
 
 
 def importance(path: Path, names: Sequence[str], values: NDArray[np.float64]) -> None:
