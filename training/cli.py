@@ -25,7 +25,9 @@ def evaluate(
     pairs: Files = None,
     candles: Files = None,
     posts: Files = None,
-    since: Annotated[str | None, typer.Option(help="ISO time (UTC if none is said); earlier rows are history.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="ISO time, UTC if it names no zone; earlier rows are history.")
+    ] = None,
     artifacts: Annotated[Path | None, typer.Option(help="Folder of the weights; those that ship by default.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder to draw plots into.")] = None,
     source: Annotated[str | None, typer.Option(help="Kind of text, where it is known; inferred otherwise.")] = None,

@@ -283,8 +283,8 @@ class Loop(Generic[B]):
                     objective.scheduler.load_state_dict(about["schedulers"][number])
             self.report = runs.Report(**about["report"])
         except runs.DAMAGED as error:
-            said = str(error).strip().splitlines()[-1].strip()
+            reason = str(error).strip().splitlines()[-1].strip()
             raise InputError(
-                f"The run in {self.folder} is of another model or other settings ({said}); start without --resume."
+                f"The run in {self.folder} is of another model or other settings ({reason}); start without --resume."
             ) from None
         runs.trim_log(self.folder, self.step)

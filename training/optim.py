@@ -35,8 +35,8 @@ def groups(net: nn.Module, rates: Rates, body: str = "encoder.") -> list[dict[st
     depth = 1 + max((int(m[1]) for name, _ in named if (m := _LAYER.search(name))), default=0)
     by_rate: dict[float, list[Tensor]] = {}
     for name, parameter in named:
-        found = _LAYER.search(name)
-        above = depth - 1 - int(found[1]) if found else depth
+        layer = _LAYER.search(name)
+        above = depth - 1 - int(layer[1]) if layer else depth
         rate = rates.learning_rate * rates.layer_decay**above if name.startswith(body) else rates.head_learning_rate
         by_rate.setdefault(rate, []).append(parameter)
     return [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
@@ -72,7 +72,7 @@ def soup(nets: Sequence[T]) -> T:
 def minimise(
     parameters: Iterable[Tensor], value: Callable[[], Tensor], steps: int = 100, tolerance: float = 1e-9
 ) -> None:
-    """Bring ``parameters`` in place to where ``value`` of them is least: L-BFGS over all rows at once, at most ``steps``."""
+    """Minimise ``value`` over ``parameters`` in place: L-BFGS over all rows at once, at most ``steps`` iterations."""
     optimiser = torch.optim.LBFGS(
         list(parameters), max_iter=steps, tolerance_change=tolerance, line_search_fn="strong_wolfe"
     )

@@ -17,7 +17,7 @@ from training.emotion.texts import INDEX, Texts, load
 from training.metrics import ece, ece_by_chance, macro_f1, macro_f1_multilabel
 
 UNSURE_SHARE = 0.08
-"""Share of validation texts for which the two best emotions are called too close to claim one."""
+"""Share of validation texts that are called unsure because their two best emotions are too close."""
 
 STYLE_TEXTS = 2000
 MULTI_TEXTS = 16000
@@ -78,9 +78,9 @@ def mixture(net: EmotionNet, texts: Texts, reading: Reading, lexicon: str) -> No
     """Fit one style's temperature and bias in place, and how much the lexicon counts where it was learned from the style."""
     single = torch.from_numpy(texts.labels) >= 0
     labels = torch.from_numpy(texts.labels)[single]
-    said = reading.lexical if texts.source == lexicon else torch.zeros_like(reading.lexical)
+    lexical = reading.lexical if texts.source == lexicon else torch.zeros_like(reading.lexical)
     scale, bias, share = fit_mixture(
-        reading.logits.clone()[single], said.clone()[single], labels, PENALTY / len(labels)
+        reading.logits.clone()[single], lexical.clone()[single], labels, PENALTY / len(labels)
     )
     i = net.styles.index(texts.source)
     with torch.no_grad():
@@ -208,7 +208,7 @@ def card(figures: dict[str, dict[str, Any]], config: dict[str, Any]) -> str:
     )
     lexicon = f" Beside the network stands a lexicon learned from {config['lexicon']}." if config.get("lexicon") else ""
     notes = f" The seeds share their first {shared} of {config.get('epochs')} epochs." if shared else ""
-    told = {
+    fields = {
         "shared": notes,
         "lexicon": lexicon,
         "labels": ", ".join(EMOTIONS),
@@ -216,4 +216,4 @@ def card(figures: dict[str, dict[str, Any]], config: dict[str, Any]) -> str:
         "settings": settings,
         "chance": chance,
     }
-    return CARD.format(**told, ships="The mean of the seeds' weights" if len(figures) > 1 else f"“{ships}”")
+    return CARD.format(**fields, ships="The mean of the seeds' weights" if len(figures) > 1 else f"“{ships}”")

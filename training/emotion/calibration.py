@@ -16,14 +16,14 @@ from training.optim import minimise
 def fit_scale_and_bias(logits: Tensor, labels: Tensor, penalty: float = 1e-3) -> tuple[float, Tensor]:
     """Inverse temperature and bias (7) that maximise the likelihood of labels (n) given logits (n, 7).
 
-    Classes without a label in the set keep bias 0: that they are absent is the set's habit, not the language's.
+    Classes without a label in the set keep bias 0: their absence says something of the set, not of language.
     """
     scale, bias, _ = fit_mixture(logits, torch.zeros_like(logits), labels, penalty)
     return scale, bias
 
 
 def fit_mixture(logits: Tensor, lexical: Tensor, labels: Tensor, penalty: float = 1e-3) -> tuple[float, Tensor, float]:
-    """As :func:`fit_scale_and_bias`, and the share (≥ 0) of a second voice, ``lexical`` (n, 7), beside these logits."""
+    """As :func:`fit_scale_and_bias`, and the weight (≥ 0) of second logits, ``lexical`` (n, 7), that are added to them."""
     log_scale = torch.zeros(1, requires_grad=True)
     share = torch.zeros(1, requires_grad=True)
     bias = torch.zeros(len(EMOTIONS), requires_grad=True)
@@ -43,15 +43,14 @@ def fit_lexicon(tokens: Tensor, lengths: Tensor, labels: Tensor, vocabulary: int
     """A row for each token, (vocabulary, 7), whose :func:`models.emotion.net.bag` tells labels (n) from tokens.
 
     Multinomial logistic regression of at most 150 steps; ``strength`` is the weight of the likelihood against the squared
-    norm, scikit-learn's C. From zeros on, the gradient keeps each row's sum at 0 and absent classes at 0: of them the
-    lexicon says nothing.
+    norm, scikit-learn's C. Started from zeros, the rows of absent classes stay 0.
     """
     weight = torch.zeros(vocabulary, len(EMOTIONS), requires_grad=True)
     present = torch.bincount(labels, minlength=len(EMOTIONS)) > 0
 
     def loss() -> Tensor:
-        said = bag(weight, tokens, lengths).masked_fill(~present, float("-inf"))
-        value = nn.functional.cross_entropy(said, labels)
+        logits = bag(weight, tokens, lengths).masked_fill(~present, float("-inf"))
+        value = nn.functional.cross_entropy(logits, labels)
         return value + weight.square().sum() / (2 * strength * len(labels))
 
     minimise([weight], loss, 150, tolerance=1e-7)

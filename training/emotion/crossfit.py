@@ -1,8 +1,7 @@
-"""Soft labels from networks that never saw the row: each of k folds is read by a network trained on the others.
+"""Soft labels by cross-fitting: each of k folds is predicted by a network trained on the other folds (Wolpert, 1992).
 
-Human labels of emotions are noisy. What a network says of rows it was trained on repeats their labels, noise included;
-what it says of rows held out from it does not (cross-fitting; Wolpert, 1992, for stacking). Each fold is a run of its own,
-so that they may run side by side, or one after another where a machine has few cores:
+Human labels of emotions are noisy. The predictions of a network for its own training rows repeat that noise; those for
+held-out rows do not. Each fold is a run of its own, so that folds can run side by side or one after another:
 
     python -m training.emotion.crossfit --config configs/emotion/text.toml --data FOLDER --out FILE
         [--folds 4] [--only 0] [--json]
@@ -17,7 +16,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +29,16 @@ from domain.types import EMOTIONS
 from models.checkpoint import write_tensors
 from training import registry, runs
 
-Said = dict[str, tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]]
-"""By source: rows of its training part, probabilities (rows, 7) of these, and the labels of the whole part."""
+
+class SoftLabel(NamedTuple):
+    """Predictions for held-out rows of one source: which rows of its training part, their probabilities (rows, 7).
+
+    ``labels``: int64[n], those of the whole training part, by which it is recognised later.
+    """
+
+    rows: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.int64]
 
 
 def fold_of(count: int, folds: int) -> NDArray[np.int64]:
@@ -40,7 +47,7 @@ def fold_of(count: int, folds: int) -> NDArray[np.int64]:
 
 
 def read(path: Path, source: str, labels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Probabilities (n, 7) for a source's training rows, known by their labels (n,).
+    """Soft labels, float32[n, 7], of a source's training rows; ``labels`` (n) must be those they were made for.
 
     Raises:
         InputError: no such file or source, or it was made for other rows.
@@ -49,45 +56,44 @@ def read(path: Path, source: str, labels: NDArray[np.int64]) -> NDArray[np.float
         raise InputError(
             f"There is no file of soft labels {path.name}; make it with python -m training.emotion.crossfit."
         )
-    said, made_for = load_file(path).get(source), _told(path).get(source)
-    if said is None:
+    soft, made_for = load_file(path).get(source), _metadata(path).get(source)
+    if soft is None:
         raise InputError(f"{path.name} has nothing for {source}; make it again, with {source} in taught.")
     if made_for != _digest(labels.tobytes()):
         raise InputError(f"{path.name} was made for other rows of {source} than these {len(labels)}; make it again.")
-    return np.asarray(said.float().numpy(), np.float32)
+    return np.asarray(soft.float().numpy(), np.float32)
 
 
-def save(out: Path, fold: int, said: Said, run: str) -> None:
-    """Keep what was said of one fold, beside ``out``; ``run`` names the settings that it came of."""
-    tensors, told = {}, {"run": run}
-    for source, (rows, probabilities, labels) in said.items():
-        every = torch.full((len(labels), len(EMOTIONS)), torch.nan)
-        every[torch.from_numpy(rows)] = torch.from_numpy(probabilities)
-        tensors[source] = every
-        told[source] = _digest(labels.tobytes())
-    write_tensors(_part(out, fold), tensors, told)
+def save(out: Path, fold: int, soft: dict[str, SoftLabel], run: str) -> None:
+    """Write one fold's soft labels by source beside ``out``; ``run`` is the digest of the settings they were made with."""
+    tensors, metadata = {}, {"run": run}
+    for source, (rows, probabilities, labels) in soft.items():
+        tensors[source] = torch.full((len(labels), len(EMOTIONS)), torch.nan)
+        tensors[source][torch.from_numpy(rows)] = torch.from_numpy(probabilities)
+        metadata[source] = _digest(labels.tobytes())
+    write_tensors(_part(out, fold), tensors, metadata)
 
 
 def join(out: Path, folds: int) -> bool:
     """Write ``out`` from its folds, in float16; False while some are missing.
 
     Raises:
-        InputError: the folds are of different settings or rows, or do not share the rows out.
+        InputError: the folds are of different settings or rows, or do not cover each row once.
     """
     paths = [_part(out, fold) for fold in range(folds)]
     if not all(path.is_file() for path in paths):
         return False
-    told = [_told(path) for path in paths]
+    metadata = [_metadata(path) for path in paths]
     parts = [load_file(path) for path in paths]
-    alike = all(each == told[0] for each in told)
+    alike = all(each == metadata[0] for each in metadata)
     joined = {source: torch.stack([part[source] for part in parts]).nansum(0) for source in parts[0]} if alike else {}
     if not alike or any(((rows.sum(1) - 1).abs() > 1e-3).any() for rows in joined.values()):
         raise InputError(f"The folds beside {out.name} are not of one run; remove them and start again.")
-    write_tensors(out, joined, told[0], torch.float16)
+    write_tensors(out, joined, metadata[0], torch.float16)
     return True
 
 
-def _told(path: Path) -> dict[str, str]:
+def _metadata(path: Path) -> dict[str, str]:
     with safe_open(path, "pt") as file:
         return dict(file.metadata() or {})
 
@@ -101,7 +107,7 @@ def _part(out: Path, fold: int) -> Path:
 
 
 def run(config_name: str, data: Path, out: Path, folds: int, only: int | None, resume: bool) -> dict[str, Any]:
-    """Train and read the folds that are asked for and not there yet, then join them if all are."""
+    """Train and predict the folds that are asked for and not there yet; join them once all are there."""
     name, config = registry.load_config(config_name)
     recipe = registry.find("train", name)
     if not hasattr(recipe, "cross_fit"):
@@ -113,7 +119,7 @@ def run(config_name: str, data: Path, out: Path, folds: int, only: int | None, r
     out.parent.mkdir(parents=True, exist_ok=True)
     for fold in range(folds) if only is None else [only]:
         part = _part(out, fold)
-        if not (resume and part.is_file() and _told(part)["run"] == digest):
+        if not (resume and part.is_file() and _metadata(part)["run"] == digest):
             work = out.with_name(f"{out.stem}.run") / f"fold-{fold}-{digest[:8]}"
             begun = resume and runs.begun(work)
             save(out, fold, recipe.cross_fit(config, data, fold, folds, work, begun), digest)
@@ -148,12 +154,12 @@ def main() -> int:
     if given.folds < 2:
         parser.error("--folds is 2 or more")
     try:
-        told = run(given.config, given.data, given.out, given.folds, given.only, given.resume)
+        result = run(given.config, given.data, given.out, given.folds, given.only, given.resume)
     except MoodtapeError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command
         return 2
-    words = f"{given.out.name} is complete" if told["complete"] else f"{given.out.name} waits for its other folds"
-    print(json.dumps(told) if given.json else words)  # noqa: T201 - a command
+    words = f"{given.out.name} is complete" if result["complete"] else f"{given.out.name} waits for its other folds"
+    print(json.dumps(result) if given.json else words)  # noqa: T201 - a command
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Labelled face crops from parquet files, with honest splits; and pictures that hold no face, to learn abstaining from."""
+"""Labelled face crops from parquet files, split without near-duplicates; and drawn pictures without a face."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def leaks(crops: Crops, part: NDArray[np.str_]) -> Bits:
     mirrored = _normalised(
         np.stack([cv2.resize(c[:, ::-1], (_THUMB, _THUMB), interpolation=cv2.INTER_AREA) for c in crops])
     )
-    found = np.zeros(len(crops), bool)
+    leaking = np.zeros(len(crops), bool)
     for protected, exposed in (("holdout", ("validation", "train")), ("validation", ("train",))):
         guarded = np.flatnonzero(part == protected)
         rows = np.flatnonzero(np.isin(part, exposed))
@@ -76,8 +76,8 @@ def leaks(crops: Crops, part: NDArray[np.str_]) -> Bits:
                 (thumbs[block] @ thumbs[guarded].T).max(1, initial=-1),
                 (mirrored[block] @ thumbs[guarded].T).max(1, initial=-1),
             )
-            found[block] |= closest >= TWIN
-    return found
+            leaking[block] |= closest >= TWIN
+    return leaking
 
 
 def _normalised(thumbs: Crops) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Fine-tune a picture encoder for the mood of a face, and for telling faces from everything else; resumable.
+"""Recipe of the picture emotion: an encoder is fine-tuned for the mood of a face, and to tell faces from all else.
 
 ``moodtape train emotion/image --data FOLDER --out FOLDER`` with the settings of configs/emotion/image.toml.
 """
@@ -20,7 +20,7 @@ from domain.types import EMOTIONS
 from models import device
 from models.checkpoint import WEIGHTS, load_state, load_weights, save
 from models.encoders.image import DEFAULT, ImageEncoder, MoodNet
-from training.emotion.crossfit import Said, fold_of
+from training.emotion.crossfit import SoftLabel, fold_of
 from training.emotion.face_views import Batch, Pool, draw, gather
 from training.emotion.faces import Faces, load, scenes
 from training.emotion.image_calibrate import calibrate, card, figures, outputs, refresh, rejected, scores
@@ -89,20 +89,20 @@ def finish(chosen: Settings, sets: dict[str, Faces], net: MoodNet, photos: Seque
     calibrated = calibrate(outputs(net, sets, "validation"))
     measured = figures(outputs(net, sets, "holdout"), calibrated["temperature"])
     fresh = scenes(400, chosen.seed + 1)
-    turned_down = rejected(net, sets, fresh, calibrated["whole_threshold"], chosen.seed)
-    told: dict[str, Any] = {
+    rejections = rejected(net, sets, fresh, calibrated["whole_threshold"], chosen.seed)
+    config: dict[str, Any] = {
         "labels": list(EMOTIONS),
         "encoder": net.encoder.settings,
         "size": net.size,
         "mirror": True,
         **calibrated,
         "holdout": measured,
-        "rejected": turned_down,
+        "rejected": rejections,
         "training": asdict(chosen),
     }
-    readme = card(chosen, net.size, sets, measured, turned_down, [p.name for p in photos])
-    save(out, told, net.state_dict(), readme, torch.float16)
-    return {"holdout": measured, "rejected": turned_down, **calibrated}
+    readme = card(chosen, net.size, sets, measured, rejections, [p.name for p in photos])
+    save(out, config, net.state_dict(), readme, torch.float16)
+    return {"holdout": measured, "rejected": rejections, **calibrated}
 
 
 def train(chosen: Settings, sets: dict[str, Faces], backgrounds: Sequence[Path], folder: Path, resume: bool) -> MoodNet:
@@ -147,9 +147,9 @@ def _loop(net: MoodNet, pool: Pool, sets: dict[str, Faces], chosen: Settings, fo
 
     def evaluate(read: MoodNet) -> dict[str, Any]:
         read.size = chosen.size_at(loop.step - 1)
-        found = scores(read, sets, "validation")
-        score = float(np.mean([accuracy + f1 for accuracy, f1 in found.values()]))
-        return {"score": score, "size": read.size, "validation": found}
+        figures = scores(read, sets, "validation")
+        score = float(np.mean([accuracy + f1 for accuracy, f1 in figures.values()]))
+        return {"score": score, "size": read.size, "validation": figures}
 
     def loss(step: int) -> Tensor:
         return losses(net, draw(pool, chosen, step), chosen)
@@ -171,8 +171,10 @@ def _halved(value: Tensor) -> Tensor:
     return value.half().float() if value.is_floating_point() else value
 
 
-def cross_fit(config: dict[str, Any], data: Path, fold: int, folds: int, run: Path, resume: bool) -> Said:
-    """What a network that has not seen them says of one fold's training faces, for the sources in ``taught``."""
+def cross_fit(
+    config: dict[str, Any], data: Path, fold: int, folds: int, run: Path, resume: bool
+) -> dict[str, SoftLabel]:
+    """Predict one fold's training faces of the sources in ``taught`` with a network trained on the other folds."""
     chosen = replace(settings(Settings, config), soft_labels="")
     sets = {name: load(data / FOLDER / f"{name}.parquet") for name in chosen.sources}
     photos = [data / name for name in chosen.backgrounds if (data / name).is_dir()]
@@ -183,7 +185,8 @@ def cross_fit(config: dict[str, Any], data: Path, fold: int, folds: int, run: Pa
         part[own[name][rows]] = "fold"
         sets[name] = replace(sets[name], part=part)
     net = train(chosen, sets, photos, run, resume).to(device.choose())
-    said = {
-        name: found.moods.softmax(1).numpy() for name, found in outputs(net, {n: sets[n] for n in out}, "fold").items()
+    predicted = outputs(net, {name: sets[name] for name in out}, "fold")
+    return {
+        name: SoftLabel(rows, predicted[name].moods.softmax(1).numpy(), sets[name].labels[own[name]])
+        for name, rows in out.items()
     }
-    return {name: (rows, said[name], sets[name].labels[own[name]]) for name, rows in out.items()}

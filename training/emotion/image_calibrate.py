@@ -66,11 +66,11 @@ def outputs(net: MoodNet, sets: dict[str, Faces], part: str) -> dict[str, Output
 
 def scores(net: MoodNet, sets: dict[str, Faces], part: str) -> dict[str, tuple[float, float]]:
     """Accuracy and macro-F1 of every source's part."""
-    found = {}
+    scored = {}
     for name, out in outputs(net, sets, part).items():
         guess = out.moods.argmax(1).numpy()
-        found[name] = (float((guess == out.labels).mean()), macro_f1(out.labels, guess))
-    return found
+        scored[name] = (float((guess == out.labels).mean()), macro_f1(out.labels, guess))
+    return scored
 
 
 def calibrate(held: dict[str, Outputs]) -> dict[str, float]:
@@ -96,18 +96,18 @@ def calibrate(held: dict[str, Outputs]) -> dict[str, float]:
 
 def figures(tested: dict[str, Outputs], temperature: float) -> dict[str, dict[str, float]]:
     """n, accuracy, the commonest label's share, macro-F1 and ECE of the calibrated probabilities for every source."""
-    found = {}
+    figures_of = {}
     for name, out in tested.items():
         probabilities = (out.moods / temperature).softmax(1).numpy()
         guess = probabilities.argmax(1).astype(np.int64)
-        found[name] = {
+        figures_of[name] = {
             "n": len(guess),
             "accuracy": round(float((guess == out.labels).mean()), 4),
             "majority": round(float(np.bincount(out.labels).max() / len(guess)), 4),
             "macro_f1": round(macro_f1(out.labels, guess), 4),
             "ece": round(ece(probabilities, out.labels), 4),
         }
-    return found
+    return figures_of
 
 
 def rejected(net: MoodNet, sets: dict[str, Faces], faceless: Crops, threshold: float, seed: int) -> dict[str, float]:
@@ -119,9 +119,9 @@ def rejected(net: MoodNet, sets: dict[str, Faces], faceless: Crops, threshold: f
     views = face_views.impostors(torch.from_numpy(crops)[:, None], scenes, net.size, generator)
     with torch.inference_mode():
         chances = net.eval()(prepare(views, net.size))[1].sigmoid()
-    turned_down = (chances < threshold).float()
+    rejections = (chances < threshold).float()
     kinds = ("scene", "shuffled", "misplaced", "turned")
-    return {kind: round(float(turned_down[number::4].mean()), 4) for number, kind in enumerate(kinds)}
+    return {kind: round(float(rejections[number::4].mean()), 4) for number, kind in enumerate(kinds)}
 
 
 CARD = """---
@@ -166,7 +166,7 @@ def card(
     size: int,
     sets: dict[str, Faces],
     measured: dict[str, dict[str, float]],
-    turned_down: dict[str, float],
+    rejections: dict[str, float],
     photos: Sequence[str],
 ) -> str:
     """The checkpoint's README with measured figures."""
@@ -192,7 +192,7 @@ def card(
         twin=TWIN,
         dropped=", ".join(f"{f.twins_dropped} of {n}" for n, f in sets.items()),
         table="\n".join(table),
-        rejected=", ".join(f"{kind} {share:.1%}" for kind, share in turned_down.items()),
+        rejected=", ".join(f"{kind} {share:.1%}" for kind, share in rejections.items()),
         scarce=scarce,
         settings=", ".join(f"{k} = {v}" for k, v in asdict(settings).items()),
     )

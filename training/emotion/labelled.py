@@ -31,7 +31,7 @@ SYNONYMS = {
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Rows with one of the seven labels (``labels``: int64[n]); the others are counted in ``excluded`` by what they said.
+    """Rows with one of the seven labels (``labels``: int64[n]); the others are counted in ``excluded`` by their label.
 
     ``multi`` is float32[n_multi, 7] beside ``multi_texts`` where the file has a column ``labels7``.
     """

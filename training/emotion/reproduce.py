@@ -1,4 +1,4 @@
-"""Report 002, emotion of a post: its figures, ours on a like mixture, and the honest ones beside them.
+"""Report 002, emotion of a post: its figures, ours on a mixture like its own, and ours on the official tests.
 
 ``moodtape reproduce 002 --data FOLDER --out FOLDER`` writes 002.json and 002.md. Two models are trained per row: words
 counted (TF-IDF with logistic regression, fitted by stochastic gradients) and a fine-tuned encoder with the settings of
@@ -150,7 +150,7 @@ GROUPS: dict[str, Callable[[Train, ReproduceOptions], Figures]] = {
 
 
 def _picture() -> dict[str, Any]:
-    """Held-back figures of the shipped picture model, as its config tells them."""
+    """Held-back figures of the shipped picture model, as its config records them."""
     path = ARTIFACTS / "emotion-image" / "config.json"
     return dict(json.loads(path.read_text()).get("holdout", {})) if path.is_file() else {}
 

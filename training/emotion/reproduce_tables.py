@@ -58,8 +58,8 @@ def markdown(result: dict[str, Any], quick: int | None) -> str:
 
 
 def _row(name: str, row: dict[str, Any]) -> str:
-    first, told = row["words counted"], row["report"]
-    cells = [f"{told['accuracy']:.3f} / {told['macro_f1']:.3f}" if told else "–"]
+    first, reported = row["words counted"], row["report"]
+    cells = [f"{reported['accuracy']:.3f} / {reported['macro_f1']:.3f}" if reported else "–"]
     for kind in ("words counted", "encoder"):
         f = row.get(kind)
         cells.append(f"{f['accuracy']:.3f} / {f['macro_f1']:.3f} ({f['majority']:.3f})" if f else "–")
@@ -81,10 +81,10 @@ def _epochs(ours: dict[str, Any]) -> list[str]:
         "| epoch | report: loss / accuracy / F1 | ours |",
         "|---|---|---|",
     ]
-    for epoch, told in EPOCHS.items():
+    for epoch, reported in EPOCHS.items():
         own = ours.get(str(epoch))
         cell = f"{own['loss']:.3f} / {own['accuracy']:.3f} / {own['macro_f1']:.3f}" if own else "not trained so long"
-        lines.append(f"| {epoch} | {' / '.join(f'{v:.3f}' for v in told)} | {cell} |")
+        lines.append(f"| {epoch} | {' / '.join(f'{v:.3f}' for v in reported)} | {cell} |")
     return [*lines, ""]
 
 
@@ -122,9 +122,9 @@ def mixture(data: Path, splits: tuple[str, ...], total: int, seed: int) -> Texts
         for name in classes:
             both = name in FROM_DIARY and name in FROM_COMMENTS
             wanted = round(total * SHARES[name] / sum(SHARES.values()) / (2 if both else 1))
-            found = [part.texts[i] for part in parts for i in np.flatnonzero(part.labels == INDEX[name])]
-            chosen = rng.permutation(len(found))[:wanted]
-            texts += [found[i] for i in chosen]
+            candidates = [part.texts[i] for part in parts for i in np.flatnonzero(part.labels == INDEX[name])]
+            chosen = rng.permutation(len(candidates))[:wanted]
+            texts += [candidates[i] for i in chosen]
             labels += [INDEX[name]] * len(chosen)
     return joined("mixture", texts, np.array(labels, np.int64)).take(rng.permutation(len(texts)))
 

@@ -53,11 +53,11 @@ class RowSettings(Protocol):
 class Examples:
     """Tokenised training rows.
 
-    ``targets`` (n, 7) add up to 1, or to 0 without a label: shared by labels that hold together, and in part what the
-    teachers say of the text as it was published; ``weights`` (n) even out classes, by the targets: what a teacher gives to a
-    class that the source lacks weighs nothing; ``multi`` (n, 7) and ``fine`` (n, 28) are 0 or 1, −1 where only one label was
-    asked for; ``turn`` (n) is the parity of the epochs that see a row, −1 for all; ``states`` are the frozen layers' outputs
-    where kept.
+    ``targets`` (n, 7): target probabilities, summing to 1 (0 for a row without a label). Several labels of a row share it;
+    a part may come from teachers, who read the text as it was published. ``weights`` (n): balance the classes of a source; a
+    class that the source lacks has weight 0. ``multi`` (n, 7) and ``fine`` (n, 28): independent labels, 0 or 1, or −1 where
+    only one label was asked for. ``turn`` (n): 0 or 1, whether even or odd epochs see the row, −1 for all. ``states``: the
+    frozen layers' outputs, where they are kept.
     """
 
     ids: Ids
@@ -70,10 +70,10 @@ class Examples:
 
 
 def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> Examples:
-    """Join the sources; a source is repeated as often as settings say and its classes weigh evenly within it.
+    """Join the sources, each repeated as often as the settings say, with its classes balanced.
 
     Raises:
-        InputError: a share of the teachers is no share.
+        InputError: a share in ``taught`` is not between 0 and 1.
     """
     if wrong := [source for source, share in settings.taught.items() if not 0 <= share <= 1]:
         raise InputError(f"taught gives each source a share from 0 to 1; look at {', '.join(wrong)}.")
@@ -100,28 +100,28 @@ def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> 
 
 
 def _targets(texts: Texts, settings: RowSettings) -> NDArray[np.float32]:
-    """What each text is to be called, float32[n, 7]: its labels, and what the teachers say where they have a share.
+    """Target probabilities, float32[n, 7]: the labels, mixed with the teachers' mean prediction where they have a share.
 
     Ensemble distillation (Hinton et al., 2015): labels are noisy, and the mean of several networks is less so.
     """
     own = texts.multi / np.maximum(texts.multi.sum(1, keepdims=True), 1)
     share = settings.taught.get(texts.source, 0.0) if settings.teachers or settings.soft_labels else 0.0
     if share:
-        heard = [said(load_net(Path(folder))[0], texts) for folder in settings.teachers]
+        taught = [predict(load_net(Path(folder))[0], texts) for folder in settings.teachers]
         if settings.soft_labels:
-            heard.append(crossfit.read(Path(settings.soft_labels), texts.source, texts.labels))
-        own = (1 - share) * own + share * np.mean(heard, axis=0)
+            taught.append(crossfit.read(Path(settings.soft_labels), texts.source, texts.labels))
+        own = (1 - share) * own + share * np.mean(taught, axis=0)
     return np.asarray(own, np.float32)
 
 
-def said(net: EmotionNet, texts: Texts) -> NDArray[np.float32]:
+def predict(net: EmotionNet, texts: Texts) -> NDArray[np.float32]:
     """A trained network's uncalibrated probabilities, float32[n, 7]."""
     logits = net.eval().infer(net.encoder.tokenise(texts.texts), torch.bfloat16).logits
     return np.asarray(torch.softmax(logits.float(), 1).cpu().numpy(), np.float32)
 
 
 def thinned(states: Tensor, share: float, draw: torch.Generator) -> Tensor:
-    """Token states (tokens, width) without a drawn share of those between the first and the last.
+    """Token states (tokens, width) without a random share of the inner ones; the first and the last token stay.
 
     Texts of equal length stay of equal length, as the packed layers need them.
     """
@@ -144,7 +144,7 @@ def cached(net: EmotionNet, settings: RowSettings) -> bool:
 
 
 def _turns(labels: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Two halves that take turns for each class of more than ``most`` rows, −1 for all other rows."""
+    """0 or 1 for the two halves of each class of more than ``most`` rows, −1 for all other rows."""
     turn = np.full(len(labels), -1)
     for label in range(len(EMOTIONS)):
         members = rng.permutation(np.flatnonzero(labels == label))

@@ -1,4 +1,4 @@
-"""Fine-tune a text encoder for the emotion of a post: full or LoRA, balanced within each source, resumable.
+"""Recipe of the text emotion: an encoder is fine-tuned in full or by LoRA, classes balanced within each source.
 
 ``moodtape train emotion/text --data FOLDER --out FOLDER`` with the settings of configs/emotion/text.toml.
 """
@@ -25,8 +25,8 @@ from models.emotion.net import EmotionNet, Reading, load_net, new_net
 from models.encoders.text import pool
 from training import registry, runs
 from training.emotion.calibrate import calibrate, card, measure, validate
-from training.emotion.crossfit import Said, fold_of
-from training.emotion.rows import Examples, batches, cached, examples, finest, said, thinned
+from training.emotion.crossfit import SoftLabel, fold_of
+from training.emotion.rows import Examples, batches, cached, examples, finest, predict, thinned
 from training.emotion.texts import Texts, load
 from training.loop import Loop, LoopOptions, Objective
 from training.optim import groups, schedule, soup
@@ -40,7 +40,7 @@ FITTED = ("style.", "calibration.", "lexicon")
 """What is fitted after training, and so not taken over from a checkpoint."""
 
 HEADS = 0
-"""Seed of the heads' first weights, the same for all runs, so that their mean is a network too."""
+"""Seed of the heads' first weights, the same for all runs: only networks from one start can be averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +256,14 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     return figures
 
 
-def cross_fit(config: dict[str, Any], data: Path, fold: int, folds: int, run: Path, resume: bool) -> Said:
-    """What a network that has not seen them says of one fold's training rows, for the sources in ``taught``."""
+def cross_fit(
+    config: dict[str, Any], data: Path, fold: int, folds: int, run: Path, resume: bool
+) -> dict[str, SoftLabel]:
+    """Predict one fold's training rows of the sources in ``taught`` with a network trained on the other folds."""
     chosen = replace(registry.settings(Settings, config), soft_labels="", teachers=())
     sets = {s: _cut(load(s, "train", data), chosen) for s in chosen.sources}
     held = {s: _cut(load(s, "val", data).single(), chosen) for s in chosen.sources}
     out = {s: np.flatnonzero(fold_of(len(sets[s]), folds) == fold) for s in chosen.taught}
     left = {s: t.take(np.setdiff1d(np.arange(len(t)), out.get(s, []))) for s, t in sets.items()}
     net = fit(chosen, left, held, run, resume).to(device.choose())
-    return {s: (rows, said(net, sets[s].take(rows)), sets[s].labels) for s, rows in out.items()}
+    return {s: SoftLabel(rows, predict(net, sets[s].take(rows)), sets[s].labels) for s, rows in out.items()}

@@ -45,7 +45,7 @@ class Windows:
 
 
 def windows(tapes: dict[tuple[str, str], Tape], stride: int, since: datetime | None = None) -> Windows:
-    """All moments, ``stride`` minutes apart, at which something can be said and the next window is known."""
+    """All moments, ``stride`` minutes apart, with enough past for features and a known next window."""
     rows: list[tuple[Doubles, float, bool, int, str]] = []
     start = int(since.timestamp() // 60) if since else 0
     for (exchange, symbol), tape in sorted(tapes.items()):
@@ -96,15 +96,15 @@ def load_activity(files: Sequence[Path]) -> tuple[dict[tuple[str, str], Tape], s
 def post_times(files: Sequence[Path]) -> dict[str, NDArray[np.int64]]:
     """Sorted epoch seconds of the posts about each symbol; ``symbols`` holds codes with commas between them."""
     table = read(files, ("t", "symbols", "asset", "symbol"))
-    found: dict[str, list[int]] = {}
+    by_code: dict[str, list[int]] = {}
     times = table["t"].to_pylist()
     for column in {"symbols", "asset", "symbol"} & set(table.column_names):
         for at, codes in zip(times, table[column].to_pylist(), strict=True):
             for code in (codes or "").split(",") if at is not None else ():
                 if code.strip():
-                    found.setdefault(code.strip(), []).append(int(at))
+                    by_code.setdefault(code.strip(), []).append(int(at))
     merged: dict[str, list[int]] = {}
-    for code, at_times in found.items():
+    for code, at_times in by_code.items():
         try:
             merged.setdefault(normalize(code), []).extend(at_times)
         except UnknownSymbol:

@@ -55,7 +55,7 @@ def test_no_network_reads_what_it_was_trained_on(
 
 def test_all_folds_make_one_file_that_training_takes(data: Path, config: dict[str, object], tmp_path: Path) -> None:
     """Folds made apart join to a probability for every row, and targets move towards them by the share."""
-    out, toml = tmp_path / "said.safetensors", tmp_path / "small.toml"
+    out, toml = tmp_path / "soft.safetensors", tmp_path / "small.toml"
     lines = [f"{key} = {_toml(value)}" for key, value in config.items()]
     toml.write_text("\n".join(['recipe = "emotion/text"', *lines]))
     assert crossfit.run(str(toml), data, out, 2, 0, False)["complete"] is False
@@ -88,7 +88,7 @@ def whole(out: Path, labels: np.ndarray, source: str = "dair") -> Path:
 
 def test_a_file_for_other_rows_is_refused(tmp_path: Path) -> None:
     """A missing file, a missing source, another number of rows and another order of as many are named."""
-    path, labels = tmp_path / "said.safetensors", np.array([0, 5, 6])
+    path, labels = tmp_path / "soft.safetensors", np.array([0, 5, 6])
     with pytest.raises(InputError, match=r"no file of soft labels said\.safetensors"):
         crossfit.read(path, "dair", labels)
     whole(path, labels)
@@ -103,7 +103,7 @@ def test_a_file_for_other_rows_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("run", "rows"), [("another run", [1, 3]), ("one run", [0, 1])])
 def test_folds_that_do_not_fit_do_not_join(tmp_path: Path, run: str, rows: list[int]) -> None:
     """Folds of other settings, and rows that two folds speak of, or none, end the joining."""
-    out, sure, labels = tmp_path / "said.safetensors", np.eye(7, dtype=np.float32)[[0, 1]], np.array([0, 1, 2, 3])
+    out, sure, labels = tmp_path / "soft.safetensors", np.eye(7, dtype=np.float32)[[0, 1]], np.array([0, 1, 2, 3])
     crossfit.save(out, 0, {"dair": (np.array([0, 2]), sure, labels)}, "one run")
     crossfit.save(out, 1, {"dair": (np.array(rows), sure, labels)}, run)
     with pytest.raises(InputError, match="not of one run"):
@@ -131,14 +131,14 @@ def test_wrong_usage_is_told(
 def test_a_fold_begun_goes_on_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``--resume`` goes on with a run that is there, and starts one that is not."""
     asked: list[bool] = []
-    said = {"dair": (np.array([0]), np.eye(7, dtype=np.float32)[:1], np.array([0, 1]))}
+    soft = {"dair": crossfit.SoftLabel(np.array([0]), np.eye(7, dtype=np.float32)[:1], np.array([0, 1]))}
     works: list[Path] = []
-    out, part = tmp_path / "said.safetensors", tmp_path / "said.fold-0.safetensors"
+    out, part = tmp_path / "soft.safetensors", tmp_path / "soft.fold-0.safetensors"
 
-    def cross_fit(*given: Any) -> crossfit.Said:
+    def cross_fit(*given: Any) -> dict[str, crossfit.SoftLabel]:
         works.append(given[4])
         asked.append(given[5])
-        return said
+        return soft
 
     monkeypatch.setattr(emotion, "cross_fit", cross_fit)
     crossfit.run("emotion/text", tmp_path, out, 2, 0, True)
@@ -156,7 +156,7 @@ def test_a_fold_begun_goes_on_only_when_asked(tmp_path: Path, monkeypatch: pytes
 
 def test_faces_take_soft_labels_too(tmp_path: Path) -> None:
     """A face's target is its label, less the share that goes to what was said of it."""
-    path = whole(tmp_path / "said.safetensors", np.array([0, 5]), "small")
+    path = whole(tmp_path / "soft.safetensors", np.array([0, 5]), "small")
     crops = np.zeros((3, 96, 96), np.uint8)
     sets = {"small": Faces("small", crops, np.array([0, 5, 6]), np.array(["train", "train", "holdout"]), 0)}
     chosen = image.Settings(sources={"small": 1.0}, soft_labels=str(path), taught={"small": 0.7})
@@ -180,7 +180,7 @@ def test_a_fold_of_faces_is_read_unseen(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(image, "load", lambda _: whole)
     monkeypatch.setattr(image, "train", untrained)
     config = {"sources": {"small": 1.0}, "taught": {"small": 0.5}}
-    rows, said, own = image.cross_fit(config, tmp_path, 0, 3, tmp_path / "run", False)["small"]
-    assert (len(rows), len(own), said.shape) == (10, 30, (10, 7))
+    rows, predicted, own = image.cross_fit(config, tmp_path, 0, 3, tmp_path / "run", False)["small"]
+    assert (len(rows), len(own), predicted.shape) == (10, 30, (10, 7))
     assert (seen[0].part == "train").sum() == 20
     assert np.array_equal(np.flatnonzero(seen[0].part == "fold"), rows)
