@@ -1,84 +1,230 @@
-"""Names of coins and markets: one written form everywhere, the ccxt unified pair ``BASE/QUOTE``."""
+"""Names of coins and markets: one written form everywhere, the ccxt unified pair ``BASE/QUOTE``.
+
+A glued name such as ``DOTUSD`` is split only where exactly one reading is known: by the markets that the exchange lists
+(``listed``), else by the packaged lists of coins and quotes (``markets.json``, renewed by ``python -m streaming.coins``).
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from domain.errors import UnknownSymbol
 
 DEFAULT_QUOTE = "USDT"
 DEFAULT_SYMBOL = "BTC/USDT"
 
-_QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD", "EUR", "BTC", "ETH")
-_CODE = re.compile(r"[A-Z0-9]{2,15}")
+ALIASES: dict[str, str] = {
+    "XBT": "BTC",
+    "XDG": "DOGE",
+    "BCHABC": "BCH",
+    "BCHSV": "BSV",
+    "MIOTA": "IOTA",
+    "IOT": "IOTA",
+    "STR": "XLM",
+    "DSH": "DASH",
+    "QTM": "QTUM",
+    **{f"X{code}": code for code in ("ETH", "XRP", "LTC", "XLM", "ETC", "REP", "ZEC", "XMR", "MLN")},
+    "XXBT": "BTC",
+    "XXDG": "DOGE",
+    **{f"Z{code}": code for code in ("USD", "EUR", "GBP", "CAD", "JPY", "AUD", "CHF")},
+}
+"""Other names of a coin or currency, as Kraken, BitMEX, Bitfinex and ccxt write them."""
 
 COIN_NAMES: dict[str, str] = {
     "bitcoin": "BTC",
     "ethereum": "ETH",
     "ether": "ETH",
-    "ripple": "XRP",
     "solana": "SOL",
     "dogecoin": "DOGE",
     "cardano": "ADA",
     "litecoin": "LTC",
     "polkadot": "DOT",
     "chainlink": "LINK",
-    "avalanche": "AVAX",
-    "polygon": "MATIC",
     "shiba inu": "SHIB",
     "shiba": "SHIB",
     "binance coin": "BNB",
     "bitcoin cash": "BCH",
     "terra luna": "LUNA",
 }
-"""Spoken names to codes; lower case. Names that are everyday English words are left out on purpose."""
+"""Spoken names to codes; lower case."""
 
-CODES: frozenset[str] = frozenset(COIN_NAMES.values()) | {"EOS"}
-"""Codes recognised in running text when written as ``BTC``, ``$BTC`` or ``#btc``."""
+_RARE_QUOTES = frozenset({"TUSD", "GUSD", "PYUSD", "RLUSD"})
+"""Quotes with few markets: behind one or two letters, or behind a currency, they are a coin's last letters and ``USD``."""
 
-_WORDLIKE = frozenset({"LINK", "DOT", "LUNA", "SOL", "ADA"})
-_MENTION = re.compile(r"(?P<mark>[$#]?)\b(?P<word>[A-Za-z][A-Za-z0-9]{1,14})\b")
-_NAMES = re.compile(r"\b(" + "|".join(sorted(map(re.escape, COIN_NAMES), key=len, reverse=True)) + r")s?\b", re.I)
+_CODE = re.compile(r"[A-Z0-9]{1,15}")
+_DATED = re.compile(r"(?P<pair>.+)[_-](?P<date>\d{6})")
+_PERPETUAL = re.compile(r"(?P<pair>.+?)[_/-]?(?:PERP|PERPETUAL|SWAP)")
+_KRAKEN_FUTURE = re.compile(r"(?P<kind>P[FI]|F[FI])_(?P<pair>[A-Z0-9]+?)(?:_(?P<date>\d{6}))?")
 
 
-def normalize(symbol: str) -> str:
-    """``btc``, ``$BTC``, ``BTCUSDT``, ``BTC-USDT`` and ``BTC/USDT`` all become ``BTC/USDT``; ``:USDT`` is kept.
+@cache
+def _lists() -> dict[str, Any]:
+    known: dict[str, Any] = json.loads(Path(__file__).with_name("markets.json").read_text())
+    fiat, quotes = frozenset(known["fiat"]), tuple(known["quotes"])
+    return {
+        "fiat": fiat,
+        "bases": frozenset(known["coins"]) | fiat | frozenset(quotes),
+        "quotes": quotes,
+        "dollars": frozenset({"USD", "USDT", "USDC"}),
+        "exchanges": {name: frozenset(own) for name, own in known["exchanges"].items()},
+    }
+
+
+def normalize(symbol: str, exchange: str | None = None, listed: Collection[str] = ()) -> str:
+    """``btc``, ``$BTC``, ``BTCUSDT``, ``XXBTZUSD``, ``BTC-USDT``, ``$BTC.X`` and ``BTC/USDT`` as the unified pair.
+
+    Perpetuals get what they settle in (``BTCUSD_PERP`` is ``BTC/USD:BTC``), dated futures their date too
+    (``BTC/USDT:USDT-240329``); a coin alone is quoted in USDT. ``exchange`` (a ccxt id) narrows the quotes to those that it
+    has; ``listed`` holds its markets by their unified names, where they are known.
 
     Raises:
-        UnknownSymbol: the text has no form of a market name.
+        UnknownSymbol: no form of a market name, or none or several readings are known; the message names them.
     """
-    raw = symbol.strip().lstrip("$#").upper().replace("-", "/").replace("_", "/")
+    raw = symbol.strip().upper().removesuffix(".X").lstrip("$#")
     if raw.lower() in COIN_NAMES:
         raw = COIN_NAMES[raw.lower()]
-    pair, _, settle = raw.partition(":")
-    base, slash, quote = pair.partition("/")
-    if not slash:
-        base, quote = _split(base)
-    if not (_CODE.fullmatch(base) and _CODE.fullmatch(quote) and (not settle or _CODE.fullmatch(settle))):
-        raise UnknownSymbol(f"“{symbol[:40]}” is not a market name; write it like BTC/USDT.")
-    return f"{base}/{quote}" + (f":{settle}" if settle else "")
+    contract, date = None, ""
+    pair, colon, settle = raw.partition(":")
+    if colon:
+        settle, _, date = settle.partition("-")
+    elif found := _KRAKEN_FUTURE.fullmatch(raw):
+        pair, date = found["pair"], found["date"] or ""
+        contract = "inverse" if found["kind"][1] == "I" else "linear in dollars"
+    elif found := _PERPETUAL.fullmatch(raw) or _DATED.fullmatch(raw):
+        pair, date, contract = found["pair"], found.groupdict().get("date") or "", "linear"
+    base, quote = _pair(pair, symbol, exchange, listed)
+    if contract and base == pair:
+        raise UnknownSymbol(
+            f"“{symbol[:40]}” does not say what it settles in; write it like BTC/USDT:USDT or BTC/USD:BTC."
+        )
+    if contract:
+        settle = base if contract == "inverse" or (contract == "linear" and quote == "USD") else quote
+    if not (_CODE.fullmatch(base) and _CODE.fullmatch(quote) and (not (colon or settle) or _CODE.fullmatch(settle))):
+        raise _no_name(symbol)
+    if date and not re.fullmatch(r"\d{6}", date):
+        raise _no_name(symbol)
+    return f"{base}/{quote}" + (f":{settle}" if settle else "") + (f"-{date}" if date else "")
 
 
-def _split(code: str) -> tuple[str, str]:
-    for quote in _QUOTES:
-        if code.endswith(quote) and len(code) >= len(quote) + 2:
-            return code.removesuffix(quote), quote
+def kind_of(symbol: str) -> str:
+    """``spot``, ``swap`` (a perpetual) or ``future`` (with a date) of a unified name."""
+    _, _, settle = symbol.partition(":")
+    return "spot" if not settle else "future" if "-" in settle else "swap"
+
+
+def readings(code: str, exchange: str | None = None, listed: Collection[str] = ()) -> list[str]:
+    """The pairs that a glued name may mean, as unified spot pairs; none where nothing known fits."""
+    known = _lists()
+    quotes = known["exchanges"].get(exchange or "", known["quotes"])
+    found = []
+    for written in {*quotes, *(alias for alias, name in ALIASES.items() if name in quotes)}:
+        base, quote = code.removesuffix(written), ALIASES.get(written, written)
+        if not code.endswith(written) or not base:
+            continue
+        if len(written) == 4 and written in ALIASES and base not in ALIASES and base != DEFAULT_QUOTE:
+            continue  # Kraken writes both halves in four letters (XXBTZUSD, XETHXXBT), but for USDTZUSD
+        base = ALIASES.get(base, base)
+        rare = quote in _RARE_QUOTES and (len(base) < 3 or base in known["fiat"])
+        if base != quote and base in known["bases"] and not rare:
+            found.append(f"{base}/{quote}")
+    found = sorted(set(found))
+    spot = {name.partition(":")[0] for name in listed}
+    return [pair for pair in found if pair in spot] if spot else found
+
+
+def _pair(text: str, symbol: str, exchange: str | None, listed: Collection[str]) -> tuple[str, str]:
+    base, slash, quote = text.replace("-", "/").replace("_", "/").partition("/")
+    if slash:
+        return ALIASES.get(base, base), ALIASES.get(quote, quote)
+    code = ALIASES.get(base, base)
+    if code in _lists()["bases"]:
+        return code, "USD" if code == DEFAULT_QUOTE else DEFAULT_QUOTE
+    found = readings(code, exchange, listed)
+    if len(found) == 1:
+        base, _, quote = found[0].partition("/")
+        return base, quote
+    if found:
+        raise UnknownSymbol(f"“{symbol[:40]}” may be {' or '.join(found)}; write it with a slash, like {found[0]}.")
+    if not _CODE.fullmatch(code) or len(code) < 2:
+        raise _no_name(symbol)
+    if any(code.endswith(q) and len(code) > len(q) for q in _lists()["dollars"]):
+        raise UnknownSymbol(
+            f"“{symbol[:40]}”: no coin of that name is known, so it is not split; write it like BTC/USDT."
+        )
     return code, DEFAULT_QUOTE
 
 
-def mentioned(text: str) -> tuple[str, ...]:
-    """Markets that a text names (``$BTC``, ``#bitcoin``, ``Ether``, ``DOGE``), in order of appearance, each once.
+def _no_name(symbol: str) -> UnknownSymbol:
+    return UnknownSymbol(f"“{symbol[:40]}” is not a market name; write it like BTC/USDT.")
 
-    A code that is also an English word (``LINK``, ``SOL`` …) counts only with a ``$`` or ``#`` before it or in capitals.
+
+CODES: frozenset[str] = frozenset(COIN_NAMES.values()) | {"XRP", "AVAX", "MATIC", "EOS", "NEAR"}
+"""Codes recognised in running text when written as ``BTC``, ``$BTC`` or ``#btc``."""
+
+_EVERYDAY = {"LINK", "DOT", "LUNA", "SOL", "ADA", "NEAR", "ONE", "GAS"}
+_EVERYDAY_NAMES = {"ripple": "XRP", "avalanche": "AVAX", "polygon": "MATIC"}
+_SIGN = re.compile(
+    r"\b(?:crypto\w*|coins?|altcoins?|tokens?|blockchains?|defi|nfts?|usdt?|hodl\w*|wallets?|staking|airdrop\w*|bull(?:s|ish)?|"
+    r"bear(?:s|ish)?|pump\w*|dump\w*|moon\w*|binance|coinbase|kraken|trad(?:e|es|ing|er|ers)|buy\w*|bought|sell\w*|sold|"
+    r"prices?|charts?|breakout|resistance|ath)\b",
+    re.I,
+)
+"""Words that say that a text is about markets: the second sign that an everyday word is meant as a coin."""
+
+_ADDRESSES = re.compile(
+    r"(?:https?://|www\.)\S+|\S+@\S+\.\S+|(?<!\w)@\w+|\b(?:[a-z0-9-]+\.)+(?:com|org|net|io|me|co|xyz)/\S*", re.I
+)
+_MENTION = re.compile(r"(?P<mark>[$#]?)\b(?P<word>[A-Za-z][A-Za-z0-9]{1,14})\b")
+
+
+def _spoken(names: Collection[str]) -> re.Pattern[str]:
+    return re.compile(r"\b(" + "|".join(sorted(map(re.escape, names), key=len, reverse=True)) + r")s?\b", re.I)
+
+
+_NAMES = _spoken(COIN_NAMES)
+_DOUBTFUL_NAMES = _spoken(_EVERYDAY_NAMES)
+
+
+def mentioned(text: str) -> tuple[str, ...]:
+    """Markets that a text names (``$BTC``, ``#bitcoin``, ``Ether``, ``BTCUSDT``), in order of appearance, each once.
+
+    Links, mail addresses and @names name no coin. An everyday word (``SOL``, ``LINK``, ``ripple`` …) counts with a ``$`` or
+    ``#``; without one, in capitals or as a name, only beside another sign that the text is about markets.
     """
-    found = [(hit.start(), COIN_NAMES[hit.group(1).lower()]) for hit in _NAMES.finditer(text)]
+    text = _ADDRESSES.sub(lambda hit: " " * len(hit[0]), text)
+    sure = [(hit.start(), COIN_NAMES[hit.group(1).lower()]) for hit in _NAMES.finditer(text)]
+    doubtful = [(hit.start(), _EVERYDAY_NAMES[hit.group(1).lower()]) for hit in _DOUBTFUL_NAMES.finditer(text)]
     for hit in _MENTION.finditer(text):
-        word = hit["word"].upper()
-        code = word if word in CODES else None
-        if code is None and hit["mark"] == "$" and 2 <= len(word) <= 6 and word.isalpha():
-            code = word
-        if code in _WORDLIKE and not hit["mark"] and not hit["word"].isupper():
-            code = None
-        if code:
-            found.append((hit.start(), code))
-    return tuple(dict.fromkeys(f"{code}/{DEFAULT_QUOTE}" for _, code in sorted(found)))
+        code = _named_by(hit["word"], hit["mark"])
+        if code is None:
+            continue
+        everyday = code in _EVERYDAY and not hit["mark"]
+        if not everyday:
+            sure.append((hit.start(), code))
+        elif hit["word"].isupper():
+            doubtful.append((hit.start(), code))
+    if sure or _SIGN.search(text):
+        sure += doubtful
+    return tuple(dict.fromkeys(f"{code}/{DEFAULT_QUOTE}" for _, code in sorted(sure)))
+
+
+def _named_by(word: str, mark: str) -> str | None:
+    """The coin that one word of a text names, if any."""
+    upper = word.upper()
+    code = ALIASES.get(upper, upper)
+    if code in CODES or (code in _EVERYDAY and mark):
+        return code
+    marked_code = mark == "$" and 2 <= len(upper) <= 6 and upper.isalpha()
+    if marked_code and code in _lists()["bases"]:
+        return code
+    if mark or word.isupper():
+        pairs = readings(upper)
+        bases = {pair.partition("/")[0] for pair in pairs}
+        if len(bases) == 1 and len(upper) >= 6 and (mark or bases & CODES):
+            return bases.pop()
+    return code if marked_code else None

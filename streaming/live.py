@@ -24,9 +24,10 @@ from domain import symbols as names
 from domain.candles import MarketKey
 from domain.clock import Clock
 from domain.errors import InputError, Unavailable
+from domain.symbols import kind_of
 from streaming import metrics
 from streaming.feed import Source, Waiter
-from streaming.market_data import ask, kind_of, open_exchange, pages
+from streaming.market_data import ask, open_exchange, pages
 from streaming.messages import Message, candle_messages
 from streaming.quirks import quirks
 from streaming.settings import StreamingSettings

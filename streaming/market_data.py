@@ -16,6 +16,7 @@ import structlog
 from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, InputError, Unavailable
+from domain.symbols import kind_of
 from streaming import metrics
 from streaming.feed import Waiter
 from streaming.messages import Message, candle_messages
@@ -52,11 +53,6 @@ def _everywhere(urls: Any, rest: str, ws: str) -> Any:
     if isinstance(urls, dict):
         return {k: _everywhere(v, ws if k == "ws" else rest, ws) for k, v in urls.items()}
     return rest + urlsplit(urls).path if isinstance(urls, str) else urls
-
-
-def kind_of(symbol: str) -> str:
-    """``swap`` for a pair that settles in something, else ``spot``."""
-    return "swap" if ":" in symbol else "spot"
 
 
 async def ask(exchange: Any, method: str, *arguments: Any, **named: Any) -> Any:

@@ -52,7 +52,7 @@ def market_key(exchange: str, market: str, symbol: str, timeframe: str) -> Marke
     if not _TIMEFRAME.fullmatch(timeframe):
         raise ValueError(f"“{timeframe[:40]}” is not a timeframe")
     try:
-        return MarketKey(exchange, market, symbols.normalize(symbol), timeframe)
+        return MarketKey(exchange, market, symbols.normalize(symbol, exchange), timeframe)
     except InputError as error:
         raise ValueError(error.message) from None
 

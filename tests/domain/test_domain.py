@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from domain import errors
 from domain.answer import in_order, numbers, to_answer
 from domain.clock import ManualClock, SystemClock
-from domain.errors import MoodtapeError, TooLarge, UnknownSymbol
-from domain.symbols import mentioned, normalize
+from domain.errors import MoodtapeError, TooLarge
 from domain.text import MAX_LETTERS, clean
 from domain.types import (
     EMOTIONS,
@@ -31,51 +30,6 @@ from domain.types import (
 )
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("written", "symbol"),
-    [
-        ("btc", "BTC/USDT"),
-        ("$DOGE", "DOGE/USDT"),
-        ("BTCUSDT", "BTC/USDT"),
-        ("eth-usd", "ETH/USD"),
-        ("BTC/USDT:USDT", "BTC/USDT:USDT"),
-        ("Bitcoin", "BTC/USDT"),
-        ("gork", "GORK/USDT"),
-        ("ETHBTC", "ETH/BTC"),
-    ],
-)
-def test_every_spelling_becomes_the_unified_pair(written: str, symbol: str) -> None:
-    """One form everywhere; normalising twice changes nothing."""
-    assert normalize(written) == symbol
-    assert normalize(symbol) == symbol
-
-
-@pytest.mark.parametrize(
-    "written",
-    ["", "  ", "a b c", "<script>", "BTC/", "💥", "BTC\n/USDT", "BTC/USDT:\0x", "BTC/USDT:" + "X" * 3000],
-)
-def test_what_is_no_market_name_is_refused(written: str) -> None:
-    """The sentence shows how to write it."""
-    with pytest.raises(UnknownSymbol, match="write it like BTC/USDT"):
-        normalize(written)
-
-
-@pytest.mark.parametrize(
-    ("text", "symbols"),
-    [
-        ("to the moon $BTC and Ether, #dogecoin!", ("BTC/USDT", "ETH/USDT", "DOGE/USDT")),
-        ("click the link in my bio, sol mio", ()),
-        ("LINK and $sol", ("LINK/USDT", "SOL/USDT")),
-        ("I paid $100 for $PEPE", ("PEPE/USDT",)),
-        ("bitcoins bitcoin BTC", ("BTC/USDT",)),
-        ("nothing here", ()),
-    ],
-)
-def test_coins_named_in_text(text: str, symbols: tuple[str, ...]) -> None:
-    """Cashtags, hashtags, codes and names count; everyday words do not."""
-    assert mentioned(text) == symbols
 
 
 def test_clean_drops_what_cannot_be_stored_and_keeps_emoji() -> None:

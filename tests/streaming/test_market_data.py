@@ -12,9 +12,10 @@ from prometheus_client import REGISTRY
 
 from domain.clock import ManualClock
 from domain.errors import InputError, Unavailable
+from domain.symbols import kind_of
 from streaming import live, market_data
 from streaming.live import LiveCandles, _Market
-from streaming.market_data import Backfill, kind_of, open_exchange
+from streaming.market_data import Backfill, open_exchange
 from streaming.messages import CandleMessage, Message, outgoing
 from streaming.quirks import Quirks, quirks
 from tests.fakes.exchange import FakeExchange

@@ -1,0 +1,134 @@
+"""Names of markets: every spelling people use, what is refused, and coins named in running text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import domain.symbols
+from domain.errors import UnknownSymbol
+from domain.symbols import _RARE_QUOTES, kind_of, mentioned, normalize, readings
+
+LISTS = json.loads(Path(domain.symbols.__file__).with_name("markets.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("written", "symbol"),
+    [
+        ("btc", "BTC/USDT"),
+        ("$DOGE", "DOGE/USDT"),
+        ("BTCUSDT", "BTC/USDT"),
+        ("eth-usd", "ETH/USD"),
+        ("BTC/USDT:USDT", "BTC/USDT:USDT"),
+        ("Bitcoin", "BTC/USDT"),
+        ("gork", "GORK/USDT"),
+        ("ETHBTC", "ETH/BTC"),
+        ("DOTUSD", "DOT/USD"),
+        ("SHIBUSD", "SHIB/USD"),
+        ("ETHGBP", "ETH/GBP"),
+        ("XXBTZUSD", "BTC/USD"),
+        ("XETHXXBT", "ETH/BTC"),
+        ("USDTZUSD", "USDT/USD"),
+        ("XBTEUR", "BTC/EUR"),
+        ("BTC-USD", "BTC/USD"),
+        ("$BTC.X", "BTC/USDT"),
+        ("PYUSD", "PYUSD/USDT"),
+        ("stETH", "STETH/USDT"),
+        ("USDTUSD", "USDT/USD"),
+        ("USDT", "USDT/USD"),
+        ("TUSDUSDT", "TUSD/USDT"),
+        ("PAXGUSD", "PAXG/USD"),
+        ("1INCHUSDT", "1INCH/USDT"),
+        ("AVAXETH", "AVAX/ETH"),
+        ("BTCUSD_PERP", "BTC/USD:BTC"),
+        ("BTC-USDT-SWAP", "BTC/USDT:USDT"),
+        ("PI_XBTUSD", "BTC/USD:BTC"),
+        ("PF_ETHUSD", "ETH/USD:USD"),
+        ("BTCUSDT_240329", "BTC/USDT:USDT-240329"),
+    ],
+)
+def test_every_spelling_becomes_the_unified_pair(written: str, symbol: str) -> None:
+    """One form everywhere; normalising twice changes nothing."""
+    assert normalize(written) == symbol
+    assert normalize(symbol) == symbol
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "  ", "a b c", "<script>", "BTC/", "💥", "BTC\n/USDT", "BTC/USDT:\0x", "BTC/USDT:" + "X" * 3000],
+)
+def test_what_is_no_market_name_is_refused(written: str) -> None:
+    """The sentence shows how to write it."""
+    with pytest.raises(UnknownSymbol, match="write it like BTC/USDT"):
+        normalize(written)
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("to the moon $BTC and Ether, #dogecoin!", ("BTC/USDT", "ETH/USDT", "DOGE/USDT")),
+        ("click the link in my bio, sol mio", ()),
+        ("LINK and $sol", ("LINK/USDT", "SOL/USDT")),
+        ("I paid $100 for $PEPE", ("PEPE/USDT",)),
+        ("bitcoins bitcoin BTC", ("BTC/USDT",)),
+        ("nothing here", ()),
+        ("$BTCUSD and $ETHUSD", ("BTC/USDT", "ETH/USDT")),
+        ("BTCUSDT #ETHBTC", ("BTC/USDT", "ETH/USDT")),
+        ("see https://x.com/solana or x.com/solana, ask bob@bitcoin.org or @solana", ()),
+        ("a ripple effect after an avalanche of news", ()),
+        ("SOL brilla", ()),
+        ("NEAR the end of ONE long day, GAS is dear", ()),
+        ("ripple is pumping, buy SOL", ("XRP/USDT", "SOL/USDT")),
+    ],
+)
+def test_coins_named_in_text(text: str, symbols: tuple[str, ...]) -> None:
+    """Cashtags, hashtags, codes and names count; everyday words do not."""
+    assert mentioned(text) == symbols
+
+
+@pytest.mark.parametrize(
+    ("written", "exchange", "symbol"),
+    [("ARBUSD", "kraken", "ARB/USD"), ("ARBUSD", "binance", "AR/BUSD"), ("BTCBUSD", "binance", "BTC/BUSD")],
+)
+def test_an_exchange_narrows_the_readings(written: str, exchange: str, symbol: str) -> None:
+    """A name with two readings is split by the quotes that its exchange has."""
+    assert normalize(written, exchange) == symbol
+
+
+def test_two_readings_are_both_named_and_none_is_refused() -> None:
+    """Nothing is split greedily: the sentence says what the name may mean, or that no coin is known."""
+    with pytest.raises(UnknownSymbol, match="AR/BUSD or ARB/USD"):
+        normalize("ARBUSD")
+    with pytest.raises(UnknownSymbol, match="no coin of that name"):
+        normalize("FOOUSD")
+    with pytest.raises(UnknownSymbol, match="settles in"):
+        normalize("ETH-PERPETUAL")
+    assert normalize("ARBUSD", listed=("ARB/USD", "BTC/USD")) == "ARB/USD"
+
+
+def test_kinds_of_markets_are_kept_apart() -> None:
+    """Spot, perpetual and dated future are told by the unified name."""
+    assert [kind_of(normalize(name)) for name in ("BTCUSDT", "BTCUSD_PERP", "BTCUSDT_240329")] == [
+        "spot",
+        "swap",
+        "future",
+    ]
+
+
+@pytest.mark.parametrize("exchange", ["binance", "kraken", "coinbase", None])
+def test_no_glued_name_of_known_coins_is_split_wrongly(exchange: str | None) -> None:
+    """For every listed coin and quote, the only reading is the right one, or the name is refused."""
+    quotes = LISTS["exchanges"].get(exchange, LISTS["quotes"])
+    wrong = refused = count = 0
+    for base in LISTS["coins"]:
+        for quote in (q for q in quotes if q != base):
+            if quote in _RARE_QUOTES and (len(base) < 3 or base in LISTS["fiat"]):
+                continue
+            found = readings(base + quote, exchange)
+            count += 1
+            refused += len(found) != 1
+            wrong += len(found) == 1 and found != [f"{base}/{quote}"]
+    assert wrong == 0
+    assert refused < 0.01 * count
