@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ async def spot_pairs(name: str, rest: str | None = None) -> set[str]:
         await exchange.close()
 
 
-def merge(lists: dict[str, Any], pairs: dict[str, Iterable[str]], made_at: str) -> dict[str, Any]:
+def merge(lists: dict[str, Any], pairs: Mapping[str, Iterable[str]], made_at: str) -> dict[str, Any]:
     """The lists with the coins and quotes of these markets added; an exchange's quotes are those that it has now."""
     bases = {pair.partition("/")[0] for own in pairs.values() for pair in own}
     exchanges = {**lists["exchanges"]}

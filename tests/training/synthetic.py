@@ -13,7 +13,7 @@ FIRST = 28_400_000
 """Epoch minute of the first candle (in 2023)."""
 
 
-def write_candles(path: Path, days: int = 30, symbol: str = "NEWUSDT", seed: int = 0) -> Path:
+def write_candles(path: Path, days: int = 30, symbol: str = "NEW/USDT", seed: int = 0) -> Path:
     """A market whose volume follows a slow wave, so that hot windows are followed by hot ones."""
     rng = np.random.default_rng(seed)
     count = days * 1440
@@ -31,7 +31,7 @@ def write_candles(path: Path, days: int = 30, symbol: str = "NEWUSDT", seed: int
     return path
 
 
-def write_pairs(path: Path, count: int = 120, symbol: str = "NEWUSDT", seed: int = 0) -> Path:
+def write_pairs(path: Path, count: int = 120, symbol: str = "NEW/USDT", seed: int = 0) -> Path:
     """Posts six hours apart with random words, each followed by a random walk."""
     rng = np.random.default_rng(seed)
     t = (FIRST + 400 + 360 * np.arange(count)) * 60 + 7
