@@ -136,12 +136,13 @@ def stack_table(state: dict[str, Any]) -> Table:
             table.add_row(
                 server["name"],
                 f"127.0.0.1:{server['port']}",
-                _mark(server["ready"], "running" if server["ready"] else "down"),
+                _mark(server["ready"], _with_detail("running" if server["ready"] else "down", server)),
                 str(server["pid"] or ""),
                 server["log"],
             )
     for service in state.get("services", []):
         word = service["state"] + (f": {service['reason']}" if service["state"] in ("refused", "broken") else "")
+        word = _with_detail(word, service)
         row = (service["name"], service["address"] or "", _mark(service["ready"], word), str(service["pid"] or ""))
         table.add_row(*row, service["log"])
     return table
@@ -155,6 +156,12 @@ def show_stack(console: Console, state: dict[str, Any], *, seconds: float | None
         console.print(f"\n[bold green]ready[/]{took} – the page: [bold]{state.get('page')}[/]")
     elif state.get("supervisor"):
         console.print("\n[bold yellow]not ready yet[/] – `moodtape doctor` says what is missing")
+
+
+def _with_detail(word: str, part: dict[str, Any]) -> str:
+    """The word and what the part tells of itself: "ready · unread 0"."""
+    told = [f"{name.replace('_', ' ')} {value}" for name, value in part.get("detail", {}).items() if value is not None]
+    return " · ".join([word, *told])
 
 
 def _mark(good: bool, word: str) -> str:

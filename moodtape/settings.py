@@ -46,6 +46,12 @@ class StackSettings(BaseSettings):
         validation_alias="MOODTAPE_WEB_PORT",
     )
     workers: int = Field(default=1, ge=1, le=64, description="worker processes", validation_alias="MOODTAPE_WORKERS")
+    broker_memory: int = Field(
+        default=256,
+        ge=1,
+        description="megabytes of messages that the packaged broker, which forgets none, may hold before it starts anew",
+        validation_alias="MOODTAPE_BROKER_MEMORY",
+    )
     no_bot: bool = Field(
         default=False, description="no Telegram bot even with a token", validation_alias="MOODTAPE_NO_BOT"
     )

@@ -129,7 +129,8 @@ def services(plan: Plan, state: State, addresses: Mapping[str, str]) -> list[Ser
     def beating(name: str, module: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Spec:
         env = {**base, "MOODTAPE_SERVICE": name, **(extra or {})}
         argv = (sys.executable, "-m", module, *arguments)
-        return Spec(name=name, argv=argv, env=env, probe=heartbeat_probe(state.run / f"{name}.ready"))
+        beat = state.run / f"{name}.ready"
+        return Spec(name=name, argv=argv, env=env, probe=heartbeat_probe(beat), beat=beat)
 
     web = Spec(
         name="web",
@@ -234,6 +235,7 @@ def run(settings: StackSettings, *, tell: Callable[[str], None], show: Callable[
             lambda addresses: services(asked, state, addresses),
             external=asked.external,
             tell=tell,
+            broker_memory=settings.broker_memory << 20,
         )
         supervisor.facts = {"page": asked.page, "port": asked.port, "data_dir": str(asked.data_dir)}
         supervisor.listen_to_signals()

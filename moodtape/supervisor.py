@@ -15,14 +15,14 @@ import psutil
 import structlog
 
 from domain.errors import BrokenInstall, ConfigError, MoodtapeError
-from moodtape.servers import Server
+from moodtape.servers import Broker, Server
 from moodtape.state import MARK, State
 from runtime import processes
 from runtime import processes as files
 from runtime.supervised import Phase, Service
 
 LOG_LIMIT = 8 << 20
-BROKER_LIMIT = 1 << 30
+BROKER_MEMORY = 256 << 20
 TICK = 0.1
 PATIENCE = 30.0
 
@@ -52,6 +52,7 @@ class Supervisor:
         *,
         external: Mapping[str, str] | None = None,
         tell: Callable[[str], None] = lambda _sentence: None,
+        broker_memory: int = BROKER_MEMORY,
     ) -> None:
         self.state = state
         self.servers = servers
@@ -59,6 +60,7 @@ class Supervisor:
         self.addresses: dict[str, str] = dict(external or {})
         self.external = dict(external or {})
         self.tell = tell
+        self.broker_memory = broker_memory
         self.services: Sequence[Service] = ()
         self.facts: dict[str, Any] = {}
         self.started_at = datetime.now(UTC)
@@ -158,13 +160,13 @@ class Supervisor:
     def _watch(self, embedded: Embedded, now: float) -> None:
         server = embedded.server
         files.trim_log(server.log, LOG_LIMIT)
-        if server.name == "broker" and server.running() and _memory(server.pid) > BROKER_LIMIT:
-            log.warning("the broker's memory is full of old messages; it starts anew")
-            server.stop()
-        if server.running() or now < self._server_pause.get(server.name, 0.0):
+        if isinstance(server, Broker) and server.recycle(self.broker_memory, self._unread()):
+            log.info("the broker had grown and starts anew, empty", times=server.recycled)
+        elif server.running() or now < self._server_pause.get(server.name, 0.0):
             return
-        self.tell(f"{server.name} had stopped; it starts again")
-        log.warning("server had stopped", server=server.name)
+        else:
+            self.tell(f"{server.name} had stopped; it starts again")
+            log.warning("server had stopped", server=server.name)
         try:
             address = server.start()
         except MoodtapeError as error:
@@ -175,6 +177,11 @@ class Supervisor:
         if address != self.addresses.get(embedded.variable):
             self.addresses[embedded.variable] = address
             self._move_services()
+
+    def _unread(self) -> float | None:
+        """Rows between the feeds and the database; None while a service that reads has not told."""
+        told = [service.detail.get("unread") for service in self.services if service.spec.name == "streaming"]
+        return None if not told or None in told else sum(float(rows or 0) for rows in told)
 
     def _move_services(self) -> None:
         fresh = {service.spec.name: service.spec for service in self.build(self.addresses)}
@@ -261,11 +268,5 @@ def _server_row(embedded: Embedded) -> dict[str, Any]:
         "born": server.record.get("born"),
         "ready": server.running(),
         "log": str(server.log),
+        "detail": {"memory_mb": server.memory >> 20, "recycled": server.recycled} if isinstance(server, Broker) else {},
     }
-
-
-def _memory(pid: int | None) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,9 @@ from prometheus_client import make_wsgi_app
 from domain.errors import ConfigError
 
 EVERY = 2.0
+
+Detail = Mapping[str, str | int | float | None]
+"""What a service tells of itself: name and figure, or word."""
 
 ALIVE = timedelta(seconds=15)
 """A service that has not beaten for this long is not well."""
@@ -38,13 +41,14 @@ class Heartbeat:
         self.since = datetime.now(UTC)
         self._last = 0.0
 
-    def beat(self) -> None:
-        """Say "well" now; calls within one second of the last one cost nothing. A full disk is not fatal."""
+    def beat(self, detail: Detail | None = None) -> None:
+        """Say "well" now, and how; calls within one second of the last one cost nothing. A full disk is not fatal."""
         now = time.monotonic()
         if self.path is None or now - self._last < 1.0:
             return
         self._last = now
-        body = {"pid": os.getpid(), "since": self.since.isoformat(), "moved_at": datetime.now(UTC).isoformat()}
+        moved_at = datetime.now(UTC).isoformat()
+        body = {"pid": os.getpid(), "since": self.since.isoformat(), "moved_at": moved_at, "detail": detail or {}}
         fresh = self.path.with_suffix(f".{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,14 +63,16 @@ class Heartbeat:
             self.path.unlink(missing_ok=True)
 
     @contextmanager
-    def beating(self, healthy: Callable[[], bool] = lambda: True) -> Iterator[None]:
-        """Beat from a thread while the block runs, as long as ``healthy()`` says so."""
+    def beating(
+        self, healthy: Callable[[], bool] = lambda: True, detail: Callable[[], Detail] = dict
+    ) -> Iterator[None]:
+        """Beat from a thread while the block runs, as long as ``healthy()`` says so; ``detail()`` is what status shows."""
         stop = threading.Event()
 
         def work() -> None:
             while True:
                 if healthy():
-                    self.beat()
+                    self.beat(detail())
                 if stop.wait(EVERY):
                     return
 
@@ -92,6 +98,14 @@ def last_beat(path: Path) -> datetime | None:
         return datetime.fromisoformat(json.loads(path.read_text())["moved_at"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def last_detail(path: Path) -> Detail:
+    """What a service last told of itself; empty if it never did."""
+    try:
+        return dict(json.loads(path.read_text())["detail"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def main(services: list[str]) -> int:

@@ -21,7 +21,7 @@ import structlog
 
 from domain.errors import EX_SOFTWARE, EX_USAGE
 from runtime import processes
-from runtime.health import last_beat
+from runtime.health import Detail, last_beat, last_detail
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -65,6 +65,7 @@ class Spec:
     port: int | None = None
     grace: float = 120.0
     silence: float = 20.0
+    beat: Path | None = None
 
 
 def heartbeat_probe(path: Path, stale: float = 15.0) -> Probe:
@@ -105,6 +106,7 @@ class Service:
     failures: int = 0
     restarts: int = 0
     reason: str = ""
+    detail: Detail = field(default_factory=dict)
     _child: subprocess.Popen[bytes] | None = None
     _born: str | None = None
     _spawned: float = 0.0
@@ -135,6 +137,7 @@ class Service:
             "restarts": self.restarts,
             "optional": self.spec.optional,
             "reason": self.reason or None,
+            "detail": dict(self.detail),
             "log": str(self.log),
         }
 
@@ -161,6 +164,7 @@ class Service:
     def _ask(self, now: float) -> str | None:
         self._probed = now
         health = self.spec.probe(self._spawned_at)
+        self.detail = last_detail(self.spec.beat) if self.spec.beat and health is Health.READY else {}
         before = self.phase
         if health is Health.SILENT:
             patience = self.spec.silence if self._well else self.spec.grace

@@ -86,7 +86,7 @@ async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
     try:
-        beating = Heartbeat("streaming").beating(lambda: service.healthy)
+        beating = Heartbeat("streaming").beating(lambda: service.healthy, service.detail)
         with beating, serving(settings.metrics_port, lambda: service.healthy, settings.metrics_host):
             await service.run()
     finally:

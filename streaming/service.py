@@ -162,6 +162,13 @@ class Service:
         moving = all(feed.well for feed in self.feeds)
         return moving and self._watch.up and (self._sink is None or (self._sink.alive and self._sink.runtime.ready))
 
+    def detail(self) -> dict[str, str | int | None]:
+        """What `moodtape status` shows; ``unread`` counts rows on their way to the database, None while it is not known."""
+        lag = self._sink.runtime.lag if self._sink else None
+        ahead = sum(feed.ahead for feed in self.feeds)
+        unread = max(ahead, lag) if lag is not None else None
+        return {"feed": self._kind, "unread": unread, "candles": self.counts.candles, "posts": self.counts.posts}
+
     @property
     def complete(self) -> bool:
         """Whether every source has ended and all that it gave is stored."""

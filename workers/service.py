@@ -137,8 +137,9 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
     lane.start()
     reconciler.start()
     log.info("ready to score", revision=loaded.scorer.revision, device=loaded.device)
+    about = {"revision": loaded.scorer.revision, "device": loaded.device}
     try:
-        with Heartbeat("workers").beating(lambda: reconciler.healthy):
+        with Heartbeat("workers").beating(lambda: reconciler.healthy, lambda: about):
             return _consume(app)
     finally:
         lane.stop()

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
+
 from domain.errors import BrokenInstall
 from moodtape.servers.common import LOOPBACK, Server, answers
 from runtime import processes
@@ -35,6 +37,35 @@ class Broker(Server):
 
     name: ClassVar[str] = "broker"
     patience: ClassVar[float] = 3.0
+    recycled = 0
+    _empty = 0
+    """Bytes that it held when it began to serve, before any message."""
+
+    def await_ready(self, deadline: float = 60.0) -> str:
+        url = super().await_ready(deadline)
+        self._empty = 0 if self._found else self.memory
+        return url
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it holds; it keeps every message until it ends."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def recycle(self, bound: int, unread: float | None) -> bool:
+        """Stop it when it has grown by more than ``bound`` bytes, so that it starts anew and empty; whether it was stopped.
+
+        Nothing is lost: what was sent and not stored is sent again, from the cursors in the database. To save that, it waits
+        for a moment when nothing is unread (``unread`` is 0), but not beyond twice the bound.
+        """
+        held = self.memory - self._empty
+        if held <= bound or (unread != 0 and held <= 2 * bound) or not self.running():
+            return False
+        self.stop()
+        self.recycled += 1
+        return True
 
     @property
     def url(self) -> str:
