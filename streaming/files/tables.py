@@ -165,7 +165,7 @@ def _groups(columns: dict[str, Any], rows: int, defaults: Sequence[str]) -> dict
 def _key(exchange: str, symbol: str, market: str, timeframe: str) -> MarketKey:
     """What is no market's name stays as it is, for the sink to refuse."""
     try:
-        pair = normalize(symbol, exchange)
+        pair = normalize(symbol, exchange.partition("_")[0])
     except InputError:
         return MarketKey(exchange, market or "spot", symbol, timeframe)
     for suffix, settle in _SWAPS.items():

@@ -196,7 +196,7 @@ def load_tapes(files: Sequence[Path]) -> dict[tuple[str, str], Tape]:
     tapes = {}
     for key in sorted(keys, key=str):
         part = table.filter(pc.and_(pc.equal(exchanges, key["exchange"]), pc.equal(symbols, key["symbol"])))
-        symbol = normalize(key["symbol"])
+        symbol = normalize(key["symbol"], key["exchange"].partition("_")[0])
         arrays = {c: part[c].to_numpy() for c in ("t", "open", "close", "volume")}
         tapes[key["exchange"], symbol] = make_tape(
             symbol, arrays["t"], arrays["open"], arrays["close"], arrays["volume"]
