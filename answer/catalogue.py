@@ -1,8 +1,8 @@
-"""The bot's words in every language: one Fluent catalogue per file of ``bot/locales``."""
+"""What people read, in every language: one Fluent catalogue per file of ``answer/locales``, for every door."""
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ FALLBACK = "en"
 class Say(Protocol):
     """The words for a key, in one language."""
 
-    def __call__(self, key: str, **values: Any) -> str: ...
+    def __call__(self, key: str, /, **values: Any) -> str: ...
 
 
 class Texts:
@@ -45,7 +45,7 @@ class Texts:
         """Whether a language has words for a key."""
         return language in self._bundles and self._bundles[language].has_message(key)
 
-    def say(self, language: str, key: str, **values: Any) -> str:
+    def say(self, language: str, key: str, /, **values: Any) -> str:
         """The words for a key; English where the language lacks it.
 
         Raises:
@@ -67,3 +67,9 @@ class Texts:
     def speaker(self, language: str) -> Say:
         """:meth:`say` in one language."""
         return partial(self.say, language)
+
+
+@cache
+def texts() -> Texts:
+    """The catalogues that ship with moodtape, read once."""
+    return Texts()

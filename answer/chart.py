@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from answer.words import DISCLAIMER, facts, move
+from answer.catalogue import FALLBACK, Say, texts
+from answer.words import Facts, facts, hype_line, move, sentence
 from domain.answer import Json
 
 WIDTH, HEIGHT = 900, 600
@@ -45,38 +46,40 @@ Canvas = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
 
-def draw(answer: Json) -> bytes:
-    """The PNG: matched trajectories, mean, band and baseline on the left, the emotions on the right.
+def draw(answer: Json, say: Say | None = None) -> bytes:
+    """The PNG: the band with its median, matches and their control on the left, the emotions on the right.
 
-    An answer without trajectories shows the emotions and says why there are none.
+    An answer without trajectories shows the emotions and says why there are none. ``say`` is English unless given.
     """
+    say = say or texts().speaker(FALLBACK)
     canvas = np.full((HEIGHT, WIDTH, 3), PAPER[0], np.uint8)
     paths = answer["trajectories"]
     scale = _Scale(paths) if paths else None
     if scale is not None:
         _band(canvas, scale, paths)
         _curves(canvas, scale, paths)
-    _bars(canvas, answer["emotions"])
+    emotions, said = answer["emotions"], facts(answer)
+    legend = _mood_legend(emotions, say)
+    _bars(canvas, emotions, legend)
     picture = Image.fromarray(canvas)
     pen = ImageDraw.Draw(picture)
-    said = facts(answer)
-    _header(pen, said)
+    _header(pen, said, say)
     if scale is None:
-        _notice(pen, said)
+        _notice(pen, said, say)
     else:
-        _axes(pen, scale, said)
-        _legend(pen, said)
-    _emotions(pen, answer["emotions"])
-    _footer(pen, answer, said)
+        _axes(pen, scale, said, say)
+        _legend(pen, said, say)
+    _emotions(pen, emotions, legend, say)
+    _footer(pen, answer, said, say)
     return _png(np.asarray(picture))
 
 
 class _Scale:
-    """Minutes and percent to pixels. The range shows the band, the means, and the middle nine tenths of the matches."""
+    """Minutes and percent to pixels. The range shows band, control, and the middle nine tenths of the matches."""
 
     def __init__(self, paths: Json) -> None:
-        self.minutes = len(paths["mean"])
-        rows = [paths["mean"], paths["low"], paths["high"], paths["baseline_mean"], [0.0]]
+        self.minutes = len(paths["median"])
+        rows = [paths["median"], paths["low"], paths["high"], paths["control_mean"] or [0.0], [0.0]]
         values = np.concatenate([np.asarray(row, dtype=np.float64) for row in rows])
         matched = [m["change"] for m in paths["matches"] if m["change"]]
         spread = np.percentile(np.asarray(matched), (5, 95)) if matched else (0.0, 0.0)
@@ -120,7 +123,7 @@ def _band(canvas: Canvas, scale: _Scale, paths: Json) -> None:
 
 
 def _curves(canvas: Canvas, scale: _Scale, paths: Json) -> None:
-    """Matches, baseline and mean; what leaves the plot is cut off at its edge."""
+    """Matches thin, the control of random windows dashed, the median bold; what leaves the plot is cut off at its edge."""
     left, top, right, bottom = PLOT
     view = canvas[top : bottom + 1, left : right + 1]
     origin = np.array([left, top], np.int32) << SHIFT
@@ -128,27 +131,25 @@ def _curves(canvas: Canvas, scale: _Scale, paths: Json) -> None:
     def stroke(lines: Sequence[NDArray[np.int32]], color: Color, width: int) -> None:
         cv2.polylines(view, [line - origin for line in lines], False, color, width, cv2.LINE_AA, SHIFT)
 
-    mean, baseline = scale.line(paths["mean"]), scale.line(paths["baseline_mean"])
-    dashes = [baseline[k : k + DASH] for k in range(0, len(baseline), DASH + 10)]
     matched = [m["change"] for m in paths["matches"][:MOST_LINES] if m["change"]]
     stroke([scale.line(change)[::2] for change in matched], FAINT, 1)
-    stroke(dashes, ORANGE, 2)
-    stroke([mean], PAPER, 6)
-    stroke([mean], BLUE, 3)
+    if paths["control_mean"]:
+        control = scale.line(paths["control_mean"])
+        stroke([control[k : k + DASH] for k in range(0, len(control), DASH + 10)], ORANGE, 2)
+    median = scale.line(paths["median"])
+    stroke([median], PAPER, 7)
+    stroke([median], BLUE, 4)
 
 
-def _header(pen: ImageDraw.ImageDraw, said: dict[str, Any]) -> None:
-    mood = f"mood: {said['label']}, {said['certainty']} %" if said["label"] else "no mood claimed"
-    pen.text((30, 24), f"{said['symbol']}   {mood}" if said["symbol"] else mood.capitalize(), INK, _font(30))
-    if said["hype"] is None:
-        hype = f"Hype: no forecast: {said['hype_reason'] or 'not enough is known'}"
-    else:
-        usual = "" if said["base_rate"] is None else f" (usually {said['base_rate']} %)"
-        hype = f"Hype: {said['hype']} % chance of unusual activity within {said['hype_minutes']} minutes{usual}"
-    pen.text((30, 66), textwrap.shorten(_plain(hype), 104, placeholder=" ..."), GREY, _font(17))
+def _header(pen: ImageDraw.ImageDraw, said: Facts, say: Say) -> None:
+    mood = say("chart-no-mood")
+    if said["label"]:
+        mood = say("chart-mood", label=say(f"emotion-{said['label']}"), certainty=said["certainty"])
+    pen.text((30, 24), _plain(f"{said['symbol']}   {mood}" if said["symbol"] else mood), INK, _font(30))
+    pen.text((30, 66), textwrap.shorten(_plain(hype_line(said, say)), 104, placeholder=" ..."), GREY, _font(17))
 
 
-def _axes(pen: ImageDraw.ImageDraw, scale: _Scale, said: dict[str, Any]) -> None:
+def _axes(pen: ImageDraw.ImageDraw, scale: _Scale, said: Facts, say: Say) -> None:
     left, top, right, bottom = PLOT
     ticks = scale.ticks()
     digits = 0 if all(tick == round(tick) for tick in ticks) else 2 if ticks[1] - ticks[0] < 0.1 else 1
@@ -157,47 +158,62 @@ def _axes(pen: ImageDraw.ImageDraw, scale: _Scale, said: dict[str, Any]) -> None
         pen.text((left - 8, float(scale.y(tick))), f"{sign}{abs(tick):.{digits}f}", GREY, _font(14), anchor="rm")
     for minute in range(0, scale.minutes, HOUR):
         pen.text((float(scale.x(minute)), bottom + 8), str(minute), GREY, _font(14), anchor="ma")
-    pen.text((left - 44, top - 22), "price change, percent", INK, _font(14))
-    pen.text((right + 60, bottom + 28), "minutes after the post", INK, _font(14), anchor="ra")
+    pen.text((left - 44, top - 22), _plain(say("chart-change")), INK, _font(14))
+    pen.text((right + 60, bottom + 28), _plain(say("chart-minutes")), INK, _font(14), anchor="ra")
     _ends(pen, scale, said)
 
 
-def _ends(pen: ImageDraw.ImageDraw, scale: _Scale, said: dict[str, Any]) -> None:
-    """Where mean and band end, beside the plot; a band's number that would touch the mean's is left out."""
+def _ends(pen: ImageDraw.ImageDraw, scale: _Scale, said: Facts) -> None:
+    """Where median and band end, beside the plot; a band's number that would touch the median's is left out."""
     _, top, right, bottom = PLOT
-    mean = min(max(float(scale.y(said["end"])), top), bottom)
-    pen.text((right + 6, mean), _plain(move(said["end"])), BLUE, _font(15), anchor="lm")
+    median = min(max(float(scale.y(said["median"])), top), bottom)
+    pen.text((right + 6, median), _plain(move(said["median"])), BLUE, _font(15), anchor="lm")
     for end in (said["low"], said["high"]):
         y = min(max(float(scale.y(end)), top), bottom)
-        if abs(y - mean) >= 18:
+        if abs(y - median) >= 18:
             pen.text((right + 6, y), _plain(move(end)), GREY, _font(13), anchor="lm")
 
 
-def _legend(pen: ImageDraw.ImageDraw, said: dict[str, Any]) -> None:
-    y = LEGEND
-    pen.rectangle((70, y - 7, 94, y + 7), BAND)
-    pen.text((100, y), f"{said['coverage']} % band", INK, _font(14), anchor="lm")
-    pen.line((182, y, 206, y), BLUE, 3)
-    pen.text((212, y), "mean", INK, _font(14), anchor="lm")
-    pen.line((260, y, 268, y), ORANGE, 2)
-    pen.line((275, y, 284, y), ORANGE, 2)
-    pen.text((290, y), "usual", INK, _font(14), anchor="lm")
-    pen.line((338, y, 362, y), FAINT, 2)
-    pen.text((368, y), "matches", INK, _font(14), anchor="lm")
+def _legend(pen: ImageDraw.ImageDraw, said: Facts, say: Say) -> None:
+    """Band, median, matches and control, one after another, each as wide as its words."""
+    x, y, font = 70.0, LEGEND, _font(14)
+    for key in ("band", "median", "matches", "control"):
+        if key == "control" and said["control_end"] is None:
+            continue
+        if key == "band":
+            pen.rectangle((x, y - 7, x + 24, y + 7), BAND)
+        elif key == "control":
+            pen.line((x, y, x + 8, y), ORANGE, 2)
+            pen.line((x + 15, y, x + 24, y), ORANGE, 2)
+        else:
+            pen.line((x, y, x + 24, y), *((BLUE, 4) if key == "median" else (FAINT, 2)))
+        words = _plain(say(f"chart-{key}", coverage=said["coverage"]) if key == "band" else say(f"chart-{key}"))
+        pen.text((x + 30, y), words, INK, font, anchor="lm")
+        x += 46 + font.getlength(words)
 
 
-def _notice(pen: ImageDraw.ImageDraw, said: dict[str, Any]) -> None:
+def _notice(pen: ImageDraw.ImageDraw, said: Facts, say: Say) -> None:
     left, top, right, bottom = PLOT
     pen.rounded_rectangle((left - 40, top, right, bottom), 10, PANE)
     middle = ((left - 40 + right) // 2, (top + bottom) // 2)
-    pen.text((middle[0], middle[1] - 40), "No price trajectories", INK, _font(22), anchor="mm")
-    reason = said["warnings"][0] if said["warnings"] else "No similar past post had a known outcome at that time."
+    pen.text((middle[0], middle[1] - 40), _plain(say("chart-no-paths")), INK, _font(22), anchor="mm")
+    reason = sentence(said["warnings"][0], say) if said["warnings"] else say("paths-none")
     pen.multiline_text(
         middle, textwrap.fill(_plain(reason), 60), GREY, _font(16), anchor="ma", align="center", spacing=6
     )
 
 
-def _bars(canvas: Canvas, emotions: Json) -> None:
+def _mood_legend(emotions: Json, say: Say) -> dict[str, tuple[float, str]]:
+    """Where the marks of words and picture stand in the legend, and what is written beside them."""
+    x, found = float(PANEL[0]), {}
+    for part, key in (("text", "chart-words"), ("image", "chart-picture")):
+        if emotions[part]:
+            found[part] = (x, _plain(say(key)))
+            x += 44 + _font(14).getlength(found[part][1])
+    return found
+
+
+def _bars(canvas: Canvas, emotions: Json, legend: dict[str, tuple[float, str]]) -> None:
     """One bar per emotion for both together; a ring marks what the words alone say, a diamond what the picture says."""
     left, _, right, _ = PANEL
     width = right - left
@@ -213,10 +229,8 @@ def _bars(canvas: Canvas, emotions: Json) -> None:
             _ring(canvas, left + 5 + emotions["text"][label] * (width - 10), bar)
         if emotions["image"]:
             _diamond(canvas, left + 5 + emotions["image"][label] * (width - 10), bar)
-    if emotions["text"]:
-        _ring(canvas, left + 6, LEGEND)
-    if emotions["image"]:
-        _diamond(canvas, left + 80, LEGEND)
+    for part, (x, _) in legend.items():
+        (_ring if part == "text" else _diamond)(canvas, x + 8, LEGEND)
 
 
 def _rows(emotions: Json) -> list[tuple[str, float, float]]:
@@ -226,17 +240,15 @@ def _rows(emotions: Json) -> list[tuple[str, float, float]]:
     return [(label, share, PANEL[1] + 2 + step * row) for row, (label, share) in enumerate(ranked)]
 
 
-def _emotions(pen: ImageDraw.ImageDraw, emotions: Json) -> None:
+def _emotions(pen: ImageDraw.ImageDraw, emotions: Json, legend: dict[str, tuple[float, str]], say: Say) -> None:
     left, top, right, _ = PANEL
-    pen.text((left, top - 22), "mood, percent", INK, _font(14))
+    pen.text((left, top - 22), _plain(say("chart-moods")), INK, _font(14))
     for label, share, y in _rows(emotions):
         color = INK if label == emotions["label"] else GREY
-        pen.text((left, y), label, color, _font(16))
+        pen.text((left, y), _plain(say(f"emotion-{label}")), color, _font(16))
         pen.text((right, y), f"{100 * share:.0f}", color, _font(16), anchor="ra")
-    if emotions["text"]:
-        pen.text((left + 18, LEGEND), "words", INK, _font(14), anchor="lm")
-    if emotions["image"]:
-        pen.text((left + 92, LEGEND), "picture", INK, _font(14), anchor="lm")
+    for x, words in legend.values():
+        pen.text((x + 20, LEGEND), words, INK, _font(14), anchor="lm")
 
 
 def _ring(canvas: Canvas, x: float, y: int) -> None:
@@ -250,12 +262,13 @@ def _diamond(canvas: Canvas, x: float, y: int) -> None:
         cv2.fillPoly(canvas, [np.array(corners, np.int32)], color, cv2.LINE_AA)
 
 
-def _footer(pen: ImageDraw.ImageDraw, answer: Json, said: dict[str, Any]) -> None:
+def _footer(pen: ImageDraw.ImageDraw, answer: Json, said: Facts, say: Say) -> None:
     pen.line((30, 566, WIDTH - 28, 566), GRID)
-    source = f"{said['windows']} independent windows, " if said["symbol"] else ""
-    note = f"{source}models {answer['revision'][:12]}, trained on data until {answer['trained_until'][:10]}"
-    pen.text((30, 574), f"moodtape: {note}", GREY, _font(13))
-    pen.text((WIDTH - 28, 574), DISCLAIMER, INK, _font(13), anchor="ra")
+    note = say("chart-models", revision=answer["revision"][:12], until=answer["trained_until"][:10])
+    if said["symbol"]:
+        note = f"{say('chart-windows', windows=said['windows'])}, {note}"
+    pen.text((30, 574), _plain(f"moodtape: {note}"), GREY, _font(13))
+    pen.text((WIDTH - 28, 574), _plain(say("not-advice")), INK, _font(13), anchor="ra")
 
 
 def _png(pixels: Canvas) -> bytes:
@@ -293,5 +306,5 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _plain(text: str) -> str:
-    """Without letters that the face lacks."""
+    """Without characters that the face lacks."""
     return "".join(c if " " <= c <= "~" else "?" for c in text.translate(_SPELLED))

@@ -1,30 +1,46 @@
-"""An answer in plain words: first the facts, then the sentences, so that other languages can word the same facts."""
+"""An answer in sentences, and errors too: the facts of an answer in the words of one language's catalogue."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from answer.catalogue import Say
 from domain.answer import Json
+from domain.errors import (
+    Busy,
+    Cancelled,
+    EmptyPost,
+    InputError,
+    MoodtapeError,
+    NoCandles,
+    TooLarge,
+    Unavailable,
+    UnknownSymbol,
+    UnreadableImage,
+)
+from domain.reasons import Parameter, Reason
 
 TELLING = 0.08
 """Least share of the attribution that a word needs to be named."""
 
 MOST_WORDS = 3
 
-DISCLAIMER = "Not financial advice."
+MEGABYTES = 20
+"""What Telegram lets bots fetch."""
+
+Facts = dict[str, Any]
 
 
-def facts(answer: Json) -> dict[str, Any]:
-    """What an answer says, as flat numbers and words; None where it says nothing.
+def facts(answer: Json) -> Facts:
+    """What an answer says, as flat numbers, words and reasons; None where it says nothing.
 
     Shares are percent, moves are percent at the end of the 256 minutes.
     """
-    emotions, hype, paths = answer["emotions"], answer["hype"], answer["trajectories"]
+    emotions, hype, paths = answer["emotions"], answer["hype"]["symbol"], answer["trajectories"]
     label = emotions["label"]
     return {
         "label": label,
         "certainty": None if label is None else _percent(emotions["probabilities"][label]),
-        "leaning": _leaning(emotions["probabilities"]),
         "abstained": emotions["abstained"],
         "text_label": _leaning(emotions["text"]),
         "image_label": _leaning(emotions["image"]),
@@ -35,28 +51,62 @@ def facts(answer: Json) -> dict[str, Any]:
         "hype_minutes": hype["horizon_minutes"],
         "hype_signal": hype["signal"],
         "hype_reason": hype["reason"],
-        "symbol": paths["symbol"] if paths else None,
-        "minutes": len(paths["mean"]) if paths else None,
-        "end": paths["mean"][-1] if paths else None,
-        "low": paths["low"][-1] if paths else None,
-        "high": paths["high"][-1] if paths else None,
-        "usual_end": paths["baseline_mean"][-1] if paths else None,
-        "coverage": _percent(paths["coverage"]) if paths else None,
-        "matches": len(paths["matches"]) if paths else 0,
-        "windows": paths["independent_windows"] if paths else 0,
         "explanation": answer["explanation"]["text"] if answer["explanation"] else None,
-        "warnings": list(answer["warnings"]),
+        "explanation_reason": answer["explanation_reason"],
+        "warnings": answer["warnings"],
+        **(_path_facts(paths) if paths else dict.fromkeys(_PATH_FACTS)),
     }
 
 
-def tell(answer: Json) -> str:
-    """The answer in a few English lines, ending with the disclaimer."""
-    f = facts(answer)
-    lines = [_mood(f), _hype(f), *_paths(f)]
-    if f["explanation"]:
-        lines.append(f"Posts like this one say: {f['explanation']}")
-    lines += [f"Note: {warning}" for warning in f["warnings"]]
-    return "\n".join([*lines, DISCLAIMER])
+def _path_facts(paths: Json) -> Facts:
+    return {
+        "symbol": paths["symbol"],
+        "minutes": len(paths["median"]),
+        "median": paths["median"][-1],
+        "low": paths["low"][-1],
+        "high": paths["high"][-1],
+        "coverage": _percent(paths["coverage"]["nominal"]),
+        "signal": paths["signal"],
+        "signal_reason": paths["reason"],
+        "matches": len(paths["matches"]),
+        "windows": paths["independent_windows"],
+        "matches_end": paths["matches_mean"][-1],
+        "control_end": paths["control_mean"][-1] if paths["control_mean"] else None,
+        "usual_end": paths["baseline_mean"][-1],
+    }
+
+
+_PATH_FACTS = (
+    "symbol", "minutes", "median", "low", "high", "coverage", "signal", "signal_reason",
+    "matches", "windows", "matches_end", "control_end", "usual_end",
+)  # fmt: skip
+
+
+def tell(answer: Json, say: Say, *, notes: tuple[str, ...] = ()) -> str:
+    """The answer in a few lines, ``notes`` above the disclaimer."""
+    said = facts(answer)
+    lines = [_mood(said, say), hype_line(said, say), *_paths(said, say)]
+    if said["explanation"]:
+        lines.append(say("explanation", words=said["explanation"]))
+    reasons = [warning for warning in said["warnings"] if warning != said["abstained"]]
+    if said["explanation_reason"]:
+        reasons.append(said["explanation_reason"])
+    lines += [say("note", words=sentence(reason, say)) for reason in reasons]
+    return "\n".join([*lines, *notes, say("not-advice")])
+
+
+def sentence(reason: Json | Reason, say: Say) -> str:
+    """A reason as a clause without a full stop, fit for the middle of a sentence."""
+    found = reason if isinstance(reason, Reason) else Reason.read(reason)
+    return say(f"reason-{found.code.replace('_', '-')}", **{k: _value(k, v, say) for k, v in found.parameters.items()})
+
+
+def _value(name: str, value: Parameter, say: Say) -> str | int | float:
+    if isinstance(value, Reason):
+        return sentence(value, say)
+    if name in ("first", "second"):
+        return say(f"emotion-{value}")
+    return say(f"language-{value}") if name == "language" else value
 
 
 def move(value: float) -> str:
@@ -74,51 +124,85 @@ def _leaning(probabilities: dict[str, float] | None) -> str | None:
     return max(probabilities, key=probabilities.__getitem__) if probabilities else None
 
 
-def _mood(f: dict[str, Any]) -> str:
-    if f["label"] is None:
-        return f"Mood: none is claimed – {_clause(f['abstained'] or 'the post shows no clear one')}."
+def _mood(said: Facts, say: Say) -> str:
+    if said["label"] is None:
+        return say("mood-none", reason=_because(said["abstained"], say))
     parts = []
-    if f["text_label"] and f["image_label"]:
-        parts.append(f"the words lean to {f['text_label']}, the picture to {f['image_label']}")
-    elif f["image_label"]:
-        parts.append("from the picture alone")
-    elif f["text_label"]:
-        parts.append("from the words alone")
-    if f["spoke"]:
-        parts.append(f"above all {', '.join(f'“{word}”' for word in f['spoke'])}")
-    if f["faces"]:
-        parts.append(f"{f['faces']} face{'s' if f['faces'] > 1 else ''} found")
-    return f"Mood: {f['label']}, {f['certainty']} % sure" + (f" ({'; '.join(parts)})." if parts else ".")
+    if said["text_label"] and said["image_label"]:
+        parts.append(say("mood-text", label=say(f"emotion-{said['text_label']}")))
+        parts.append(say("mood-image", label=say(f"emotion-{said['image_label']}")))
+    elif said["image_label"] or said["text_label"]:
+        parts.append(say("mood-image-alone" if said["image_label"] else "mood-text-alone"))
+    if said["spoke"]:
+        parts.append(say("mood-words", words=", ".join(f"“{word}”" for word in said["spoke"])))
+    if said["faces"]:
+        parts.append(say("faces", count=said["faces"]))
+    first = say("mood", label=say(f"emotion-{said['label']}"), certainty=said["certainty"])
+    return f"{first}\n{' '.join(parts)}".rstrip()
 
 
-def _hype(f: dict[str, Any]) -> str:
-    hours = f["hype_minutes"] / 60
-    if f["hype"] is None:
-        return f"Hype: no forecast – {_clause(f['hype_reason'] or 'not enough is known')}."
-    usual = "" if f["base_rate"] is None else f", usually {f['base_rate']} %"
-    line = f"Hype: {f['hype']} % chance of unusually high activity within {hours:.1f} hours{usual}."
-    if not f["hype_signal"]:
-        line += " Weak: no better lately than assuming that things go on as they are."
-    if f["hype_reason"]:
-        line += f" {_sentence(f['hype_reason'])}"
-    return line
+def hype_line(said: Facts, say: Say) -> str:
+    """The hype forecast of the market in one line."""
+    if said["hype"] is None:
+        return say("hype-none", reason=_because(said["hype_reason"], say))
+    parts = [say("hype", chance=said["hype"], hours=f"{said['hype_minutes'] / 60:.1f}")]
+    if said["base_rate"] is not None:
+        parts.append(say("hype-usual", rate=said["base_rate"]))
+    if not said["hype_signal"]:
+        parts.append(say("hype-weak", reason=_because(said["hype_reason"], say)))
+    return " ".join(parts)
 
 
-def _paths(f: dict[str, Any]) -> list[str]:
-    if f["symbol"] is None:
-        return ["Prices: no similar past post whose outcome was known at that time."]
-    return [
-        f"Prices of {f['symbol']} after the {f['matches']} most similar past posts ({f['windows']} independent windows): "
-        f"{move(f['end'])} on average {f['minutes']} minutes later, usually {move(f['usual_end'])}.",
-        f"Band meant to hold {f['coverage']} % of outcomes: {move(f['low'])} to {move(f['high'])}.",
-    ]
+def _paths(said: Facts, say: Say) -> list[str]:
+    if said["symbol"] is None:
+        return [say("paths-none")]
+    moves = {name: move(said[name]) for name in ("median", "low", "high")}
+    band = say("band", symbol=said["symbol"], minutes=said["minutes"], coverage=said["coverage"], **moves)
+    if not said["signal"]:
+        band += " " + say("no-signal", reason=_because(said["signal_reason"], say))
+    control = "" if said["control_end"] is None else " " + say("control", end=move(said["control_end"]))
+    counts = {name: said[name] for name in ("symbol", "matches", "windows")}
+    evidence = say("matches", end=move(said["matches_end"]), usual=move(said["usual_end"]), **counts)
+    return [band, evidence + control]
 
 
-def _clause(text: str) -> str:
-    """Fit for the middle of a sentence."""
-    return text.strip().rstrip(".")
+def _because(reason: Json | None, say: Say) -> str:
+    return f" – {sentence(reason, say)}" if reason else ""
 
 
-def _sentence(text: str) -> str:
-    text = _clause(text)
-    return text[:1].upper() + text[1:] + "."
+_KEYS: tuple[tuple[type[MoodtapeError], str], ...] = (
+    (EmptyPost, "error-empty-post"),
+    (TooLarge, "error-too-large"),
+    (UnreadableImage, "error-unreadable-image"),
+    (UnknownSymbol, "error-unknown-symbol"),
+    (NoCandles, "error-no-candles"),
+    (InputError, "error-bad-input"),
+    (Cancelled, "error-cancelled"),
+    (Busy, "error-busy"),
+    (Unavailable, "error-unavailable"),
+)
+
+
+class FileTooBig(TooLarge):
+    """More than Telegram lets bots fetch."""
+
+    code = "file_too_big"
+
+
+class Unsupported(InputError):
+    """A message that holds nothing the bot can read."""
+
+    code = "unsupported"
+
+
+def complain(error: Exception, say: Say) -> str:
+    """An error in the user's language. The id, where one is shown, stands in the log as well."""
+    if isinstance(error, FileTooBig):
+        return say("error-file-too-big", megabytes=MEGABYTES)
+    if isinstance(error, Unsupported):
+        return say("error-unsupported")
+    if not isinstance(error, MoodtapeError):
+        return say("error-internal", id="–")
+    key = next((key for kind, key in _KEYS if isinstance(error, kind)), "error-internal")
+    seconds = round(error.retry_after) if isinstance(error, Busy) else 0
+    return say(key, message=error.message, id=error.id, seconds=seconds)

@@ -36,11 +36,13 @@ def answer(seed: int) -> Json:
         "trained_until": "2024-01-01T00:00:00Z",
         "emotions": {"label": max(joint, key=joint.__getitem__), "probabilities": joint, "text": text, "image": None,
                      "faces": 0, "abstained": None, "why": {}},
-        "hype": {"probability": 0.3, "base_rate": 0.2, "horizon_minutes": STEPS, "signal": True, "reason": None},
-        "trajectories": {"symbol": "BTC/USDT", "mean": mean.tolist(), "low": (mean - width).tolist(),
-                         "high": (mean + width).tolist(), "coverage": 0.8, "baseline_mean": [0.0] * STEPS,
+        "hype": {"symbol": {"probability": 0.3, "base_rate": 0.2, "horizon_minutes": STEPS, "signal": True, "reason": None}},
+        "trajectories": {"symbol": "BTC/USDT", "median": mean.tolist(), "low": (mean - width).tolist(),
+                         "high": (mean + width).tolist(), "coverage": {"nominal": 0.8}, "baseline_mean": [0.0] * STEPS,
+                         "signal": False, "reason": None, "matches_mean": mean.tolist(), "control_mean": [0.1] * STEPS,
                          "independent_windows": 9, "matches": [{"change": walk.tolist()} for walk in walks]},
         "explanation": None,
+        "explanation_reason": None,
         "warnings": [],
     }  # fmt: skip
 
@@ -51,8 +53,8 @@ def plot(figure: Figure, told: Json) -> bytes:
     paths, minutes = told["trajectories"], np.arange(STEPS)
     left.plot(minutes, np.array([match["change"] for match in paths["matches"]]).T, color="0.8", linewidth=0.8)
     left.fill_between(minutes, paths["low"], paths["high"], alpha=0.3, label="80 % band")
-    left.plot(minutes, paths["mean"], linewidth=2, label="mean")
-    left.plot(minutes, paths["baseline_mean"], "--", label="usual")
+    left.plot(minutes, paths["median"], linewidth=2, label="median")
+    left.plot(minutes, paths["control_mean"], "--", label="control")
     left.set(xlabel="minutes after the post", ylabel="price change, percent", title="BTC/USDT")
     left.legend()
     right.barh(list(EMOTIONS), [100 * told["emotions"]["probabilities"][label] for label in EMOTIONS])

@@ -31,9 +31,10 @@ import numpy as np
 import torch
 
 from benchmarks.report import report
+from domain.answer import Verdict
 from domain.errors import MoodtapeError
 from domain.symbols import DEFAULT_SYMBOL
-from domain.types import EMOTIONS, STEPS, WINDOWS, MarketContext, Post, Verdict
+from domain.types import EMOTIONS, STEPS, WINDOWS, MarketContext, Post
 from models.device import import_transformers
 from models.emotion.text import EmotionTextReader
 from models.encoders.packed import chunks, padded
@@ -114,7 +115,7 @@ class WholePath:
 
     def shares(self, posts: int) -> dict[str, float]:
         """Share of the posts whose verdict has hype, and matches: less than 1 means that less was computed."""
-        hype = sum(verdict.hype.probability is not None for verdict in self.verdicts)
+        hype = sum(verdict.hype.symbol.probability is not None for verdict in self.verdicts)
         matched = sum(verdict.trajectories is not None for verdict in self.verdicts)
         return {"whole_path_share_with_hype": hype / posts, "whole_path_share_with_matches": matched / posts}
 

@@ -15,7 +15,7 @@ from aiogram.types import Update
 from pydantic import ValidationError
 
 from answer.catalogue import Texts
-from answer.wording import complain
+from answer.words import complain
 from bot.mailer import Gone, Mailer, Uncertain, Undeliverable
 from bot.messages import Reply, Unit, unit_of
 from db.engine import Store

@@ -11,7 +11,7 @@ from aiogram.types import CallbackQuery, Message
 
 from answer.catalogue import Say, Texts
 from answer.chart import draw
-from answer.wording import MEGABYTES, tell
+from answer.words import MEGABYTES, tell
 from bot import admin
 from bot.mailer import Mailer
 from bot.messages import Button, Reply, Unit

@@ -19,7 +19,7 @@ from aiogram.types import Message
 from aiohttp import ClientError
 
 from answer.catalogue import Say
-from answer.wording import MEGABYTES, FileTooBig, Unsupported
+from answer.words import MEGABYTES, FileTooBig, Unsupported
 from bot.mailer import Gone
 from bot.messages import Unit
 from db.engine import Store

@@ -1,55 +1,168 @@
-"""A verdict as the JSON that every door gives: one shape, plain types, finite numbers."""
+"""The answer to a post, the same from every door: these structs, and the JSON and its schema that are made from them."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, get_origin
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 
-from domain.types import EMOTIONS, Emotions, Explanation, Floats, HypeForecast, Match, Matches, Verdict
+from domain.reasons import Reason
+from domain.types import EMOTIONS, STEPS, Floats
 
 Json = dict[str, Any]
 
+_SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
+Label = Annotated[str, Meta(extra_json_schema={"enum": list(EMOTIONS)})]
+Shares = Annotated[
+    dict[str, float],
+    Meta(extra_json_schema={"properties": dict.fromkeys(EMOTIONS, _SHARE), "required": list(EMOTIONS)}),
+]
+Moment = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0)]
+Path = Annotated[Floats, Meta(description="percent since the post", extra_json_schema={"minItems": STEPS})]
+Steps = Annotated[Floats, Meta(description="percent since the post; empty when its library row is gone")]
+
+
+class Emotions(Struct, frozen=True):
+    """The mood of a post. ``label`` is null when ``abstained`` is set; ``text`` and ``image`` are the parts alone."""
+
+    label: Label | None
+    probabilities: Shares
+    text: Shares | None
+    image: Shares | None
+    faces: Count
+    abstained: Reason | None = None
+    why: dict[str, Any] = {}
+
+
+class HypeForecast(Struct, frozen=True):
+    """Probability that activity in the next window exceeds its trailing 80th percentile (report 003, product form).
+
+    ``probability`` is null when nothing can be said; ``reason`` then says why. ``signal`` is true only where the model
+    beat persistence on its latest walk-forward fold.
+    """
+
+    probability: float | None
+    base_rate: float | None
+    horizon_minutes: Count
+    threshold: float | None
+    signal: bool
+    reason: Reason | None = None
+
+
+class Hype(Struct, frozen=True):
+    """Hype of the market, and what this very post adds; ``post_reason`` says why ``post`` is null."""
+
+    symbol: HypeForecast
+    post: HypeForecast | None = None
+    post_reason: Reason | None = None
+
+
+class Coverage(Struct, frozen=True):
+    """Share of outcomes that the band is meant to hold, and the share it held in ``n`` settled predictions."""
+
+    nominal: float
+    live: float | None = None
+    n: Count = 0
+
+
+class Match(Struct, frozen=True, eq=False):
+    """A past post whose words are near, and what the price did after it."""
+
+    post_id: str
+    source: str
+    posted_at: Moment
+    symbol: str
+    similarity: float
+    change: Steps
+
+
+class Event(Struct, frozen=True):
+    """A confirmed rule that this post falls under, what it expects (percent), from how many events, with its interval."""
+
+    rule: str
+    expects: float
+    n: Count
+    interval: tuple[float, float]
+
+
+class Trajectories(Struct, frozen=True, eq=False):
+    """The forecast is the band with its median; what the matched posts' prices did stands beside it and never bends it.
+
+    ``baseline_mean``: mean of the library for the symbol. ``matches_mean``: of the matches. ``control_mean``: of as many
+    random ended windows of the symbol, null where it has none. ``independent_windows``: distinct 256-minute windows among
+    the matches.
+    """
+
+    symbol: str
+    median: Path
+    low: Path
+    high: Path
+    coverage: Coverage
+    baseline_mean: Path
+    signal: bool
+    reason: Reason | None
+    independent_windows: Count
+    matches: tuple[Match, ...]
+    matches_mean: Path
+    control_mean: Path | None = None
+    events: tuple[Event, ...] = ()
+
+
+class Explanation(Struct, frozen=True):
+    """Words decoded from the matches' mean vector; ``round_trip`` is the cosine of re-encoding them to it."""
+
+    text: str
+    round_trip: float
+
+
+class Verdict(Struct, frozen=True, eq=False):
+    """The whole answer to one post by one model revision. ``trained_until`` is the newest data the models have seen.
+
+    ``explanation_reason`` says why ``explanation`` is null.
+    """
+
+    post_id: str
+    revision: str
+    trained_until: Moment
+    emotions: Emotions
+    hype: Hype
+    trajectories: Trajectories | None = None
+    explanation: Explanation | None = None
+    explanation_reason: Reason | None = None
+    warnings: tuple[Reason, ...] = ()
+
 
 def to_answer(verdict: Verdict) -> Json:
-    """The answer's JSON object (docs/architecture.md, “The answer”); arrays have 256 numbers with four decimals."""
-    return {
-        "post_id": verdict.post_id,
-        "revision": verdict.revision,
-        "trained_until": stamp(verdict.trained_until),
-        "emotions": _emotions(verdict.emotions),
-        "hype": _hype(verdict.hype),
-        "trajectories": _matches(verdict.trajectories) if verdict.trajectories else None,
-        "explanation": _explanation(verdict.explanation) if verdict.explanation else None,
-        "warnings": list(verdict.warnings),
-    }
+    """The answer as plain JSON types; steps of paths have four decimals, shares and cosines five.
+
+    Raises:
+        ValueError: a number of a path is not finite.
+    """
+    plain: Json = _rounded(msgspec.to_builtins(verdict, enc_hook=_encoded))
+    return plain
 
 
-ORDER: dict[str, tuple[str, ...]] = {
-    "": ("post_id", "revision", "trained_until", "emotions", "hype", "trajectories", "explanation", "warnings"),
-    "emotions": ("label", "probabilities", "text", "image", "faces", "abstained", "why"),
-    "probabilities": EMOTIONS,
-    "text": EMOTIONS,
-    "image": EMOTIONS,
-    "hype": ("probability", "base_rate", "horizon_minutes", "threshold", "signal", "reason"),
-    "trajectories": (
-        "symbol", "mean", "low", "high", "coverage", "baseline_mean", "independent_windows", "matches",
-    ),
-    "explanation": ("text", "round_trip"),
-    "matches": ("post_id", "source", "posted_at", "symbol", "similarity", "change"),
-}  # fmt: skip
-"""The published order of keys, by the key that an object stands under; the database does not keep it."""
+def read_answer(stored: Json) -> Verdict:
+    """The verdict that :func:`to_answer` wrote, also one in the shape of version 0.1 (:func:`_modern`).
+
+    Raises:
+        msgspec.ValidationError: it is neither.
+    """
+    return msgspec.convert(_modern(stored), Verdict, dec_hook=_decoded)
 
 
-def in_order(value: Any, key: str = "") -> Any:
-    """An answer read back from the database with its keys in the published order; unknown keys come last."""
-    if isinstance(value, list) and key == "matches":
-        return [in_order(item, key) for item in value]
-    if not isinstance(value, dict):
-        return value
-    wanted = [k for k in ORDER.get(key, ()) if k in value]
-    return {k: in_order(value[k], k) for k in (*wanted, *(k for k in value if k not in wanted))}
+def answer_schema(template: str = "#/components/schemas/{name}") -> tuple[Json, dict[str, Json]]:
+    """JSON schema of the answer and of its parts by name, referred to as in ``template``."""
+    (answer,), parts = msgspec.json.schema_components([Verdict], schema_hook=_schema, ref_template=template)
+    for part in parts.values():  # an answer has every key, whether its struct has a default for it or not
+        part["required"] = list(part["properties"])
+        for key in part["properties"].values():
+            key.pop("default", None)
+    return answer, parts
 
 
 def stamp(moment: datetime) -> str:
@@ -58,7 +171,11 @@ def stamp(moment: datetime) -> str:
 
 
 def numbers(values: Floats) -> list[float]:
-    """Four decimals each; a number that is not finite is a defect and raises ValueError."""
+    """Four decimals each.
+
+    Raises:
+        ValueError: a number is not finite, which is a defect of a model.
+    """
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError("an array of the answer holds a number that is not finite")
@@ -66,56 +183,63 @@ def numbers(values: Floats) -> list[float]:
     return out
 
 
-def _rounded(probabilities: dict[str, float] | None) -> dict[str, float] | None:
-    return None if probabilities is None else {k: round(float(v), 5) for k, v in probabilities.items()}
+def _encoded(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return numbers(value)
+    if isinstance(value, Reason):
+        return value.json()
+    raise NotImplementedError(f"{type(value).__name__} has no place in an answer")
 
 
-def _emotions(e: Emotions) -> Json:
-    return {
-        "label": e.label,
-        "probabilities": _rounded(e.probabilities),
-        "text": _rounded(e.text),
-        "image": _rounded(e.image),
-        "faces": e.faces,
-        "abstained": e.abstained,
-        "why": e.why,
-    }
+def _decoded(kind: Any, value: Any) -> Any:
+    if kind is Reason:
+        return Reason.read(value)
+    if get_origin(kind) is np.ndarray:
+        return np.asarray(value, dtype=np.float32)
+    raise NotImplementedError(f"{kind} has no place in an answer")
 
 
-def _hype(h: HypeForecast) -> Json:
-    return {
-        "probability": None if h.probability is None else round(h.probability, 5),
-        "base_rate": None if h.base_rate is None else round(h.base_rate, 5),
-        "horizon_minutes": h.horizon_minutes,
-        "threshold": h.threshold,
-        "signal": h.signal,
-        "reason": h.reason,
-    }
+def _schema(kind: Any) -> Json:
+    if kind is Reason:
+        return {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
+    if get_origin(kind) is np.ndarray:
+        return {"type": "array", "items": {"type": "number"}, "maxItems": STEPS}
+    raise NotImplementedError(f"{kind} has no place in an answer")
 
 
-def _match(m: Match) -> Json:
-    return {
-        "post_id": m.post_id,
-        "source": m.source,
-        "posted_at": stamp(m.posted_at),
-        "symbol": m.symbol,
-        "similarity": round(m.similarity, 5),
-        "change": numbers(m.change),
-    }
+def _rounded(value: Any) -> Any:
+    """Numbers between -1 and 1 with five decimals; lists of numbers are paths and rounded already."""
+    if isinstance(value, float):
+        return round(value, 5) if -1 <= value <= 1 else value
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple) and not (value and isinstance(value[0], float)):
+        return [_rounded(v) for v in value]
+    return value
 
 
-def _matches(t: Matches) -> Json:
-    return {
-        "symbol": t.symbol,
-        "mean": numbers(t.mean),
-        "low": numbers(t.low),
-        "high": numbers(t.high),
-        "coverage": t.coverage,
-        "baseline_mean": numbers(t.baseline_mean),
-        "independent_windows": t.independent_windows,
-        "matches": [_match(m) for m in t.matches],
-    }
+_PARTS = ("probabilities", "text", "image")
 
 
-def _explanation(e: Explanation) -> Json:
-    return {"text": e.text, "round_trip": round(e.round_trip, 5)}
+def _modern(stored: Json) -> Json:
+    """An answer of version 0.1 in today's shape, one of today as it is; emotions in their order, which jsonb does not keep.
+
+    Then hype was flat, ``mean`` was the matches' mean, and the band was widened to hold it; the models' median was not
+    kept, so the middle of the band stands in and ``older_band`` says so.
+    """
+    emotions, old = stored["emotions"], stored["trajectories"]
+    parts = {part: emotions[part] and {label: emotions[part][label] for label in EMOTIONS} for part in _PARTS}
+    stored = {**stored, "emotions": {**emotions, **parts}}
+    if "symbol" not in stored["hype"]:
+        stored = {**stored, "hype": {"symbol": stored["hype"], "post_reason": {"code": "no_post_hype"}}}
+    if old and "mean" in old:
+        middle = (np.asarray(old["low"], dtype=np.float64) + np.asarray(old["high"], dtype=np.float64)) / 2
+        now = {
+            "median": middle.tolist(),
+            "coverage": {"nominal": old["coverage"]},
+            "signal": False,
+            "reason": {"code": "older_band"},
+            "matches_mean": old["mean"],
+        }
+        stored = {**stored, "trajectories": {**old, **now}}
+    return stored

@@ -6,9 +6,8 @@ percent. A ``symbol`` is always a ccxt unified pair such as ``BTC/USDT`` (see :m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,89 +66,6 @@ class MarketContext:
 
 WINDOWS = 32
 """Number of past 256-minute windows in a :class:`MarketContext` (about 5.7 days)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Emotions:
-    """The mood of a post. Probability vectors follow :data:`EMOTIONS`; ``label`` is None when ``abstained`` is set."""
-
-    label: str | None
-    probabilities: dict[str, float]
-    text: dict[str, float] | None
-    image: dict[str, float] | None
-    faces: int
-    abstained: str | None = None
-    why: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class HypeForecast:
-    """Probability that activity in the next window exceeds its trailing 80th percentile (report 003, product form).
-
-    ``probability`` is None when nothing can be said; ``reason`` then says why. ``signal`` is True only where the model
-    beat persistence on its latest walk-forward fold.
-    """
-
-    probability: float | None
-    base_rate: float | None
-    horizon_minutes: int
-    threshold: float | None
-    signal: bool
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A past post whose words are near, and what the price did after it. ``change``: float32[256], percent."""
-
-    post_id: str
-    source: str
-    posted_at: datetime
-    symbol: str
-    similarity: float
-    change: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """Retrieved trajectories and the band around their mean; arrays are float32[256], percent since the post.
-
-    ``coverage`` is the share of outcomes that the band is meant to hold; ``independent_windows`` counts the distinct
-    256-minute windows among the matches; ``baseline_mean`` is the mean of the library for that symbol; the scorer hands
-    ``warnings`` on to the verdict's.
-    """
-
-    symbol: str
-    mean: Floats
-    low: Floats
-    high: Floats
-    coverage: float
-    baseline_mean: Floats
-    independent_windows: int
-    matches: tuple[Match, ...]
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Words decoded from the matches' mean vector; ``round_trip`` is the cosine of re-encoding them to it."""
-
-    text: str
-    round_trip: float
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The whole answer to one post by one model revision. ``trained_until`` is the newest data the models have seen."""
-
-    post_id: str
-    revision: str
-    trained_until: datetime
-    emotions: Emotions
-    hype: HypeForecast
-    trajectories: Matches | None
-    explanation: Explanation | None
-    warnings: tuple[str, ...] = ()
 
 
 MINUTE = timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""The parts of a scorer and what they hand to one another; each is replaced in one place, :func:`models.scorer.load`.
+"""The parts of a scorer and what they hand to one another; each is replaced in one place, :meth:`models.scorer.Scorer.load`.
 
 Arrays are numpy, so that nothing outside a part needs torch. One forward pass per post and modality: a reading carries
 everything that any head needs.
@@ -13,8 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.answer import Emotions, Hype, Trajectories
 from domain.errors import MoodtapeError
-from domain.types import Emotions, Floats, HypeForecast, MarketContext, Matches, Post
+from domain.reasons import Reason
+from domain.types import Floats, MarketContext, Post
 
 Vector = NDArray[np.float32]
 
@@ -28,8 +30,8 @@ class TextReading:
 
     probabilities: Vector
     embedding: Vector
-    abstained: str | None = None
-    warnings: tuple[str, ...] = ()
+    abstained: Reason | None = None
+    warnings: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,16 @@ class ImageReading:
     probabilities: Vector | None
     faces: int
     boxes: tuple[tuple[int, int, int, int], ...] = ()
-    abstained: str | None = None
-    warnings: tuple[str, ...] = ()
+    abstained: Reason | None = None
+    warnings: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The trajectories of one post, and what else is to be known of them."""
+
+    trajectories: Trajectories
+    warnings: tuple[Reason, ...] = ()
 
 
 class TextReader(Protocol):
@@ -92,9 +102,7 @@ class Fusion(Protocol):
 class HypeModel(Protocol):
     """What was known of the market, and the post, to a forecast."""
 
-    def forecast(
-        self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats
-    ) -> list[HypeForecast]:
+    def forecast(self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats) -> list[Hype]:
         """``embeddings``: (n, 384), ``moods``: (n, 7) joint probabilities; a missing context gives its reason."""
         ...
 
@@ -108,6 +116,6 @@ class TrajectoryModel(Protocol):
         symbols: Sequence[str],
         embeddings: Floats,
         contexts: Sequence[MarketContext | None],
-    ) -> list[Matches | None]:
+    ) -> list[Matched | None]:
         """``embeddings``: (n, 384). Only library windows that ended before a post was posted may match it."""
         ...

@@ -10,13 +10,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 import structlog
+from msgspec import structs
 
+from domain.answer import Emotions, Hype, Verdict
 from domain.clock import Clock, SystemClock
 from domain.errors import EmptyPost, InputError, MoodtapeError
 from domain.library import LibraryRows
-from domain.types import EMOTIONS, Emotions, Floats, HypeForecast, MarketContext, Matches, Post, Verdict
+from domain.reasons import Reason
+from domain.types import EMOTIONS, Floats, MarketContext, Post
 from models.manifest import ARTIFACTS, verify
-from models.parts import Fusion, HypeModel, ImageReader, ImageReading, TextReader, TextReading, TrajectoryModel
+from models.parts import Fusion, HypeModel, ImageReader, ImageReading, Matched, TextReader, TextReading, TrajectoryModel
 
 log = structlog.get_logger()
 
@@ -29,8 +32,6 @@ SEVERAL = 4
 
 LOST_DEVICE = frozenset({"AcceleratorError"})
 """Names of torch's errors after which a GPU serves this process no more; by name, for doors load no torch."""
-
-NO_EXPLANATION = "No explanation in words: it is not part of this generation of models."
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -171,19 +172,19 @@ class Scorer:
         end = self._clock.monotonic() + WHY_SECONDS
         return [self._verdict(mood, hype, match, end) for mood, hype, match in zip(moods, hypes, matches, strict=True)]
 
-    def _verdict(self, mood: _Mood, hype: HypeForecast, matches: Matches | None, end: float) -> Verdict:
+    def _verdict(self, mood: _Mood, hype: Hype, matched: Matched | None, end: float) -> Verdict:
         emotions = mood.emotions
         if mood.item.why and emotions.label is not None and self._clock.monotonic() < end:
-            emotions = replace(emotions, why={**emotions.why, **self._why(mood, emotions.label)})
+            emotions = structs.replace(emotions, why={**emotions.why, **self._why(mood, emotions.label)})
         return Verdict(
             post_id=mood.item.post.id,
             revision=self.revision,
             trained_until=self.trained_until,
             emotions=emotions,
             hype=hype,
-            trajectories=matches,
-            explanation=None,
-            warnings=_warnings(mood, matches),
+            trajectories=matched.trajectories if matched else None,
+            explanation_reason=Reason("no_explanation"),
+            warnings=_warnings(mood, matched),
         )
 
     def _why(self, mood: _Mood, label: str) -> dict[str, Any]:
@@ -215,20 +216,20 @@ def _embedding(text: TextReading | None) -> Floats:
     return np.zeros(EMBEDDING, dtype=np.float32) if text is None else text.embedding
 
 
-def _warnings(mood: _Mood, matches: Matches | None) -> tuple[str, ...]:
+def _warnings(mood: _Mood, matched: Matched | None) -> tuple[Reason, ...]:
     item = mood.item
-    said: list[str] = []
+    reasons: list[Reason] = []
     if not item.named:
-        said.append(f"No coin is named in the post; {item.symbol} is assumed.")
+        reasons.append(Reason("no_coin", {"symbol": item.symbol}))
     if item.context is None:
-        said.append(f"There are no candles of {item.symbol} in the 256 minutes before the post.")
+        reasons.append(Reason("no_candles", {"symbol": item.symbol}))
     if item.post.image is not None and item.image is None:
-        said.append("The picture of this post is no longer stored; only its words were read.")
-    if matches is None:
-        said.append("No past window had ended before this post; there are no trajectories to match.")
-    for part in (mood.text, mood.image, matches):
-        said += part.warnings if part is not None else ()
-    return (*dict.fromkeys(said), NO_EXPLANATION)
+        reasons.append(Reason("no_picture"))
+    if matched is None:
+        reasons.append(Reason("no_past"))
+    for part in (mood.text, mood.image, matched):
+        reasons += part.warnings if part is not None else ()
+    return tuple(dict.fromkeys(reasons))
 
 
 def _each(

@@ -101,9 +101,10 @@ def show(answer: Json, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
         return
+    from answer.catalogue import texts
     from answer.words import tell
 
-    sys.stdout.write(tell(answer) + "\n")
+    sys.stdout.write(tell(answer, texts().speaker("en")) + "\n")
 
 
 def prepare(*, seed: bool) -> str:

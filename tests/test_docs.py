@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from domain.answer import answer_schema
 
 ROOT = Path(__file__).parent.parent
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
@@ -58,3 +61,34 @@ def test_the_project_speaks_only_of_itself() -> None:
     forbidden = re.compile(r"(?<![\w.])/(work|farm|root)/|pypi\.org|pythonhosted|registry\.npmjs|download\.pytorch")
     hits = [f for f in TEXTS if f != "tests/test_docs.py" and forbidden.search((ROOT / f).read_text(errors="ignore"))]
     assert hits == []
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A schema in a few characters."""
+    if "$ref" in schema:
+        return "object"
+    if "anyOf" in schema:
+        return " or ".join(_kind(one) for one in schema["anyOf"])
+    if "enum" in schema:
+        return " ".join(schema["enum"])
+    if schema["type"] == "array":
+        items = schema.get("items") or schema["prefixItems"][0]
+        return f"{_kind(items)}[{schema['minItems'] if 'minItems' in schema else ''}]"
+    return str(schema.get("format", schema["type"]))
+
+
+def _rows(name: str, parts: dict[str, Any], before: str = "") -> list[str]:
+    """The keys of a part of the answer, each followed by those of the part that it holds."""
+    rows = []
+    for key, schema in parts[name]["properties"].items():
+        rows.append(f"| `{before}{key}` | {_kind(schema)} |")
+        inner = [one.get("$ref") or one.get("items", {}).get("$ref") for one in schema.get("anyOf", [schema])]
+        for reference in filter(None, inner):
+            rows += _rows(reference.rsplit("/")[-1], parts, f"{before}{key}.")
+    return rows
+
+
+def test_the_answer_is_described_as_it_is() -> None:
+    """The table in docs/architecture.md is made from the structs of domain/answer.py; on failure it is printed whole."""
+    table = "\n".join(["| key | value |", "|---|---|", *_rows("Verdict", answer_schema()[1])])
+    assert table in (ROOT / "docs" / "architecture.md").read_text(), f"put this into docs/architecture.md:\n{table}"

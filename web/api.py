@@ -14,19 +14,19 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import Connection, Engine
 
+from answer.catalogue import texts
 from answer.chart import draw
-from answer.schema import ANSWERED, refusals
 from answer.words import tell
 from db.engine import transaction
 from db.queries import candles as candle_queries
 from db.queries import jobs, rescore, revisions, verdicts
 from db.queries import verdicts as queries
-from domain.answer import Json, stamp
+from domain.answer import Json, answer_schema, stamp
 from domain.clock import Clock
 from domain.errors import Busy, NoCandles, UnknownSymbol
 from domain.symbols import normalize
 from domain.types import MINUTE
-from web.errors import NotFound
+from web.errors import NotFound, refusals
 from web.health import Figures
 from web.live import Hub, stream
 from web.settings import WebSettings
@@ -69,6 +69,10 @@ def door_of(request: Request) -> Door:
 
 
 HasDoor = Annotated[Door, Depends(door_of)]
+
+ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The answer.", "content": {"application/json": {"schema": answer_schema()[0]}}}
+}
 
 router = APIRouter(prefix="/v1", responses=refusals(401, 422, 503))
 
@@ -120,7 +124,8 @@ async def chart(post_id: str, door: HasDoor) -> Response:
 @router.get("/posts/{post_id}/words", response_class=Response, summary="The answer in plain words")
 async def words(post_id: str, door: HasDoor) -> Response:
     """A few lines of text."""
-    return Response(tell(await _verdict(door, post_id)), media_type="text/plain; charset=utf-8")
+    say = texts().speaker("en")
+    return Response(tell(await _verdict(door, post_id), say), media_type="text/plain; charset=utf-8")
 
 
 @router.get("/posts/{post_id}", responses=ANSWERED | refusals(404), summary="The answer to a post")

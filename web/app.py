@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from anyio import CapacityLimiter
 from fastapi import APIRouter, FastAPI, Response
@@ -14,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Engine
 
+from domain.answer import answer_schema
 from domain.clock import Clock, SystemClock
 from models.language import detect
 from web import api, errors
@@ -43,6 +45,17 @@ async def docs() -> FileResponse:
 ABOUT = "Reads the mood of posts against the price tape. Not financial advice."
 
 
+class Described(FastAPI):
+    """With the parts of the answer among the named schemas of its description."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description; made once."""
+        if self.openapi_schema is None:
+            super().openapi().setdefault("components", {}).setdefault("schemas", {}).update(answer_schema()[1])
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
 def create_app(
     engine: Engine, client: ScoringClient, settings: WebSettings | None = None, clock: Clock | None = None
 ) -> FastAPI:
@@ -62,7 +75,7 @@ def create_app(
         hub.stop()
         await warm
 
-    app = FastAPI(title="moodtape", description=ABOUT, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = Described(title="moodtape", description=ABOUT, version="2", lifespan=lifespan, docs_url=None, redoc_url=None)
     errors.install(app)
     app.include_router(api.router)
     app.include_router(router)

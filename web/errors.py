@@ -6,7 +6,7 @@ The tree is domain.errors; HTTP itself adds three branches to it, which only thi
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import structlog
 from fastapi import FastAPI, Request
@@ -86,6 +86,37 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 def _body(error: MoodtapeError) -> dict[str, dict[str, str]]:
     return {"error": {"code": error.code, "message": error.message, "id": error.id}}
+
+
+TEXT = {"type": "string"}
+ERROR: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {"code": TEXT, "message": TEXT, "id": TEXT},
+            "required": ["code", "message", "id"],
+        }
+    },
+    "required": ["error"],
+}
+
+_REFUSALS = {
+    400: "Neither text nor a picture.",
+    401: "The API key is missing or wrong.",
+    404: "Nothing is there.",
+    409: "The post was taken off the queue before it was read.",
+    413: "Too many bytes, pixels or characters.",
+    415: "Not a picture that can be read.",
+    422: "Something else cannot be used: market, time, form.",
+    503: "A service is away or the queue is full; Retry-After says when to come back.",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI responses for these statuses, in the one error shape."""
+    content = {"application/json": {"schema": ERROR}}
+    return {status: {"description": _REFUSALS[status], "content": content} for status in statuses}
 
 
 class Defects:

@@ -17,9 +17,10 @@ from db.queries import jobs
 from db.queries.claims import Claim, claim
 from db.queries.outcomes import Said, insert_predictions
 from db.queries.verdicts import upsert_verdicts
+from domain.answer import Verdict
 from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, MoodtapeError, Unavailable
-from domain.types import Verdict, complete_at
+from domain.types import complete_at
 from models.scorer import ScoringInput
 from workers.client.queue import Priority, error_text
 from workers.inputs import load_inputs
@@ -261,16 +262,17 @@ def _said(item: ScoringInput, verdict: Verdict, now: datetime) -> Said | None:
     """The prediction in a verdict; None once the outcome may be known, or where nothing is predicted."""
     due = complete_at(item.post.posted_at)
     band = verdict.trajectories
-    if due <= now or (band is None and verdict.hype.probability is None):
+    hype = verdict.hype.symbol
+    if due <= now or (band is None and hype.probability is None):
         return None
     return Said(
         post_id=verdict.post_id,
         revision=verdict.revision,
         symbol=item.symbol,
         due_at=due,
-        hype_probability=verdict.hype.probability,
-        hype_threshold=verdict.hype.threshold,
-        end_mean=float(band.mean[-1]) if band else None,
+        hype_probability=hype.probability,
+        hype_threshold=hype.threshold,
+        end_mean=float(band.median[-1]) if band else None,
         end_low=float(band.low[-1]) if band else None,
         end_high=float(band.high[-1]) if band else None,
     )

@@ -151,7 +151,8 @@ _PAIRS = """
 create temporary table pairs on commit drop as
 select a.post_id, x.emotions -> 'probabilities' as emotions_a, y.emotions -> 'probabilities' as emotions_b,
        x.emotions ->> 'label' as label_a, y.emotions ->> 'label' as label_b,
-       (x.hype ->> 'probability')::float8 as hype_a, (y.hype ->> 'probability')::float8 as hype_b,
+       coalesce(x.hype #>> '{symbol,probability}', x.hype ->> 'probability')::float8 as hype_a,
+       coalesce(y.hype #>> '{symbol,probability}', y.hype ->> 'probability')::float8 as hype_b,
        (x.trajectories #>> '{low,255}')::float8 as low_a, (x.trajectories #>> '{high,255}')::float8 as high_a,
        (y.trajectories #>> '{low,255}')::float8 as low_b, (y.trajectories #>> '{high,255}')::float8 as high_b,
        s.end_change, s.hype as came

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import structs
 from sqlalchemy import Connection, select, text, tuple_
 
 from db.copy import stage
 from db.tables import ModelRevision, TrajectoryRow, VerdictRow
-from domain.answer import Json, in_order, numbers, to_answer
-from domain.types import Verdict
+from domain.answer import Json, Verdict, read_answer, to_answer
 
 CHANNEL = "verdicts"
 """NOTIFY channel; the payload is the post id."""
@@ -25,7 +25,7 @@ def upsert_verdicts(connection: Connection, verdicts: Sequence[Verdict]) -> list
 
     Listeners on :data:`CHANNEL` are told when the transaction commits.
     """
-    rows = [(v.post_id, v.revision, json.dumps(_slim(to_answer(_bare(v))))) for v in verdicts]
+    rows = [(v.post_id, v.revision, msgspec.json.encode(to_answer(_bare(v))).decode()) for v in verdicts]
     if not rows:
         return []
     stage(connection, "stage_verdicts", (("post_id", "text"), ("revision", "text"), ("answer", "text")), rows)
@@ -55,45 +55,34 @@ def answer(connection: Connection, post_id: str, revision: str | None = None) ->
         query = query.where(VerdictRow.revision == revision)
     query = query.order_by((VerdictRow.revision == champion).desc().nulls_last(), VerdictRow.scored_at.desc()).limit(1)
     found = connection.execute(query).scalar()
-    return None if found is None else in_order(_hydrated(connection, [found])[0])
+    return None if found is None else to_answer(_whole(connection, read_answer(found)))
 
 
 def _bare(verdict: Verdict) -> Verdict:
-    """Without the steps of the matches, which would only be written out to be dropped: most of a verdict's cost."""
-    if verdict.trajectories is None:
+    """Without the steps of the matches, which the library holds: most of a verdict's size."""
+    paths = verdict.trajectories
+    if paths is None:
         return verdict
-    matches = tuple(replace(match, change=_NO_STEPS) for match in verdict.trajectories.matches)
-    return replace(verdict, trajectories=replace(verdict.trajectories, matches=matches))
+    matches = tuple(structs.replace(match, change=_NO_STEPS) for match in paths.matches)
+    return structs.replace(verdict, trajectories=structs.replace(paths, matches=matches))
 
 
 _NO_STEPS = np.zeros(0, dtype=np.float32)
 
 
-def _slim(full: Json) -> Json:
-    trajectories = full["trajectories"]
-    if trajectories is None:
-        return full
-    matches = [{k: v for k, v in m.items() if k != "change"} for m in trajectories["matches"]]
-    return {**full, "trajectories": {**trajectories, "matches": matches}}
-
-
-def _hydrated(connection: Connection, answers: Sequence[Json]) -> list[Json]:
-    keys = {(m["post_id"], m["symbol"]) for a in answers if a["trajectories"] for m in a["trajectories"]["matches"]}
-    steps: dict[tuple[str, str], list[float]] = {}
-    if keys:
-        query = select(TrajectoryRow.post_id, TrajectoryRow.symbol, TrajectoryRow.change).where(
-            tuple_(TrajectoryRow.post_id, TrajectoryRow.symbol).in_(keys)
-        )
-        steps = {(post, symbol): _steps(change) for post, symbol, change in connection.execute(query)}
-    for a in answers:
-        if a["trajectories"]:
-            for match in a["trajectories"]["matches"]:
-                match["change"] = steps.get((match["post_id"], match["symbol"]), [])
-    return list(answers)
-
-
-def _steps(change: Sequence[float]) -> list[float]:
-    return numbers(np.asarray(change, dtype=np.float32))
+def _whole(connection: Connection, verdict: Verdict) -> Verdict:
+    """With the steps of the matches; those whose library row is gone stay without."""
+    paths = verdict.trajectories
+    if paths is None or not paths.matches:
+        return verdict
+    query = select(TrajectoryRow.post_id, TrajectoryRow.symbol, TrajectoryRow.change).where(
+        tuple_(TrajectoryRow.post_id, TrajectoryRow.symbol).in_({(m.post_id, m.symbol) for m in paths.matches})
+    )
+    steps = {(post, symbol): np.asarray(change, np.float32) for post, symbol, change in connection.execute(query)}
+    matches = tuple(
+        structs.replace(match, change=steps.get((match.post_id, match.symbol), _NO_STEPS)) for match in paths.matches
+    )
+    return structs.replace(verdict, trajectories=structs.replace(paths, matches=matches))
 
 
 PRIVATE = ("telegram", "door")
@@ -112,15 +101,19 @@ class MarketInfo:
 
 _VERDICT = """
 select p.id, p.source, left(p.text, 500) as text, p.posted_at, p.symbols, p.image_sha256 is not null as has_image,
-       v.scored_at, v.answer -> 'emotions' as emotions, v.answer -> 'hype' as hype,
-       v.answer #> '{trajectories,symbol}' as symbol, v.answer #> '{trajectories,mean,-1}' as "end",
+       v.scored_at, v.answer -> 'emotions' as emotions,
+       coalesce(v.answer #> '{hype,symbol}', v.answer -> 'hype') as hype,
+       v.answer #> '{trajectories,symbol}' as symbol, v.answer #> '{trajectories,median,-1}' as "end",
        v.answer #> '{trajectories,low,-1}' as low, v.answer #> '{trajectories,high,-1}' as high
 from verdicts v join posts p on p.id = v.post_id
 where p.source <> all(:private)
   and not exists (select from model_revisions r where r.revision = v.revision and r.state = 'shadow')
   and not exists (select from jobs j where j.post_id = v.post_id and j.revision = v.revision and j.priority = 2)
 """
-"""What a challenger says is not shown, nor is an old post news because it has been rescored."""
+"""What a challenger says is not shown, nor is an old post news because it has been rescored.
+
+Verdicts of version 0.1 have a flat ``hype`` and no median.
+"""
 
 
 def newest_verdicts(

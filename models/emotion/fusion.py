@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from domain.answer import Emotions
 from domain.errors import WeightsError
-from domain.types import EMOTIONS, Emotions
+from domain.reasons import Reason
+from domain.types import EMOTIONS
 from models import checkpoint
 from models.manifest import ARTIFACTS
 from models.parts import ImageReading, TextReading, Vector
@@ -108,22 +111,32 @@ class EmotionFusion:
 
     def _abstained(
         self, text: TextReading | None, image: ImageReading | None, joint: Vector, anything: bool
-    ) -> str | None:
-        reasons = [part.abstained for part in (text, image) if part is not None and part.abstained]
+    ) -> Reason | None:
+        words, picture = (part.abstained if part is not None else None for part in (text, image))
         if not anything:
-            return "; ".join(reasons) or "there is neither text nor a picture with a readable mood"
-        alone = text is not None and (image is None or image.probabilities is None or image.abstained is not None)
-        if alone and text is not None and text.abstained:
-            return "; ".join(reasons)
+            return _both(words, picture) or Reason("nothing_readable")
+        alone = text is not None and (image is None or image.probabilities is None or picture is not None)
+        if alone and words:
+            return _both(words, picture)
         order = np.argsort(joint)[::-1]
         if joint[order[0]] - joint[order[1]] < self.margin:
-            return f"unsure between {EMOTIONS[order[0]]} and {EMOTIONS[order[1]]}"
+            return unsure(order)
         return None
+
+
+def unsure(order: NDArray[np.int64]) -> Reason:
+    """That the two first emotions of an order are too near one another to claim either."""
+    first, second = (EMOTIONS[i] for i in order[:2])
+    return Reason("unsure", {"first": first, "second": second})
+
+
+def _both(words: Reason | None, picture: Reason | None) -> Reason | None:
+    return Reason("both", {"text": words, "picture": picture}) if words and picture else words or picture
 
 
 def usable(text: TextReading) -> bool:
     """Whether a text's probabilities mean something: an unsure text still counts, a foreign or empty one does not."""
-    return text.abstained is None or text.abstained.startswith("unsure")
+    return text.abstained is None or text.abstained.code == "unsure"
 
 
 def named(probabilities: Vector) -> dict[str, float]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domain.errors import InputError, MoodtapeError, WeightsError
+from domain.reasons import Reason
 from domain.types import EMOTIONS
 from models.checkpoint import load, load_state
 from models.emotion.faces import CUT_SIDE, Face, FaceFinder, Picture, decode, whole
@@ -22,7 +23,7 @@ from models.manifest import ARTIFACTS
 from models.parts import ImageReading
 
 FOLDER = ARTIFACTS / "emotion-image"
-NO_FACE = "no face found in the picture"
+NO_FACE = Reason("no_face")
 BATCH = 128
 """Most crops in one forward pass: enough to keep a core busy, small enough for its caches."""
 

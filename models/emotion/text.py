@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from domain.errors import InputError
+from domain.reasons import Reason
 from domain.types import EMOTIONS
 from models.device import half_or_full
-from models.emotion.fusion import EmotionFusion
+from models.emotion.fusion import EmotionFusion, unsure
 from models.emotion.net import EmotionNet, claims, load_net
 from models.encoders.packed import packable
 from models.encoders.text import pool
-from models.language import NAMES, languages
+from models.language import languages
 from models.manifest import ARTIFACTS
 from models.parts import TextReading, Vector
 from models.wording import readable
@@ -88,20 +89,20 @@ class EmotionTextReader:
         probabilities = np.asarray(chances.cpu().numpy(), dtype=np.float32)
         unsure = self._unsure(probabilities)
         rows = zip(probabilities, np.asarray(vectors.cpu().numpy(), dtype=np.float32), unread, unsure, strict=True)
-        return [TextReading(p, vector, *(why or (doubt,))) for p, vector, why, doubt in rows]
+        return [TextReading(p, vector, why or doubt, _warnings(why)) for p, vector, why, doubt in rows]
 
     @property
     def padding(self) -> float:
         """Share of the token positions computed so far that were padding."""
         return self.net.encoder.padding
 
-    def _unsure(self, probabilities: Vector) -> list[str | None]:
+    def _unsure(self, probabilities: Vector) -> list[Reason | None]:
         """What to say of each row (n, 7) whose two best emotions are nearer than the margin."""
         best = np.argsort(probabilities, axis=1)[:, :-3:-1]
         first, second = np.take_along_axis(probabilities, best, axis=1).T
-        said: list[str | None] = [None] * len(probabilities)
+        said: list[Reason | None] = [None] * len(probabilities)
         for row in np.flatnonzero(first - second < self.margin).tolist():
-            said[row] = "unsure between " + " and ".join(EMOTIONS[i] for i in best[row])
+            said[row] = unsure(best[row])
         return said
 
     def several(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -162,14 +163,16 @@ class EmotionTextReader:
         return torch.log_softmax(self.net.calibrated(reading), dim=-1)[:, target].sum()
 
 
-def _unread(text: str, code: str) -> tuple[str, tuple[str, ...]] | None:
-    """Why no emotion is claimed for a text, and the warning that goes with it; None where it can be read."""
+def _unread(text: str, code: str) -> Reason | None:
+    """Why no emotion is claimed for a text; None where it can be read."""
     if not readable(text):
-        return "the text has no words or emoji to read", ()
-    if code in ("en", "und"):
-        return None
-    name = NAMES.get(code, code)
-    return f"the text seems to be {name}; only English is read", (f"language: {name}",)
+        return Reason("no_words")
+    return None if code in ("en", "und") else Reason("foreign", {"language": code})
+
+
+def _warnings(unread: Reason | None) -> tuple[Reason, ...]:
+    """That words were left out matters beside a picture, too."""
+    return (unread,) if unread is not None and unread.code == "foreign" else ()
 
 
 def _words(tokens: list[str], weights: list[float]) -> list[tuple[str, float]]:

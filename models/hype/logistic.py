@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.answer import Hype, HypeForecast
 from domain.candles import volatility_before
 from domain.errors import WeightsError
-from domain.types import HYPE_QUANTILE, STEPS, WINDOWS, Floats, HypeForecast, MarketContext
+from domain.reasons import Reason
+from domain.types import HYPE_QUANTILE, STEPS, WINDOWS, Floats, MarketContext
 from models import checkpoint
 from models.manifest import ARTIFACTS
 
@@ -70,20 +72,19 @@ class HypeParameters:
     signal: bool
 
 
-def situation(context: MarketContext | None) -> Situation | str:
+def situation(context: MarketContext | None) -> Situation | Reason:
     """Features of a context, or the reason why there are none."""
     if context is None:
-        return "There are no candles of this market before the post."
+        return Reason("no_market_history")
     volume = context.volume
     valid = np.isfinite(volume)
     if not valid[-1]:
-        return "There are not enough candles in the 256 minutes before the post."
+        return Reason("few_candles")
     if valid.sum() < MIN_WINDOWS:
-        count = int(valid.sum())
-        return f"Only {count} of the {WINDOWS} windows before the post have enough candles; {MIN_WINDOWS} are needed."
+        return Reason("few_windows", {"count": int(valid.sum()), "windows": WINDOWS, "least": MIN_WINDOWS})
     threshold = float(np.quantile(volume[valid], HYPE_QUANTILE))
     if threshold <= 0:
-        return "Nothing was traded in the windows before the post."
+        return Reason("no_trade")
     return Situation(_features(context, threshold), threshold, float(volume[-1]))
 
 
@@ -142,11 +143,9 @@ class LogisticHype:
     def __init__(self, parameters: HypeParameters) -> None:
         self.parameters = parameters
 
-    def forecast(
-        self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats
-    ) -> list[HypeForecast]:
+    def forecast(self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats) -> list[Hype]:
         """One forecast per context; ``probability`` is None with a reason where the past does not suffice."""
-        return [self._forecast(situation(context)) for context in contexts]
+        return [Hype(self._forecast(situation(c)), post_reason=Reason("no_post_hype")) for c in contexts]
 
     def probability(self, features: Doubles) -> Doubles:
         """Of hype, for features (n, f): float64[n]."""
@@ -154,12 +153,12 @@ class LogisticHype:
         logit = ((features - p.mean) / p.scale) @ p.weights + p.intercept
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -30, 30))), dtype=np.float64)
 
-    def _forecast(self, now: Situation | str) -> HypeForecast:
+    def _forecast(self, now: Situation | Reason) -> HypeForecast:
         p = self.parameters
-        if isinstance(now, str):
+        if isinstance(now, Reason):
             return HypeForecast(None, p.base_rate, STEPS, None, signal=False, reason=now)
         said = float(self.probability(now.features[None])[0])
-        reason = None if p.signal else "No signal: on its latest test the model did not beat persistence."
+        reason = None if p.signal else Reason("no_better_than_persistence")
         return HypeForecast(said, p.base_rate, STEPS, now.threshold, signal=p.signal, reason=reason)
 
 

@@ -5,6 +5,7 @@ One shelf per symbol, kept in the order in which its windows ended, so that what
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,8 +13,9 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.answer import Match
 from domain.library import MICROSECOND, LibraryRows, from_micros, to_micros
-from domain.types import HORIZON, Floats, Match
+from domain.types import HORIZON, Floats
 from models.device import Scan, floor_of
 
 MICROS_PER_WINDOW = HORIZON // MICROSECOND
@@ -63,6 +65,12 @@ class Shelf:
         block = known // STRIDE
         rest = self.change[block * STRIDE : known].sum(axis=0, dtype=np.float64)
         return np.asarray((self._sums[block] + rest) / known, dtype=np.float32)
+
+    def control(self, known: int, count: int, post_id: str) -> Floats:
+        """Mean trajectory of ``count`` random rows among the first ``known`` (> 0), float32[256]; the id decides which."""
+        random = np.random.default_rng(zlib.crc32(post_id.encode()))
+        rows = random.choice(known, size=min(count, known), replace=False)
+        return np.asarray(self.change[rows].astype(np.float64).mean(axis=0), dtype=np.float32)
 
     def known(self, moment: int) -> int:
         """How many rows, from the first on, had ended at a moment (microseconds)."""

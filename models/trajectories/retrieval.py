@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.answer import Coverage, Trajectories
 from domain.candles import FLOOR, volatility_before
 from domain.errors import WeightsError
 from domain.library import LibraryRows, to_micros
-from domain.types import STEPS, Floats, MarketContext, Matches, Post
+from domain.reasons import Reason
+from domain.types import STEPS, Floats, MarketContext, Post
 from models import checkpoint
 from models.manifest import ARTIFACTS
+from models.parts import Matched
 from models.trajectories.index import Hit, SeriesIndex
 
 FOLDER = "trajectories"
@@ -51,14 +54,18 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What is known of one query before any fitted number is applied. ``mean``: float64[256], of the matches."""
+    """What is known of one query before any fitted number is applied. ``mean``: float64[256], of the matches.
+
+    ``control``: float32[256], of as many random ended windows of the symbol; None where it has none.
+    """
 
     hits: tuple[Hit, ...]
     mean: Doubles
     baseline: Floats
+    control: Floats | None
     features: Doubles
     seen: float
-    warnings: tuple[str, ...]
+    warnings: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +75,8 @@ class Outlook:
     ``volatility`` is the expected one after the post, ``seen`` the one before it (or the usual one), percent per minute.
     """
 
-    matches: Matches
+    matches: Trajectories
+    warnings: tuple[Reason, ...]
     centre: Doubles
     scale: Doubles
     volatility: float
@@ -81,7 +89,7 @@ class RetrievedTrajectories:
     def __init__(self, parameters: Parameters, rows: LibraryRows | None = None, device: str = "cpu") -> None:
         self.parameters = parameters
         self.index = SeriesIndex(rows, device)
-        self._edges = self.levels_at(np.array([(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]))
+        self._edges = self.levels_at(np.array([(1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2]))
 
     def levels_at(self, levels: Doubles) -> Doubles:
         """(256, levels): the fitted quantiles of (change - centre) / scale at every step, between knots in log step."""
@@ -100,9 +108,10 @@ class RetrievedTrajectories:
         symbols: Sequence[str],
         embeddings: Floats,
         contexts: Sequence[MarketContext | None],
-    ) -> list[Matches | None]:
+    ) -> list[Matched | None]:
         """Matched trajectories and their band; None while no window of any symbol had ended before the post."""
-        return [o.matches if o else None for o in self.outlooks(posts, symbols, embeddings, contexts)]
+        outlooks = self.outlooks(posts, symbols, embeddings, contexts)
+        return [Matched(o.matches, o.warnings) if o else None for o in outlooks]
 
     def outlooks(
         self,
@@ -128,7 +137,7 @@ class RetrievedTrajectories:
         asked = [s if n else None for s, n in zip(symbols, known, strict=True)]
         found = self.index.search(embeddings, asked, moments, ids, K)
         views = [
-            self._view(symbols[i], moments[i], known[i], tuple(found[i]), contexts[i]) if found[i] else None
+            self._view(ids[i], symbols[i], moments[i], known[i], tuple(found[i]), contexts[i]) if found[i] else None
             for i in range(len(ids))
         ]
         wordless = np.abs(embeddings).sum(axis=1) == 0
@@ -146,60 +155,59 @@ class RetrievedTrajectories:
         return max(float(np.median(np.concatenate(recent))), FLOOR)
 
     def _view(
-        self, symbol: str, moment: datetime, known: int, hits: tuple[Hit, ...], context: MarketContext | None
+        self,
+        post_id: str,
+        symbol: str,
+        moment: datetime,
+        known: int,
+        hits: tuple[Hit, ...],
+        context: MarketContext | None,
     ) -> View:
         warnings = []
         seen = volatility_before(context.mid) if context is not None else None
         usual = self._usual(symbol, moment) if known or seen is None else seen
         if seen is None:
-            warnings.append(
-                f"Too few candles of {symbol} before the post: the band's width comes from "
-                + ("its past windows in the library." if known else "the library's windows of all symbols.")
-            )
+            warnings.append(Reason("width_of_symbol" if known else "width_of_all", {"symbol": symbol}))
         shelves = [self.index.shelf(h.symbol) for h in hits]
         rows = [(s, h.row) for s, h in zip(shelves, hits, strict=True) if s is not None]
         changes = np.stack([s.change[i] for s, i in rows]).astype(np.float64)
         before = np.maximum([float(s.before[i]) for s, i in rows], FLOOR)
         after = np.maximum([float(s.after[i]) for s, i in rows], FLOOR)
         if not known:
-            warnings.append(
-                f"No past window of {symbol} is in the library yet: matched over all symbols, "
-                "their moves scaled to its volatility."
-            )
+            warnings.append(Reason("no_window", {"symbol": symbol}))
             changes *= np.clip((seen or usual) / before, 0.1, 10.0)[:, None]
         own = self.index.shelf(symbol)
         baseline = own.mean_change(known) if own and known else np.zeros(STEPS, np.float32)
+        control = own.control(known, len(hits), post_id) if own and known else None
         stirred = float(np.mean(np.log(after / before)))
         lately = volatility_before(context.mid[-65:]) if context is not None and seen else None
         now = features(seen or usual, usual, stirred, np.log(lately / seen) if lately and seen else 0.0, moment)
-        return View(hits, changes.mean(axis=0), baseline, now, seen or usual, tuple(warnings))
+        return View(hits, changes.mean(axis=0), baseline, control, now, seen or usual, tuple(warnings))
 
     def _outlook(self, view: View, symbol: str) -> Outlook:
         p = self.parameters
         volatility = float(np.exp(view.features @ p.volatility))
         centre, scale = p.shrink * view.mean, volatility * ROOT
-        low, high = centre + scale * self._edges[:, 0], centre + scale * self._edges[:, 1]
-        return Outlook(
-            Matches(
-                symbol=symbol,
-                mean=view.mean.astype(np.float32),
-                low=np.minimum(low, view.mean).astype(np.float32),
-                high=np.maximum(high, view.mean).astype(np.float32),
-                coverage=COVERAGE,
-                baseline_mean=view.baseline,
-                independent_windows=len(view.hits),
-                matches=tuple(self.index.match(h) for h in view.hits),
-                warnings=view.warnings,
-            ),
-            centre,
-            scale,
-            volatility,
-            view.seen,
+        low, median, high = ((centre + scale * edge).astype(np.float32) for edge in self._edges.T)
+        matches = Trajectories(
+            symbol=symbol,
+            median=median,
+            low=low,
+            high=high,
+            coverage=Coverage(COVERAGE),
+            baseline_mean=view.baseline,
+            signal=False,
+            reason=Reason("signal_untested"),
+            independent_windows=len(view.hits),
+            matches=tuple(self.index.match(h) for h in view.hits),
+            matches_mean=view.mean.astype(np.float32),
+            control_mean=view.control,
         )
+        return Outlook(matches, view.warnings, centre, scale, volatility, view.seen)
 
 
 def _without_words(view: View) -> View:
-    return replace(view, warnings=(*view.warnings, "The post has no words to match: the newest windows stand in."))
+    return replace(view, warnings=(*view.warnings, Reason("newest_windows")))
 
 
 def features(seen: float, usual: float, stirred: float, lately: float, moment: datetime) -> Doubles:

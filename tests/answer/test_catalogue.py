@@ -9,12 +9,17 @@ import pytest
 from fluent.syntax import FluentParser, ast
 from fluent.syntax.visitor import Visitor
 
+import answer
 import bot
+import web
 from answer.catalogue import FOLDER, Texts
+from answer.words import sentence
+from domain.reasons import REASONS
 from domain.types import EMOTIONS
+from models.language import NAMES
 
 LANGUAGES = sorted(file.stem for file in FOLDER.glob("*.ftl"))
-SOURCE = "\n".join(file.read_text() for file in Path(bot.__file__).parent.glob("*.py"))
+SOURCE = "\n".join(file.read_text() for box in (answer, bot, web) for file in Path(box.__file__).parent.glob("*.py"))
 
 
 class Variables(Visitor):
@@ -61,9 +66,35 @@ def test_keys_and_values_are_those_of_english(language: str) -> None:
 @pytest.mark.parametrize("key", sorted(catalogue("en")))
 def test_every_key_is_used(key: str) -> None:
     """A key that nothing asks for is a left-over; families of keys are asked for by their beginning."""
-    family = re.match(r"(emotion|command|state|steer)-", key)
+    family = re.match(r"(emotion|command|state|steer|chart)-", key)
+    if key.startswith("reason-"):
+        assert key.removeprefix("reason-").replace("-", "_") in REASONS
+        return
+    if code := re.fullmatch(r"language-(\w\w)", key):
+        assert code[1] in NAMES
+        return
     asked = f'"{key}"' in SOURCE or (family and f'f"{family[0]}{{' in SOURCE)
     assert asked
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("code", REASONS)
+def test_every_reason_has_a_sentence_with_its_parameters(language: str, code: str) -> None:
+    """In every language: a clause without a full stop that names what it was given."""
+    needs = catalogue(language)[f"reason-{code.replace('_', '-')}"]
+    assert needs == set(REASONS[code])
+    known = {"language": "es", "first": "joy", "second": "fear", "text": "of old", "picture": {"code": "no_face"}}
+    values = {name: known.get(name, "some") for name in REASONS[code]}
+    words = sentence({"code": code, **values}, Texts().speaker(language))
+    assert not words.endswith((".", ":"))
+    assert all(str(value) in words for value in values.values() if value == "some")
+    assert language == "en" or not re.search(r"\b(the|is|are|of the)\b", words)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_that_is_told_apart_has_a_name(language: str) -> None:
+    """In every language."""
+    assert all(Texts().known(language, f"language-{code}") for code in NAMES)
 
 
 def test_every_emotion_has_a_name() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image
 
-from answer.chart import BAND, BLUE, HEIGHT, PLOT, WIDTH, draw
+from answer.catalogue import texts
+from answer.chart import BAND, BLUE, HEIGHT, ORANGE, PLOT, WIDTH, draw
 from domain.answer import to_answer
 from tests.fakes.answers import verdict
 
@@ -34,13 +35,13 @@ def test_a_chart_is_small_and_of_the_promised_size(seed: int) -> None:
     assert len(png) <= 60 * 1024
 
 
-def test_the_mean_and_a_wider_band_are_seen() -> None:
-    """The mean's line is there, and a band twice as wide covers more of the plot against the same range."""
+def test_the_median_and_a_wider_band_are_seen() -> None:
+    """The median's line is there, and a band twice as wide covers more of the plot against the same range."""
     plain = to_answer(verdict(matches=1))
     narrow = to_answer(verdict(matches=1))
     paths = narrow["trajectories"]
     for side in ("low", "high"):
-        paths[side] = [(a + b) / 2 for a, b in zip(paths["mean"], paths[side], strict=True)]
+        paths[side] = [(a + b) / 2 for a, b in zip(paths["median"], paths[side], strict=True)]
     paths["matches"] = [{**paths["matches"][0], "change": plain["trajectories"]["high"]}] * 2
     plain["trajectories"]["matches"] = paths["matches"]
     assert area(draw(plain), BLUE) > 500
@@ -49,19 +50,37 @@ def test_the_mean_and_a_wider_band_are_seen() -> None:
 
 def test_without_trajectories_the_moods_are_drawn_and_the_reason_told() -> None:
     """No band, but a picture all the same."""
-    png = draw(to_answer(replace(verdict(), trajectories=None)))
+    png = draw(to_answer(structs.replace(verdict(), trajectories=None)))
     assert area(png, BAND) == 0
     assert len(np.unique(pixels(png).reshape(-1, 3), axis=0)) > 10
+
+
+def test_the_median_is_bold_and_the_control_dashed() -> None:
+    """The control's colour is seen only where there is one; the median covers more than its width in pixels."""
+    answer = to_answer(verdict(matches=0))
+    left, _, right, _ = PLOT
+    assert area(draw(answer), BLUE) > 2.5 * (right - left)
+    dashed = area(draw(answer), ORANGE)
+    assert 0.5 * (right - left) < dashed < 2 * (right - left)
+    answer["trajectories"]["control_mean"] = None
+    assert area(draw(answer), ORANGE) == 0
+
+
+def test_the_chart_speaks_its_readers_language() -> None:
+    """Another language is another picture, and drawn as quickly."""
+    answer = to_answer(verdict())
+    assert draw(answer) == draw(answer, texts().speaker("en"))
+    assert draw(answer) != draw(answer, texts().speaker("de"))
 
 
 def test_odd_answers_are_drawn() -> None:
     """Matches whose steps are gone, flat prices, huge moves and letters the font lacks break nothing."""
     answer = to_answer(verdict(matches=2))
     answer["trajectories"]["matches"][0]["change"] = []
-    for name in ("mean", "low", "high", "baseline_mean"):
+    for name in ("median", "low", "high", "matches_mean", "control_mean"):
         answer["trajectories"][name] = [0.0] * 256
     answer["trajectories"]["high"][-1] = 40_000.0
-    answer["hype"] |= {"probability": None, "reason": "比特币 – zu wenig Händel"}
+    answer["hype"]["symbol"] |= {"probability": None, "reason": {"code": "worded", "text": "比特币 – zu wenig Händel"}}
     assert len(draw(answer)) < 60 * 1024
 
 

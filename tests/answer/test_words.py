@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
-from answer.words import DISCLAIMER, facts, move, tell
-from domain.answer import Json, to_answer
-from domain.types import EMOTIONS, Emotions, Explanation, HypeForecast
+from answer.catalogue import texts
+from answer.words import facts, move, sentence, tell
+from domain.answer import Emotions, Explanation, Hype, HypeForecast, Json, to_answer
+from domain.reasons import Reason
+from domain.types import EMOTIONS
 from tests.fakes.answers import verdict
+
+ENGLISH = texts().speaker("en")
 
 
 @pytest.fixture
@@ -22,43 +25,62 @@ def test_facts_are_the_numbers_of_the_answer(answer: Json) -> None:
     said = facts(answer)
     assert said["certainty"] == round(100 * max(answer["emotions"]["probabilities"].values()))
     assert (said["hype"], said["base_rate"]) == (31, 20)
-    assert said["end"] == answer["trajectories"]["mean"][-1]
+    assert said["median"] == answer["trajectories"]["median"][-1]
+    assert said["matches_end"] == answer["trajectories"]["matches_mean"][-1]
     assert (said["matches"], said["windows"], said["minutes"]) == (12, 7, 256)
 
 
 def test_a_whole_answer_is_told_with_all_its_caveats(answer: Json) -> None:
-    """Mood, hype against its base rate, prices with band and windows, warnings, and the disclaimer last."""
-    said, words = facts(answer), tell(answer)
+    """Mood, hype against its base rate, the band with its median, the evidence, warnings, and the disclaimer last."""
+    said, words = facts(answer), tell(answer, ENGLISH)
     assert f"Mood: {said['label']}, {said['certainty']} % sure" in words
-    assert "above all “happy”;" in words
+    assert "Above all “happy”." in words
     assert "Hype: 31 %" in words
-    assert "usually 20 %" in words
-    assert "Weak" in words
+    assert "Usual: 20 %" in words
+    assert "Weak – on its latest test" in words
+    assert f"{move(said['low'])} to {move(said['high'])} (80 % band), median {move(said['median'])}" in words
+    assert "No direction is claimed – no test has shown" in words
     assert "12 most similar past posts (7 independent windows)" in words
-    assert move(said["low"]) in words
-    assert "Note: A small library." in words
-    assert words.splitlines()[-1] == DISCLAIMER
+    assert f"After as many random posts: {move(said['control_end'])}." in words
+    assert "Note: the post has no words to match" in words
+    assert "Note: no explanation in words" in words
+    assert words.splitlines()[-1] == "Not financial advice."
 
 
 def test_what_is_not_claimed_says_why() -> None:
     """An abstention, a missing forecast and missing matches each give their reason."""
     nothing = dict.fromkeys(EMOTIONS, 1 / 7)
-    unsure = replace(
+    unsure = structs.replace(
         verdict(),
-        emotions=Emotions(None, nothing, nothing, None, 0, abstained="The words are too few."),
-        hype=HypeForecast(None, None, 256, None, signal=False, reason="No candles are known."),
+        emotions=Emotions(None, nothing, nothing, None, 0, abstained=Reason("no_words")),
+        hype=Hype(HypeForecast(None, None, 256, None, signal=False, reason=Reason("no_trade"))),
         trajectories=None,
+        warnings=(Reason("no_words"), Reason("no_past")),
     )
-    words = tell(to_answer(unsure))
-    assert "Mood: none is claimed – The words are too few." in words
-    assert "no forecast – No candles are known." in words
+    words = tell(to_answer(unsure), ENGLISH)
+    assert "Mood: none is claimed – the text has no words or emoji to read." in words
+    assert words.count("no words or emoji") == 1
+    assert "no forecast – nothing was traded" in words
     assert "no similar past post" in words
+    assert "Note: no past window had ended" in words
 
 
 def test_an_explanation_is_told() -> None:
-    """Decoded words stand among the lines."""
-    explained = replace(verdict(), explanation=Explanation("people expect a rise", 0.8))
-    assert "Posts like this one say: people expect a rise" in tell(to_answer(explained))
+    """Decoded words stand among the lines, and no reason for their absence does."""
+    explained = structs.replace(
+        verdict(), explanation=Explanation("people expect a rise", 0.8), explanation_reason=None
+    )
+    words = tell(to_answer(explained), ENGLISH)
+    assert "Posts like this one say: people expect a rise" in words
+    assert "no explanation" not in words
+
+
+def test_reasons_inside_reasons_are_told_in_one_language() -> None:
+    """Emotions, languages and other reasons among the parameters are worded, too."""
+    both = Reason("both", {"text": Reason("unsure", {"first": "joy", "second": "fear"}), "picture": Reason("no_face")})
+    say = texts().speaker("de")
+    assert sentence(both, say) == "unsicher zwischen Freude und Angst; im Bild ist kein Gesicht zu finden"
+    assert "Spanisch" in sentence({"code": "foreign", "language": "es"}, say)
 
 
 @pytest.mark.parametrize(

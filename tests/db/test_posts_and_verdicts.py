@@ -11,8 +11,9 @@ from sqlalchemy import Engine, text
 
 from db.queries.posts import forget_author, insert_posts, load_images, load_posts, store_image
 from db.queries.verdicts import answer, upsert_verdicts
-from domain.answer import to_answer
-from domain.types import EMOTIONS, Emotions, HypeForecast, ImageRef, Match, Matches, Post, Verdict
+from domain.answer import Coverage, Emotions, Hype, HypeForecast, Match, Trajectories, Verdict, to_answer
+from domain.reasons import Reason
+from domain.types import EMOTIONS, ImageRef, Post
 
 pytestmark = pytest.mark.stack
 
@@ -32,9 +33,21 @@ def verdict(post_id: str, revision: str = "r1", label: str = "joy") -> Verdict:
         revision,
         NOW,
         Emotions(label, dict.fromkeys(EMOTIONS, 1 / 7), None, None, 0),
-        HypeForecast(None, None, 256, None, False, "no candles"),
-        Matches("BTC/USDT", steps, steps - 1, steps + 1, 0.8, steps * 0, 1, (match,)),
-        None,
+        Hype(HypeForecast(None, None, 256, None, False, Reason("no_market_history"))),
+        Trajectories(
+            "BTC/USDT",
+            steps,
+            steps - 1,
+            steps + 1,
+            Coverage(0.8),
+            steps * 0,
+            False,
+            Reason("signal_untested"),
+            1,
+            (match,),
+            steps,
+            steps * 0,
+        ),
     )
 
 
@@ -86,7 +99,7 @@ def test_verdicts_are_idempotent_and_whole(engine: Engine) -> None:
         assert got == expected
         assert answer(connection, "t:unknown") is None
         stored = connection.execute(text("select answer::text from verdicts limit 1")).scalar_one()
-        assert '"change"' not in stored
+        assert '"change": []' in stored
 
 
 def test_the_champions_verdict_comes_first(engine: Engine) -> None:

@@ -1,30 +1,20 @@
-"""The rules of the domain: names of markets, clean text, windows of time, the tree of errors, the answer's shape."""
+"""The rules of the domain: names of markets, clean text, windows of time, and the tree of errors."""
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import errors
-from domain.answer import in_order, numbers, to_answer
 from domain.clock import ManualClock, SystemClock
 from domain.errors import MoodtapeError, TooLarge
 from domain.text import MAX_LETTERS, clean
 from domain.types import (
-    EMOTIONS,
     HORIZON,
-    Emotions,
-    Explanation,
-    HypeForecast,
-    Match,
-    Matches,
-    Verdict,
     complete_at,
     first_minute,
 )
@@ -85,45 +75,3 @@ def test_the_drawn_tree_is_the_tree(error: type[MoodtapeError]) -> None:
     row = re.search(rf"[├└]── {error.__name__}\s+(\d+)\s+(\d+)", errors.__doc__ or "")
     assert row is not None
     assert (error.exit_code, error.http_status) == (int(row[1]), int(row[2]))
-
-
-def test_the_answer_has_the_published_shape() -> None:
-    """Every key of the contract is there, numbers are rounded and finite, and it is plain JSON."""
-    steps = np.linspace(0, 1, 256, dtype=np.float32)
-    verdict = Verdict(
-        "web:1", "abc", NOW,
-        Emotions("joy", dict.fromkeys(EMOTIONS, 1 / 7), None, None, 0),
-        HypeForecast(0.2, 0.21, 256, 12.5, signal=True),
-        Matches("BTC/USDT", steps, steps, steps, 0.8, steps, 1, (Match("s:1", "s", NOW, "BTC/USDT", 0.5, steps),)),
-        Explanation("prices rose", 0.9), ("a warning",),
-    )  # fmt: skip
-    answer = json.loads(json.dumps(to_answer(verdict)))
-    assert set(answer) == {
-        "post_id",
-        "revision",
-        "trained_until",
-        "emotions",
-        "hype",
-        "trajectories",
-        "explanation",
-        "warnings",
-    }
-    assert set(answer["emotions"]) == {"label", "probabilities", "text", "image", "faces", "abstained", "why"}
-    assert set(answer["hype"]) == {"probability", "base_rate", "horizon_minutes", "threshold", "signal", "reason"}
-    assert set(answer["trajectories"]) == {
-        "symbol", "mean", "low", "high", "coverage", "baseline_mean", "independent_windows", "matches",
-    }  # fmt: skip
-    assert set(answer["trajectories"]["matches"][0]) == {
-        "post_id",
-        "source",
-        "posted_at",
-        "symbol",
-        "similarity",
-        "change",
-    }
-    shuffled = json.loads(json.dumps(answer, sort_keys=True))
-    assert json.dumps(in_order(shuffled)) == json.dumps(answer)
-    assert answer["trained_until"] == "2024-05-01T12:00:00Z"
-    assert len(answer["trajectories"]["mean"]) == 256
-    with pytest.raises(ValueError, match="not finite"):
-        numbers(np.array([np.nan], dtype=np.float32))

@@ -14,8 +14,10 @@ from sqlalchemy import Engine
 from db.engine import transaction
 from db.queries import revisions
 from db.queries.candles import upsert_candles
+from domain.answer import Coverage, Emotions, Hype, HypeForecast, Match, Trajectories, Verdict
 from domain.errors import MoodtapeError
-from domain.types import EMOTIONS, STEPS, Emotions, HypeForecast, Match, Matches, Verdict
+from domain.reasons import Reason
+from domain.types import EMOTIONS, STEPS
 from models.scorer import ScoringInput
 from tests.fakes.candles import candles_at
 from tests.fakes.scoring import FakeScorer
@@ -38,14 +40,15 @@ def verdict(
     label = max(joint, key=joint.__getitem__)
     words = [{"word": "happy", "weight": 0.6}, {"word": "moon", "weight": 0.05}, {"word": "sold", "weight": -0.3}]
     emotions = Emotions(label, joint, text, picture if image else None, faces=int(image), why={"words": words})
-    hype = HypeForecast(0.31, 0.2, STEPS, 1.4, signal=False, reason="Volume has been falling.")
+    hype = HypeForecast(0.31, 0.2, STEPS, 1.4, signal=False, reason=Reason("no_better_than_persistence"))
     return Verdict(
-        post_id, REVISION, TRAINED, emotions, hype, paths(random, matches, symbol), None, ("A small library.",)
-    )
+        post_id, REVISION, TRAINED, emotions, Hype(hype, post_reason=Reason("no_post_hype")),
+        paths(random, matches, symbol), None, Reason("no_explanation"), (Reason("newest_windows"),),
+    )  # fmt: skip
 
 
-def paths(random: np.random.Generator, count: int, symbol: str) -> Matches:
-    """Random walks, their mean, and a band that widens with the root of time; ``count`` of them are told as matches."""
+def paths(random: np.random.Generator, count: int, symbol: str) -> Trajectories:
+    """Random walks, their mean, and a band about zero that widens with the root of time; ``count`` of them are matches."""
     walks = np.cumsum(random.standard_t(4, size=(max(count, 1), STEPS)) * 0.06, axis=1).astype(np.float32)
     walks -= walks[:, :1]
     mean, width = walks.mean(0), (np.sqrt(np.arange(STEPS)) * 0.09).astype(np.float32)
@@ -53,9 +56,11 @@ def paths(random: np.random.Generator, count: int, symbol: str) -> Matches:
         Match(f"lib:{k}", "reddit", TRAINED - timedelta(days=k + 1), symbol, 0.9 - 0.01 * k, walks[k])
         for k in range(count)
     )
-    return Matches(
-        symbol, mean, mean - width, mean + width, 0.8, np.linspace(0, 0.05, STEPS, dtype=np.float32), 7, found
-    )
+    usual = np.linspace(0, 0.05, STEPS, dtype=np.float32)
+    return Trajectories(
+        symbol, median=mean * 0, low=-width, high=width, coverage=Coverage(0.8), baseline_mean=usual, signal=False,
+        reason=Reason("signal_untested"), independent_windows=7, matches=found, matches_mean=mean, control_mean=usual * 2,
+    )  # fmt: skip
 
 
 class RichScorer(FakeScorer):

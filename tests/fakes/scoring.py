@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from domain.answer import Coverage, Emotions, Hype, HypeForecast, Trajectories, Verdict
 from domain.errors import MoodtapeError, UnreadableImage
-from domain.types import EMOTIONS, STEPS, Emotions, Floats, HypeForecast, MarketContext, Matches, Post, Verdict
-from models.parts import ImageReading, TextReading
+from domain.reasons import Reason
+from domain.types import EMOTIONS, STEPS, Floats, MarketContext, Post
+from models.parts import ImageReading, Matched, TextReading
 from models.scorer import ScoringInput
 
 TRAINED = datetime(2024, 1, 1, tzinfo=UTC)
@@ -75,13 +77,13 @@ class FakeFusion:
 class FakeHype:
     """One in five; nothing without a context."""
 
-    def forecast(
-        self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats
-    ) -> list[HypeForecast]:
+    def forecast(self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats) -> list[Hype]:
         return [
-            HypeForecast(0.2, 0.2, STEPS, 10.0, signal=False)
-            if context
-            else HypeForecast(None, None, STEPS, None, signal=False, reason="There is too little history.")
+            Hype(
+                HypeForecast(0.2, 0.2, STEPS, 10.0, signal=False)
+                if context
+                else HypeForecast(None, None, STEPS, None, signal=False, reason=Reason("few_candles"))
+            )
             for context in contexts
         ]
 
@@ -95,9 +97,13 @@ class FakeTrajectories:
         symbols: Sequence[str],
         embeddings: Floats,
         contexts: Sequence[MarketContext | None],
-    ) -> list[Matches | None]:
+    ) -> list[Matched | None]:
         flat = np.zeros(STEPS, np.float32)
-        return [Matches(symbol, flat, flat - 1, flat + 1, 0.8, flat, 0, ()) for symbol in symbols]
+        coverage, reason = Coverage(0.8), Reason("signal_untested")
+        return [
+            Matched(Trajectories(symbol, flat, flat - 1, flat + 1, coverage, flat, False, reason, 0, (), flat))
+            for symbol in symbols
+        ]
 
 
 class FakeScorer:
@@ -124,4 +130,4 @@ class FakeScorer:
         emotions = FakeFusion().join(TextReading(joyful(), np.ones(384, np.float32)), None)
         hype = FakeHype().forecast([item.context], np.ones((1, 384), np.float32), np.ones((1, 7), np.float32))[0]
         match = FakeTrajectories().match([item.post], [item.symbol], np.ones((1, 384), np.float32), [None])[0]
-        return Verdict(item.post.id, self.revision, TRAINED, emotions, hype, match, None)
+        return Verdict(item.post.id, self.revision, TRAINED, emotions, hype, match and match.trajectories)

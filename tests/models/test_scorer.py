@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from domain.answer import Verdict
 from domain.clock import ManualClock
 from domain.errors import EmptyPost, InputError, MoodtapeError, UnreadableImage
-from domain.types import WINDOWS, ImageRef, MarketContext, Post, Verdict
+from domain.reasons import Reason
+from domain.types import WINDOWS, ImageRef, MarketContext, Post
 from models.parts import ImageReading, TextReading
-from models.scorer import NO_EXPLANATION, WHY_SECONDS, Parts, Scorer, ScoringInput
+from models.scorer import WHY_SECONDS, Parts, Scorer, ScoringInput
 from tests.fakes.scoring import TRAINED, FakeFusion, FakeHype, FakeImage, FakeText, FakeTrajectories, joyful
 
 NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
@@ -171,10 +173,10 @@ def test_a_failing_reason_does_not_cost_the_answer() -> None:
 def test_warnings_say_what_was_assumed_or_missing(scorer: Scorer) -> None:
     """An assumed coin, missing candles and a missing picture are told; a full post is only told of the explanation."""
     bare = verdict(scorer.score([item("no coin", named=False)])[0])
-    assert bare.warnings[0] == "No coin is named in the post; BTC/USDT is assumed."
-    assert bare.warnings[1].startswith("There are no candles of BTC/USDT")
+    assert bare.warnings == (Reason("no_coin", {"symbol": BTC}), Reason("no_candles", {"symbol": BTC}))
     lost = ScoringInput(Post("t:1", "t", "words", "en", NOON, image=REF), None, known(), BTC)
-    assert "no longer stored" in verdict(scorer.score([lost])[0]).warnings[0]
+    assert verdict(scorer.score([lost])[0]).warnings == (Reason("no_picture"),)
     full = verdict(scorer.score([item("btc", context=known())])[0])
-    assert (full.explanation, full.warnings) == (None, (NO_EXPLANATION,))
-    assert full.hype.probability == 0.2
+    assert (full.explanation, full.explanation_reason) == (None, Reason("no_explanation"))
+    assert full.warnings == ()
+    assert full.hype.symbol.probability == 0.2

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domain.answer import to_answer
-from domain.types import EMOTIONS, WINDOWS, ImageRef, MarketContext, Post, Verdict
+from domain.answer import Verdict, to_answer
+from domain.types import EMOTIONS, WINDOWS, ImageRef, MarketContext, Post
 from models.manifest import ARTIFACTS, load_manifest
 from models.scorer import Scorer, ScoringInput
 

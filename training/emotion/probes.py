@@ -12,7 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from answer.catalogue import texts
+from answer.words import sentence
 from domain.types import EMOTIONS
+from models.emotion.fusion import usable
 from models.emotion.text import EmotionTextReader
 from models.manifest import ARTIFACTS
 from training.emotion.texts import SLANG
@@ -74,13 +77,13 @@ def row(text: str, expected: str, reader: EmotionTextReader, trained: bool) -> d
     """What the reader says to one probe; an unsure answer counts by its most probable emotion."""
     reading = reader.read([text])[0]
     best = int(reading.probabilities.argmax())
-    silent = reading.abstained is not None and not reading.abstained.startswith("unsure")
+    silent = not usable(reading)
     return {
         "text": text,
         "expected": expected or "(nothing)",
         "label": EMOTIONS[best],
         "probability": round(float(reading.probabilities[best]), 3),
-        "abstained": reading.abstained,
+        "abstained": sentence(reading.abstained, texts().speaker("en")) if reading.abstained else None,
         "accepted": silent if not expected else EMOTIONS[best] in expected.split() and not silent,
         "in_training": trained,
     }

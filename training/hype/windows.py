@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from domain.errors import InputError, UnknownSymbol
 from domain.symbols import normalize
 from domain.types import STEPS
-from models.hype.logistic import NAMES, situation
+from models.hype.logistic import NAMES, Situation, situation
 from training.trajectories.pairs import load_tapes, read
 from training.trajectories.tape import Tape, moment
 
@@ -55,7 +55,7 @@ def windows(tapes: dict[tuple[str, str], Tape], stride: int, since: datetime | N
                 continue
             at = moment(minute * 60)
             now, then = situation(tape.context(at)), tape.next_volume(at)
-            if not isinstance(now, str) and np.isfinite(then):
+            if isinstance(now, Situation) and np.isfinite(then):
                 level = float(np.log(max(now.level, 1e-9 * now.threshold) / now.threshold))
                 rows.append((now.features, level, then > now.threshold, minute * 60, f"{exchange}|{symbol}"))
     rows.sort(key=lambda row: (row[3], row[4]))

@@ -13,8 +13,8 @@ function quantile(values, q) {
 
 function range(paths, matched) {
   const all = matched.flat();
-  const low = Math.min(0, ...paths.low, ...paths.mean, ...paths.baseline_mean, quantile(all, 0.05));
-  const high = Math.max(0, ...paths.high, ...paths.mean, ...paths.baseline_mean, quantile(all, 0.95));
+  const low = Math.min(0, ...paths.low, ...paths.median, ...(paths.control_mean ?? []), quantile(all, 0.05));
+  const high = Math.max(0, ...paths.high, ...paths.median, ...(paths.control_mean ?? []), quantile(all, 0.95));
   const room = Math.max(0.06 * (high - low), 0.05);
   return [low - room, high + room];
 }
@@ -22,7 +22,7 @@ function range(paths, matched) {
 export function trajectories(paths) {
   const W = width();
   const matched = paths.matches.map((match) => match.change);
-  const n = paths.mean.length;
+  const n = paths.median.length;
   const [low, high] = range(paths, matched.filter((change) => change.length));
   const x = (minute) => LEFT + (minute * (W - LEFT - RIGHT)) / (n - 1);
   const y = (value) => H - BOTTOM - ((value - low) * (H - TOP - BOTTOM)) / (high - low);
@@ -32,7 +32,7 @@ export function trajectories(paths) {
   const inside = svg("g", { "clip-path": `url(#${clip})` });
   const picture = svg("svg", {
     class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", tabindex: 0,
-    "aria-label": `Price of ${paths.symbol} after similar posts: mean ${move(paths.mean[n - 1])} after ${n} minutes, ` +
+    "aria-label": `Price of ${paths.symbol} after similar posts: median ${move(paths.median[n - 1])} after ${n} minutes, ` +
       `band ${move(paths.low[n - 1])} to ${move(paths.high[n - 1])}. Arrow keys read single minutes.`,
   }, svg("clipPath", { id: clip }, svg("rect", { x: LEFT, y: TOP, width: W - LEFT - RIGHT, height: H - TOP - BOTTOM })));
   const band = "M" + [...points(paths.low), ...points(paths.high).reverse()].join("L") + "Z";
@@ -48,8 +48,8 @@ export function trajectories(paths) {
   picture.append(svg("text", { class: "axis", x: W - RIGHT, y: H - 6, "text-anchor": "end" }, "minutes after the post"));
   const lines = matched.map((change) => svg("path", { class: "match", d: change.length ? line(change) : "" }));
   const cursor = svg("line", { class: "cursor", y1: TOP, y2: H - BOTTOM, visibility: "hidden" });
-  inside.append(...lines, svg("path", { class: "usual", d: line(paths.baseline_mean) }), svg("path", { class: "halo", d: line(paths.mean) }),
-    svg("path", { class: "mean", d: line(paths.mean) }), cursor);
+  inside.append(...lines, svg("path", { class: "usual", d: paths.control_mean ? line(paths.control_mean) : "" }), svg("path", { class: "halo", d: line(paths.median) }),
+    svg("path", { class: "mean", d: line(paths.median) }), cursor);
   picture.append(inside);
   const reading = el("p", { class: "reading hint", "aria-live": "polite" });
   readable(picture, cursor, reading, paths, x, W);
@@ -57,14 +57,14 @@ export function trajectories(paths) {
 }
 
 function readable(picture, cursor, reading, paths, x, W) {
-  const n = paths.mean.length;
+  const n = paths.median.length;
   let at = n - 1;
   const show = (minute) => {
     at = Math.max(0, Math.min(n - 1, minute));
     cursor.setAttribute("x1", x(at));
     cursor.setAttribute("x2", x(at));
     cursor.setAttribute("visibility", "visible");
-    reading.textContent = `after ${at} min: mean ${move(paths.mean[at])}, band ${move(paths.low[at])} to ${move(paths.high[at])}, usual ${move(paths.baseline_mean[at])}`;
+    reading.textContent = `after ${at} min: median ${move(paths.median[at])}, band ${move(paths.low[at])} to ${move(paths.high[at])}`;
   };
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
@@ -83,8 +83,8 @@ function readable(picture, cursor, reading, paths, x, W) {
 
 function legend(paths) {
   const entry = (kind, text) => el("li", {}, el("i", { class: kind }), text);
-  return el("ul", { class: "legend" }, entry("mean", "mean of the matches"), entry("band", `band meant to hold ${Math.round(100 * paths.coverage)} % of outcomes`),
-    entry("usual", `usual for ${paths.symbol}`), entry("match", "matched posts"));
+  return el("ul", { class: "legend" }, entry("mean", "median"), entry("band", `band meant to hold ${Math.round(100 * paths.coverage.nominal)} % of outcomes`),
+    entry("usual", "after random posts"), entry("match", "matched posts"));
 }
 
 export function candles(bars, symbol) {

@@ -14,8 +14,7 @@ function parts(answer, words) {
   const paths = answer.trajectories;
   const drawn = paths && trajectories(paths);
   return [
-    el("dl", { class: "facts" }, mood(answer.emotions), hype(answer.hype), price(paths)),
-    answer.warnings.length ? el("ul", { class: "notes", "aria-label": "Warnings" }, ...answer.warnings.map((text) => el("li", {}, text))) : null,
+    el("dl", { class: "facts" }, mood(answer.emotions), hype(answer.hype.symbol), price(paths)),
     el("h3", {}, "Emotions"), bars(answer.emotions), reasons(answer.emotions),
     el("h3", {}, paths ? `What ${paths.symbol} did after similar posts` : "Prices after similar posts"),
     drawn ? drawn.figure : el("p", { class: "empty" }, "No similar past post had an outcome that was known at that time."),
@@ -30,25 +29,24 @@ function fact(name, big, more) {
 }
 
 function mood(emotions) {
-  if (!emotions.label) return fact("Mood", "none claimed", emotions.abstained ?? "the post shows no clear one");
+  if (!emotions.label) return fact("Mood", "none claimed", "the reason stands in the words below");
   const faces = emotions.faces ? `, ${emotions.faces} face${emotions.faces > 1 ? "s" : ""} found` : "";
   const from = emotions.text && emotions.image ? "from words and picture" : emotions.image ? "from the picture" : "from the words";
   return fact("Mood", emotions.label, `${percent(emotions.probabilities[emotions.label])} sure, ${from}${faces}`);
 }
 
 function hype(forecast) {
-  const reason = forecast.reason ? ` ${forecast.reason}` : "";
-  if (forecast.probability === null) return fact("Hype", "no forecast", reason.trim() || "not enough is known");
+  if (forecast.probability === null) return fact("Hype", "no forecast", "the reason stands in the words below");
   const usual = forecast.base_rate === null ? "" : `usually ${percent(forecast.base_rate)}; `;
   const weak = forecast.signal ? "" : " A weak forecast.";
-  return fact("Hype", percent(forecast.probability), `${usual}unusual activity within ${forecast.horizon_minutes} minutes.${weak}${reason}`);
+  return fact("Hype", percent(forecast.probability), `${usual}unusual activity within ${forecast.horizon_minutes} minutes.${weak}`);
 }
 
 function price(paths) {
   if (!paths) return fact("Price", "no matches", "nothing similar is known before that time");
-  const last = paths.mean.length - 1;
-  return fact(`${paths.symbol} after ${paths.mean.length} min`, move(paths.mean[last]),
-    `${Math.round(100 * paths.coverage)} % band ${move(paths.low[last])} to ${move(paths.high[last])}; ${paths.matches.length} matches in ${paths.independent_windows} independent windows`);
+  const last = paths.median.length - 1;
+  return fact(`${paths.symbol} after ${paths.median.length} min`, move(paths.median[last]),
+    `${Math.round(100 * paths.coverage.nominal)} % band ${move(paths.low[last])} to ${move(paths.high[last])}; ${paths.matches.length} matches in ${paths.independent_windows} independent windows`);
 }
 
 function bars(emotions) {

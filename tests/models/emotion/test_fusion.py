@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from domain.errors import WeightsError
+from domain.reasons import Reason
 from domain.types import EMOTIONS
 from models import checkpoint
 from models.emotion.fusion import EmotionFusion, Pool, distance
@@ -21,7 +22,7 @@ def sure(label: str, p: float = 0.82) -> Vector:
     return out
 
 
-def text(label: str, p: float = 0.82, abstained: str | None = None) -> TextReading:
+def text(label: str, p: float = 0.82, abstained: Reason | None = None) -> TextReading:
     return TextReading(sure(label, p), np.ones(384, np.float32), abstained)
 
 
@@ -29,7 +30,8 @@ def image(label: str, p: float = 0.82) -> ImageReading:
     return ImageReading(sure(label, p), 1)
 
 
-NO_FACE = ImageReading(None, 0, abstained="no face found")
+UNSURE = Reason("unsure", {"first": "sadness", "second": "joy"})
+NO_FACE = ImageReading(None, 0, abstained=Reason("no_face"))
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_disagreement_is_reported(fusion: EmotionFusion) -> None:
 
 def test_foreign_words_stay_out(fusion: EmotionFusion) -> None:
     """Words that could not be read do not sway the picture, though what they gave is shown."""
-    joined = fusion.join(text("joy", abstained="the text seems to be German; only English is read"), image("sadness"))
+    joined = fusion.join(text("joy", abstained=Reason("foreign", {"language": "de"})), image("sadness"))
     assert joined.label == "sadness"
     assert joined.text is not None
     assert "disagreement" not in joined.why
@@ -72,24 +74,26 @@ def test_foreign_words_stay_out(fusion: EmotionFusion) -> None:
 
 def test_unsure_words_are_helped_by_a_picture(fusion: EmotionFusion) -> None:
     """Words that were unsure alone still count beside a clear face."""
-    assert fusion.join(text("sadness", 0.3, "unsure between sadness and joy"), image("sadness")).label == "sadness"
-    alone = fusion.join(text("sadness", 0.3, "unsure between sadness and joy"), None)
-    assert (alone.label, alone.abstained) == (None, "unsure between sadness and joy")
+    assert fusion.join(text("sadness", 0.3, UNSURE), image("sadness")).label == "sadness"
+    alone = fusion.join(text("sadness", 0.3, UNSURE), None)
+    assert (alone.label, alone.abstained) == (None, UNSURE)
 
 
 def test_nothing_readable_abstains(fusion: EmotionFusion) -> None:
     """Without a readable part the reasons of both are told and the probabilities are even."""
-    joined = fusion.join(text("joy", abstained="the text has no words or emoji to read"), NO_FACE)
+    joined = fusion.join(text("joy", abstained=Reason("no_words")), NO_FACE)
     assert joined.label is None
-    assert joined.abstained == "the text has no words or emoji to read; no face found"
+    assert joined.abstained == Reason("both", {"text": Reason("no_words"), "picture": Reason("no_face")})
     assert list(joined.probabilities.values()) == pytest.approx([1 / 7] * 7)
-    assert fusion.join(None, None).abstained
+    assert fusion.join(None, None).abstained == Reason("nothing_readable")
 
 
 def test_a_close_call_abstains(fusion: EmotionFusion) -> None:
     """A joint answer within the margin claims nothing."""
     even = EmotionFusion(Pool(), margin=1.0)
-    assert "unsure between" in (even.join(text("joy"), image("anger")).abstained or "")
+    doubt = even.join(text("joy"), image("anger")).abstained
+    assert doubt is not None
+    assert doubt.code == "unsure"
 
 
 def test_zero_probabilities_do_not_veto() -> None:

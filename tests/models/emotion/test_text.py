@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from domain.errors import InputError, WeightsError
+from domain.reasons import Reason
 from domain.types import EMOTIONS
 from models import checkpoint
 from models.emotion.net import EmotionNet, bag, flat, load_net, new_net
@@ -162,24 +163,26 @@ def test_readings_are_calibrated_vectors(reader: EmotionTextReader) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "no words"),
-        ("https://t.co/abc", "no words"),
-        ("...", "no words"),
-        ("Ich habe heute alle meine Coins verkauft und bin traurig", "German"),
-        ("это конец, все пропало", "Russian"),
+        ("", Reason("no_words")),
+        ("https://t.co/abc", Reason("no_words")),
+        ("...", Reason("no_words")),
+        ("Ich habe heute alle meine Coins verkauft und bin traurig", Reason("foreign", {"language": "de"})),
+        ("это конец, все пропало", Reason("foreign", {"language": "ru"})),
     ],
 )
-def test_abstains_where_it_cannot_read(reader: EmotionTextReader, text: str, reason: str) -> None:
+def test_abstains_where_it_cannot_read(reader: EmotionTextReader, text: str, reason: Reason) -> None:
     """Texts without words or in other languages claim no emotion and say why; the vector is valid all the same."""
     reading = reader.read([text])[0]
-    assert reason in (reading.abstained or "")
+    assert reading.abstained == reason
+    assert reading.warnings == ((reason,) if reason.code == "foreign" else ())
     assert np.isfinite(reading.embedding).all()
 
 
 def test_a_narrow_margin_is_unsure(net: EmotionNet) -> None:
     """Two emotions too close to tell give “unsure between”."""
     reading = EmotionTextReader(net, CONFIG | {"unsure_margin": 1.0}, torch.float32).read(["wow"])[0]
-    assert (reading.abstained or "").startswith("unsure between")
+    assert reading.abstained is not None
+    assert reading.abstained.code == "unsure"
 
 
 def test_several_labels_always_has_one(reader: EmotionTextReader) -> None:

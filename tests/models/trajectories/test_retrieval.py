@@ -11,7 +11,9 @@ import pytest
 
 from domain.errors import WeightsError
 from domain.library import LibraryRows, to_micros
-from domain.types import WINDOWS, MarketContext, Matches, Post
+from domain.reasons import Reason
+from domain.types import WINDOWS, MarketContext, Post
+from models.parts import Matched
 from models.trajectories.retrieval import (
     Parameters,
     RetrievedTrajectories,
@@ -55,26 +57,63 @@ def context(symbol: str, volatility: float, as_of: datetime = LATE) -> MarketCon
     return MarketContext(symbol, as_of, mid, np.ones(WINDOWS), np.zeros(WINDOWS))
 
 
-def ask(model: RetrievedTrajectories, symbol: str, known: MarketContext | None, at: datetime = LATE) -> Matches | None:
+def ask(model: RetrievedTrajectories, symbol: str, known: MarketContext | None, at: datetime = LATE) -> Matched | None:
     """One question with a fixed vector."""
     return model.match([Post("q", "t", "", "en", at)], [symbol], np.ones((1, 16), np.float32), [known])[0]
 
 
+def width_of(answer: Matched) -> np.ndarray:
+    """Of the band at every step."""
+    return answer.trajectories.high - answer.trajectories.low
+
+
 def test_the_answer_is_sound() -> None:
-    """Finite float32[256] arrays, low ≤ mean ≤ high everywhere, ten windows of the symbol, none unexplained."""
-    found = ask(RetrievedTrajectories(parameters(), library()), "BTC/USDT", context("BTC/USDT", 0.1))
-    assert found is not None
-    for values in (found.mean, found.low, found.high, found.baseline_mean):
+    """Finite float32[256] arrays, low ≤ median ≤ high everywhere, ten windows of the symbol, none unexplained."""
+    answer = ask(RetrievedTrajectories(parameters(), library()), "BTC/USDT", context("BTC/USDT", 0.1))
+    assert answer is not None
+    assert answer.warnings == ()
+    found = answer.trajectories
+    assert found.control_mean is not None
+    for values in (found.median, found.low, found.high, found.baseline_mean, found.matches_mean, found.control_mean):
         assert values.dtype == np.float32
         assert values.shape == (256,)
         assert np.isfinite(values).all()
-    assert (found.low <= found.mean).all()
-    assert (found.mean <= found.high).all()
+    assert (found.low <= found.median).all()
+    assert (found.median <= found.high).all()
     assert found.low[0] == found.high[0] == 0
     assert found.independent_windows == len(found.matches) == 10
-    assert found.mean == pytest.approx(np.mean([m.change for m in found.matches], axis=0), abs=1e-4)
+    assert found.matches_mean == pytest.approx(np.mean([m.change for m in found.matches], axis=0), abs=1e-4)
     assert found.baseline_mean == pytest.approx(library().change.astype(np.float32).mean(axis=0), abs=1e-4)
-    assert found.warnings == ()
+    assert not found.signal
+    assert found.reason == Reason("signal_untested")
+
+
+def test_the_matches_never_bend_the_band() -> None:
+    """Matches that all fell far below the band leave low, median and high where calm matches leave them."""
+    rows = library()
+    fallen = replace(rows, change=np.minimum(rows.change, np.linspace(0, -500, 256).astype(np.float16)))
+    calm, wild = (
+        ask(RetrievedTrajectories(parameters(), part), "BTC/USDT", context("BTC/USDT", 0.1)) for part in (rows, fallen)
+    )
+    assert calm is not None
+    assert wild is not None
+    assert wild.trajectories.matches_mean[-1] < wild.trajectories.low[-1] - 100
+    for name in ("low", "median", "high"):
+        assert (getattr(calm.trajectories, name) == getattr(wild.trajectories, name)).all()
+
+
+def test_the_control_is_of_as_many_ended_windows_of_the_symbol_chosen_by_the_posts_id() -> None:
+    """The same post gets the same control, another post another; a symbol without windows has none."""
+    model = RetrievedTrajectories(parameters(), library())
+    shelf = model.index.shelf("BTC/USDT")
+    assert shelf is not None
+    first, again, other = (shelf.control(40, 10, post) for post in ("a", "a", "b"))
+    assert (first == again).all()
+    assert (first != other).any()
+    assert shelf.control(7, 10, "a") == pytest.approx(shelf.change[:7].astype(np.float32).mean(axis=0), abs=1e-3)
+    new = ask(model, "NEW/USDT", context("NEW/USDT", 0.3))
+    assert new is not None
+    assert new.trajectories.control_mean is None
 
 
 def test_the_band_widens_with_time_and_volatility() -> None:
@@ -83,9 +122,9 @@ def test_the_band_widens_with_time_and_volatility() -> None:
     calm, wild = (ask(model, "BTC/USDT", context("BTC/USDT", v)) for v in (0.2, 0.4))
     assert calm is not None
     assert wild is not None
-    width = (wild.high - wild.low)[200] / (calm.high - calm.low)[200]
+    width = width_of(wild)[200] / width_of(calm)[200]
     assert width == pytest.approx(2, rel=0.1)
-    assert (wild.high - wild.low)[160] / (wild.high - wild.low)[40] == pytest.approx(2, rel=0.1)
+    assert width_of(wild)[160] / width_of(wild)[40] == pytest.approx(2, rel=0.1)
 
 
 def test_without_candles_the_library_gives_the_width_and_says_so() -> None:
@@ -94,21 +133,22 @@ def test_without_candles_the_library_gives_the_width_and_says_so() -> None:
     found, known = ask(model, "BTC/USDT", None), ask(model, "BTC/USDT", context("BTC/USDT", 0.1))
     assert found is not None
     assert known is not None
-    assert any("Too few candles" in w for w in found.warnings)
-    ratio = (found.high - found.low)[200] / (known.high - known.low)[200]
+    assert found.warnings == (Reason("width_of_symbol", {"symbol": "BTC/USDT"}),)
+    ratio = width_of(found)[200] / width_of(known)[200]
     assert ratio == pytest.approx(1, rel=0.25)
 
 
 def test_a_symbol_without_rows_borrows_all_symbols_scaled() -> None:
     """A new token three times as wild gets moves three times as large, and the answer says where they come from."""
     model = RetrievedTrajectories(parameters(), library())
-    found = ask(model, "NEW/USDT", context("NEW/USDT", 0.3))
-    assert found is not None
-    assert any("over all symbols" in w for w in found.warnings)
+    answer = ask(model, "NEW/USDT", context("NEW/USDT", 0.3))
+    assert answer is not None
+    assert answer.warnings == (Reason("no_window", {"symbol": "NEW/USDT"}),)
+    found = answer.trajectories
     assert {m.symbol for m in found.matches} == {"BTC/USDT"}
     assert not found.baseline_mean.any()
     plain = np.mean([m.change for m in found.matches], axis=0)
-    scale = float(found.mean @ plain / (plain @ plain))
+    scale = float(found.matches_mean @ plain / (plain @ plain))
     assert scale == pytest.approx(3, rel=0.15)
 
 
@@ -123,7 +163,7 @@ def test_a_post_without_words_is_told() -> None:
     model = RetrievedTrajectories(parameters(), library())
     found = model.match([Post("q", "t", "", "en", LATE)], ["BTC/USDT"], np.zeros((1, 16), np.float32), [None])[0]
     assert found is not None
-    assert any("no words" in w for w in found.warnings)
+    assert found.warnings[-1] == Reason("newest_windows")
 
 
 def test_poisoned_future_changes_nothing() -> None:
@@ -143,9 +183,10 @@ def test_poisoned_future_changes_nothing() -> None:
             after = ask(RetrievedTrajectories(parameters(0.5), poisoned), symbol, known, moment)
             assert before is not None
             assert after is not None
-            for name in ("mean", "low", "high", "baseline_mean"):
-                assert (getattr(before, name) == getattr(after, name)).all()
-            assert [m.post_id for m in before.matches] == [m.post_id for m in after.matches]
+            earlier, later = before.trajectories, after.trajectories
+            for name in ("median", "low", "high", "baseline_mean", "matches_mean", "control_mean"):
+                assert np.array_equal(getattr(earlier, name), getattr(later, name))
+            assert [m.post_id for m in earlier.matches] == [m.post_id for m in later.matches]
 
 
 def test_completed_windows_join_the_library() -> None:
@@ -154,7 +195,7 @@ def test_completed_windows_join_the_library() -> None:
     assert model.add(library(3, "ETH/USDT", seed=5)) == 3
     found = ask(model, "ETH/USDT", context("ETH/USDT", 0.1))
     assert found is not None
-    assert {m.symbol for m in found.matches} == {"ETH/USDT"}
+    assert {m.symbol for m in found.trajectories.matches} == {"ETH/USDT"}
 
 
 def test_volatility_of_gaps_and_short_tapes() -> None:
@@ -176,7 +217,7 @@ def test_parameters_survive_saving(tmp_path: Path) -> None:
     b = ask(RetrievedTrajectories(parameters(0.3), library()), "BTC/USDT", None)
     assert a is not None
     assert b is not None
-    assert (a.low == b.low).all()
+    assert (a.trajectories.low == b.trajectories.low).all()
     weights = tmp_path / "trajectories" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:40])
     with pytest.raises(WeightsError, match=r"trajectories/model\.safetensors is truncated"):
