@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from domain.reasons import Reason
+from domain.reasons import REASONS, Reason
 from domain.types import EMOTIONS, STEPS, Floats
 
 Json = dict[str, Any]
@@ -22,8 +22,9 @@ Shares = Annotated[
 ]
 Moment = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0)]
-Path = Annotated[Floats, Meta(description="percent since the post", extra_json_schema={"minItems": STEPS})]
-Steps = Annotated[Floats, Meta(description="percent since the post; empty when its library row is gone")]
+_PATH: Json = {"type": "array", "items": {"type": "number"}, "maxItems": STEPS, "description": "percent since the post"}
+Path = Annotated[Floats, Meta(extra_json_schema=_PATH | {"minItems": STEPS})]
+Steps = Annotated[Floats, Meta(description="empty when its library row is gone", extra_json_schema=_PATH)]
 
 
 class Emotions(Struct, frozen=True):
@@ -201,9 +202,7 @@ def _decoded(kind: Any, value: Any) -> Any:
 
 def _schema(kind: Any) -> Json:
     if kind is Reason:
-        return {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
-    if get_origin(kind) is np.ndarray:
-        return {"type": "array", "items": {"type": "number"}, "maxItems": STEPS}
+        return {"type": "object", "properties": {"code": {"enum": list(REASONS)}}, "required": ["code"]}
     raise NotImplementedError(f"{kind} has no place in an answer")
 
 

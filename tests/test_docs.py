@@ -70,10 +70,14 @@ def _kind(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(_kind(one) for one in schema["anyOf"])
     if "enum" in schema:
-        return " ".join(schema["enum"])
+        return ", ".join(schema["enum"])
+    if "code" in schema.get("properties", {}):
+        return "reason"
+    if "sadness" in schema.get("properties", {}):
+        return "number for each emotion"
     if schema["type"] == "array":
         items = schema.get("items") or schema["prefixItems"][0]
-        return f"{_kind(items)}[{schema['minItems'] if 'minItems' in schema else ''}]"
+        return f"list of {schema.get('minItems', '')} {_kind(items)}s".replace("  ", " ")
     return str(schema.get("format", schema["type"]))
 
 
