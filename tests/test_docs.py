@@ -86,7 +86,7 @@ def _rows(name: str, parts: dict[str, Any], before: str = "") -> list[str]:
     rows = []
     for key, schema in parts[name]["properties"].items():
         rows.append(f"| `{before}{key}` | {_kind(schema)} |")
-        inner = [one.get("$ref") or one.get("items", {}).get("$ref") for one in schema.get("anyOf", [schema])]
+        inner = [one.get("$ref") or (one.get("items") or {}).get("$ref") for one in schema.get("anyOf", [schema])]
         for reference in filter(None, inner):
             rows += _rows(reference.rsplit("/")[-1], parts, f"{before}{key}.")
     return rows
