@@ -89,7 +89,7 @@ def whole(out: Path, labels: np.ndarray, source: str = "dair") -> Path:
 def test_a_file_for_other_rows_is_refused(tmp_path: Path) -> None:
     """A missing file, a missing source, another number of rows and another order of as many are named."""
     path, labels = tmp_path / "soft.safetensors", np.array([0, 5, 6])
-    with pytest.raises(InputError, match=r"no file of soft labels said\.safetensors"):
+    with pytest.raises(InputError, match=r"no file of soft labels soft\.safetensors"):
         crossfit.read(path, "dair", labels)
     whole(path, labels)
     assert crossfit.read(path, "dair", labels).shape == (3, 7)
