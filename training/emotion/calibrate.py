@@ -173,7 +173,7 @@ Reads {labels} from short English posts. MiniLM-L6 (`all-MiniLM-L6-v2`, Apache-2
 word embeddings are unchanged and stay in the package they came in, whose sha256 `config.json` records. Weights float16.
 
 Trained on: dair_emotion train (16,000; "educational and research purposes"), GoEmotions train (Apache-2.0), slang.tsv and
-spoken.tsv (written for moodtape, training/data). `love` of dair_emotion counts as joy in training and is left out of its
+spoken.tsv (written for moodtape, training/emotion). `love` of dair_emotion counts as joy in training and is left out of its
 test. MELD (GPL-3) is used as a test only: nothing is trained or fitted on any split of it. Calibrated on the
 validation splits.
 
