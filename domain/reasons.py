@@ -32,6 +32,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "no_past": (),
     "width_of_symbol": ("symbol",),
     "width_of_all": ("symbol",),
+    "stale_tape": ("symbol",),
+    "gapped_tape": ("symbol",),
     "no_window": ("symbol",),
     "newest_windows": (),
     # explanation

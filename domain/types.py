@@ -48,13 +48,53 @@ class Post:
     replies: int | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Minutes:
+    """One market's closed one-minute candles on a dense grid: index 0 is the epoch minute ``first``, NaN where one is missing.
+
+    ``mid``: float64[m], (open + close) / 2; ``volume``: float64[m].
+    """
+
+    symbol: str
+    first: int
+    mid: NDArray[np.float64]
+    volume: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BandHistory:
+    """What a market's windows of the 45 days before a UTC midnight say of the band (:mod:`models.trajectories.band`).
+
+    ``quantiles``: float64[knots, levels], of moves in units of what was expected; ``windows``: how many they come from.
+    ``climatology``: float64[knots, levels], of the trailing week's moves in percent; ``big_move``: the 90th percentile of
+    absolute end moves; ``bias``: of the day before's log volatility as a forecast; each None where too little is known.
+    """
+
+    quantiles: NDArray[np.float64]
+    windows: int
+    climatology: NDArray[np.float64] | None
+    big_move: float | None
+    bias: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BandStanding:
+    """How a market's bands have held: ``miss``: the miss rate to make the next for, per horizon; ``inside`` of ``n`` held."""
+
+    miss: tuple[float, float, float]
+    inside: float | None
+    n: int
+
+
 @dataclass(frozen=True, slots=True)
 class MarketContext:
     """What was known about one market at ``as_of``, and nothing later.
 
     ``mid``: float64[≤ 256], mid prices of the last minutes whose candles had closed by ``as_of``, oldest first, NaN
     where a minute is missing. ``volume`` and ``posts``: float64[WINDOWS], sums over the consecutive 256-minute
-    windows that end at ``as_of``, oldest first, NaN where a window has too few candles.
+    windows that end at ``as_of``, oldest first, NaN where a window has too few candles. ``minutes``: the 32 windows' own
+    minutes; ``history`` and ``standing``: what the market's past says of the band, where it is known. ``market``: its row in the database, 0
+    where it has none.
     """
 
     symbol: str
@@ -62,6 +102,10 @@ class MarketContext:
     mid: NDArray[np.float64]
     volume: NDArray[np.float64]
     posts: NDArray[np.float64]
+    minutes: Minutes | None = None
+    history: BandHistory | None = None
+    standing: BandStanding | None = None
+    market: int = 0
 
 
 WINDOWS = 32

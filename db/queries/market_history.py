@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from db.copy import read_numbers
 from db.queries.candles import best_markets
-from domain.types import MINUTE, STEPS, WINDOWS, MarketContext
+from domain.types import MINUTE, STEPS, WINDOWS, MarketContext, Minutes
 
 ENOUGH = 0.8
 """Share of a window's minutes that must be present for its volume to count."""
@@ -31,6 +31,7 @@ _CANDLES = """
 select (extract(epoch from opened_at)::int8 / 60)::int4, ((open + close) / 2)::float8, volume::float8 from candles
 where market_id = %(market)s and opened_at >= %(start)s and opened_at < %(end)s
 """
+_CANDLE = (("minute", "int4"), ("mid", "float8"), ("volume", "float8"))
 _POSTS = """
 select (floor(extract(epoch from posted_at) / 60))::int4 from posts
 where posted_at >= %(start)s and posted_at < %(end)s and %(symbol)s = any(symbols)
@@ -69,34 +70,40 @@ def _runs(moments: list[datetime]) -> list[list[datetime]]:
 
 def _read(connection: Connection, symbol: str, market: int, moments: list[datetime]) -> list[MarketContext]:
     start, end = moments[0] - SPAN * MINUTE, moments[-1]
-    first = int(start.timestamp()) // 60
-    length = int((end - start) / MINUTE)
-    bounds: dict[str, Any] = {"market": market, "symbol": symbol, "start": start, "end": end}
-    rows = read_numbers(connection, _CANDLES, bounds, (("minute", "int4"), ("mid", "float8"), ("volume", "float8")))
-    mid = np.full(length, np.nan)
-    mid[rows["minute"] - first] = rows["mid"]
-    volume, present = np.zeros(length), np.zeros(length)
-    volume[rows["minute"] - first] = rows["volume"]
-    present[rows["minute"] - first] = 1
-    said = read_numbers(connection, _POSTS, bounds, (("minute", "int4"),))["minute"] - first
-    posts = np.bincount(said, minlength=length).astype(np.float64)
-    return [_context(symbol, m, int((m - start) / MINUTE), mid, volume, present, posts) for m in moments]
+    tape = market_minutes(connection, market, symbol, start, end)
+    bounds: dict[str, Any] = {"symbol": symbol, "start": start, "end": end}
+    said = read_numbers(connection, _POSTS, bounds, (("minute", "int4"),))["minute"] - tape.first
+    posts = np.bincount(said, minlength=len(tape.mid)).astype(np.float64)
+    return [_context(m, int((m - start) / MINUTE), tape, posts, market) for m in moments]
 
 
-def _context(
-    symbol: str, as_of: datetime, stop: int, mid: Values, volume: Values, present: Values, posts: Values
-) -> MarketContext:
+def _context(as_of: datetime, stop: int, tape: Minutes, posts: Values, market: int) -> MarketContext:
     def windows(values: Values) -> Values:
         return np.asarray(values[stop - SPAN : stop].reshape(WINDOWS, STEPS).sum(axis=1))
 
-    enough = windows(present) >= ENOUGH * STEPS
-    return MarketContext(
-        symbol=symbol,
-        as_of=as_of,
-        mid=mid[stop - STEPS : stop].copy(),
-        volume=np.where(enough, windows(volume), np.nan),
-        posts=windows(posts),
+    enough = windows(np.isfinite(tape.mid).astype(np.float64)) >= ENOUGH * STEPS
+    known = Minutes(
+        tape.symbol, tape.first + stop - SPAN, tape.mid[stop - SPAN : stop], tape.volume[stop - SPAN : stop]
     )
+    return MarketContext(
+        symbol=tape.symbol,
+        as_of=as_of,
+        mid=known.mid[-STEPS:].copy(),
+        volume=np.where(enough, windows(np.nan_to_num(tape.volume)), np.nan),
+        posts=windows(posts),
+        minutes=known,
+        market=market,
+    )
+
+
+def market_minutes(connection: Connection, market: int, symbol: str, start: datetime, end: datetime) -> Minutes:
+    """The closed candles of one market that opened in [start, end), whole minutes both."""
+    first, length = int(start.timestamp()) // 60, int((end - start) / MINUTE)
+    rows = read_numbers(connection, _CANDLES, {"market": market, "start": start, "end": end}, _CANDLE)
+    mid, volume = np.full(length, np.nan), np.full(length, np.nan)
+    mid[rows["minute"] - first] = rows["mid"]
+    volume[rows["minute"] - first] = rows["volume"]
+    return Minutes(symbol, first, mid, volume)
 
 
 _NOTE = """

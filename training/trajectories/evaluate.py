@@ -1,4 +1,4 @@
-"""Matched trajectories on post–trajectory pairs, each figure with what it must beat.
+"""The band and the matches on post–trajectory pairs, each figure with what it must beat; without pairs, the band on candles.
 
 Rows are scored in time order against a library that holds only windows that had ended; rows before ``since`` are only
 history. Repeated wordings are dropped and each 256-minute bin gives at most ``PER_BIN`` posts.
@@ -6,16 +6,16 @@ history. Repeated wordings are dropped and each 256-minute bin gives at most ``P
 - ``r_at_10``: per symbol, one post per bin; share of posts whose own trajectory is among the ten whose density
   the answer raises most over the mean of all answers. ``placebo``: the same with the words of the posts exchanged (the
   market before the post stays), so model minus placebo is what the words add. ``chance``: ten out of the pool.
-- ``coverage``: share of steps (the first excepted) inside the band.
-- ``crps_skill``: 1 - CRPS / CRPS of the symbol's past moves (their quantiles per step).
-- ``volatility_skill``: 1 - squared error of log volatility / that of the volatility before the post carried on.
-- ``big_move_auc``: ranking of moves beyond the symbol's trailing 90th percentile of absolute end moves.
+- ``coverage``: share of steps (the first excepted) inside the band, its miss rate adapted as live by what had closed.
+- ``crps_skill``: 1 - CRPS / CRPS of the moves of the week before the day (without candles: of the symbol's past windows).
+- ``volatility_skill``: 1 - squared error of log volatility / that of the last 24 hours' with its mean error taken off.
+- ``big_move_auc``: ranking of moves beyond the trailing 90th percentile of absolute end moves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,13 +25,16 @@ from numpy.typing import NDArray
 from domain.candles import FLOOR
 from domain.errors import InputError
 from domain.library import LibraryRows
-from domain.types import STEPS, Floats, MarketContext, Post
+from domain.types import STEPS, BandHistory, Floats, MarketContext, Post
 from models.manifest import ARTIFACTS
+from models.trajectories.band import KNOTS, LEVELS, BandParameters, history
 from models.trajectories.index import realised
 from models.trajectories.library import load_library
+from models.trajectories.measures import DAY, Sums
 from models.trajectories.retrieval import Outlook, RetrievedTrajectories, load_trajectories
 from training.metrics import auc, interval, pinball
 from training.registry import EvaluateOptions
+from training.trajectories.band_figures import AT, band_study, exceeds
 from training.trajectories.library import to_rows
 from training.trajectories.pairs import (
     Pairs,
@@ -44,12 +47,11 @@ from training.trajectories.pairs import (
     without_repeats,
 )
 from training.trajectories.tape import Tape, moment
+from training.trajectories.walk_forward import miss_rates, places
 
 PER_BIN = 2
 LIMIT, HISTORY = 4000, 2000
 """Most posts scored and most of history, to stay within minutes on one core; thinned by lot per bin."""
-LEVELS = np.linspace(0.05, 0.95, 19)
-KNOTS = np.array([1, 2, 4, 8, 16, 32, 64, 128, 192, 255])
 ENOUGH = 30
 """Past windows that a percentile of past moves needs."""
 
@@ -77,10 +79,21 @@ class Questions:
         return [Post(f"asked:{i}", p.source[i], "", "", moment(p.time[i]), (p.symbol[i],)) for i in range(len(p))]
 
 
-def ask(pairs: Pairs, embeddings: Floats, tapes: Mapping[tuple[str, str], Tape]) -> Questions:
-    """Questions with the market context of each post as of its time."""
+def ask(
+    pairs: Pairs, embeddings: Floats, tapes: Mapping[tuple[str, str], Tape], parameters: BandParameters
+) -> Questions:
+    """Questions with the market context of each post as of its time, and what the days before it say of the band."""
     found = [find_tape(tapes, e, s) for e, s in zip(pairs.exchange, pairs.symbol, strict=True)]
-    contexts = [t.context(moment(at)) if t else None for t, at in zip(found, pairs.time, strict=True)]
+    contexts: list[MarketContext | None] = []
+    kept: dict[tuple[int, int], BandHistory] = {}
+    for tape, at in zip(found, pairs.time.tolist(), strict=True):
+        if tape is None:
+            contexts.append(None)
+            continue
+        key = (id(tape), at // (60 * DAY))
+        if key not in kept:
+            kept[key] = history(parameters, tape.minutes, key[1] * DAY)
+        contexts.append(replace(tape.context(moment(at)), history=kept[key]))
     return Questions(pairs, embeddings, contexts, pairs.change.astype(np.float64))
 
 
@@ -91,6 +104,8 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
         InputError: files are not given, or nothing is left to score.
     """
     files = options.pairs or options.data
+    if not files and options.candles:
+        return band_study(options.candles)
     if not files:
         raise InputError("Say which pairs to score: --pairs FILE, and --candles FILE for the minutes before them.")
     artifacts = options.artifacts or ARTIFACTS
@@ -107,7 +122,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     model.add(_rows(scored, vectors, tapes, "scored"))
     if len(history):
         model.add(_rows(history, embed(list(history.text)), tapes, "earlier"))
-    return figures(model, ask(scored, vectors, tapes), options.seed)
+    return figures(model, ask(scored, vectors, tapes, model.parameters), options.seed)
 
 
 def _rows(pairs: Pairs, vectors: Floats, tapes: Mapping[tuple[str, str], Tape], prefix: str) -> LibraryRows:
@@ -126,7 +141,7 @@ def figures(model: RetrievedTrajectories, questions: Questions, seed: int = 0) -
     asked, outlooks = questions.take(answered), [a for a in answers if a]
     times = asked.pairs.time
     parts = {
-        "coverage": _coverage(outlooks, asked.truth),
+        "coverage": coverage(outlooks, asked),
         "crps_skill": _crps(model, outlooks, asked),
         "volatility_skill": _volatility(outlooks, asked),
     }
@@ -178,18 +193,32 @@ def _exchanged(symbols: NDArray[Any], seed: int) -> NDArray[np.int64]:
     return order
 
 
-def _coverage(outlooks: Sequence[Outlook], truth: Doubles) -> tuple[Doubles, Doubles]:
-    low = np.stack([o.matches.low for o in outlooks])[:, 1:]
-    high = np.stack([o.matches.high for o in outlooks])[:, 1:]
-    inside = (truth[:, 1:] >= low) & (truth[:, 1:] <= high)
-    return inside.mean(axis=1), np.ones(len(outlooks))
+def coverage(outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Doubles]:
+    """Share of steps inside each band, and ones; the bands are made anew for the miss rates that adapt as live."""
+    _, market = np.unique(asked.pairs.symbol, return_inverse=True)
+    tables = np.stack([o.band.quantiles[KNOTS[AT]] for o in outlooks])
+    rates = miss_rates(market, asked.pairs.start // 60, places(asked.truth[:, KNOTS[AT]], tables))
+    inside = []
+    for outlook, rate, truth in zip(outlooks, rates, asked.truth, strict=True):
+        low, high = outlook.band.edges(rate)
+        inside.append(((truth >= low) & (truth <= high))[1:].mean())
+    return np.array(inside), np.ones(len(outlooks))
 
 
 def _volatility(outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Doubles]:
     true = np.log(np.maximum(realised(asked.truth), FLOOR)).astype(np.float64)
-    said = np.log([o.volatility for o in outlooks])
-    carried = np.log([o.seen for o in outlooks])
+    said = np.array([o.band.expected[2] for o in outlooks])
+    carried = np.array([_persistence(o, c) for o, c in zip(outlooks, asked.contexts, strict=True)])
     return (said - true) ** 2, (carried - true) ** 2
+
+
+def _persistence(outlook: Outlook, context: MarketContext | None) -> float:
+    """Log volatility of the last 24 hours with its mean error taken off; where the day is not known, of the last minutes."""
+    if context is None or context.minutes is None or context.history is None or context.history.bias is None:
+        return float(np.log(outlook.seen))
+    end = np.array([len(context.minutes.mid)])
+    day = float(Sums.of(context.minutes).log_volatility(end - DAY, end)[0])
+    return day + context.history.bias if np.isfinite(day) else float(np.log(outlook.seen))
 
 
 def _past(model: RetrievedTrajectories, symbol: str, at: datetime) -> NDArray[np.float16] | None:
@@ -200,31 +229,35 @@ def _past(model: RetrievedTrajectories, symbol: str, at: datetime) -> NDArray[np
 
 
 def _crps(model: RetrievedTrajectories, outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Doubles]:
-    """Our CRPS and that of past moves per post, over the posts whose symbol has enough past."""
-    table = model.levels_at(LEVELS)
+    """Our CRPS and the baseline's per post, over the posts whose symbol has enough past."""
     cache: dict[tuple[str, int], Doubles] = {}
     ours, theirs = np.zeros(len(outlooks)), np.zeros(len(outlooks))
-    for i, o in enumerate(outlooks):
-        past = _past(model, asked.pairs.symbol[i], moment(asked.pairs.time[i]))
-        if past is None:
-            continue
-        key = (asked.pairs.symbol[i], len(past))
-        if key not in cache:
-            cache[key] = np.quantile(past[:, KNOTS].astype(np.float64), LEVELS, axis=0).T
-        mine = o.centre[KNOTS, None] + o.scale[KNOTS, None] * table[KNOTS]
-        ours[i] = pinball(asked.truth[i, KNOTS], mine, LEVELS).mean()
-        theirs[i] = pinball(asked.truth[i, KNOTS], cache[key], LEVELS).mean()
+    for i, (outlook, context) in enumerate(zip(outlooks, asked.contexts, strict=True)):
+        base = context.history.climatology if context and context.history else None
+        if base is None:
+            past = _past(model, asked.pairs.symbol[i], moment(asked.pairs.time[i]))
+            if past is None:
+                continue
+            key = (asked.pairs.symbol[i], len(past))
+            if key not in cache:
+                cache[key] = np.quantile(past[:, KNOTS].astype(np.float64), LEVELS, axis=0).T
+            base = cache[key]
+        ours[i] = pinball(asked.truth[i, KNOTS], outlook.band.quantiles[KNOTS], LEVELS).mean()
+        theirs[i] = pinball(asked.truth[i, KNOTS], base, LEVELS).mean()
     return ours, theirs
 
 
 def _big_moves(model: RetrievedTrajectories, outlooks: Sequence[Outlook], asked: Questions) -> float | None:
     scores, labels = [], []
-    for i, o in enumerate(outlooks):
-        past = _past(model, asked.pairs.symbol[i], moment(asked.pairs.time[i]))
-        if past is not None:
+    for i, (outlook, context) in enumerate(zip(outlooks, asked.contexts, strict=True)):
+        threshold = context.history.big_move if context and context.history else None
+        if threshold is None:
+            past = _past(model, asked.pairs.symbol[i], moment(asked.pairs.time[i]))
+            if past is None:
+                continue
             threshold = float(np.quantile(np.abs(past[:, -1].astype(np.float64)), 0.9))
-            scores.append(float(o.scale[-1]) / max(threshold, FLOOR))
-            labels.append(abs(asked.truth[i, -1]) > threshold)
+        scores.append(exceeds(threshold, outlook.band.quantiles[-1]))
+        labels.append(abs(asked.truth[i, -1]) > threshold)
     return auc(np.array(labels, dtype=bool), np.array(scores))
 
 
@@ -248,6 +281,6 @@ def _recall(outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Dou
 
 def _likelihood(outlook: Outlook, knots: NDArray[np.int64], moves: Doubles) -> NDArray[np.float32]:
     """Log density of each trajectory's moves between knots (n, knots - 1) under one answer, as a Gaussian walk."""
-    spread = np.maximum(outlook.volatility * np.sqrt(np.diff(knots)), FLOOR)
-    surprise = ((moves - np.diff(outlook.centre[knots])) / spread) ** 2
+    spread = np.maximum(np.exp(outlook.band.expected[2]) * np.sqrt(np.diff(knots)), FLOOR)
+    surprise = ((moves - np.diff(outlook.band.median[knots])) / spread) ** 2
     return np.asarray(-0.5 * surprise.sum(axis=1) - np.log(spread).sum(), dtype=np.float32)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from domain.types import STEPS, WINDOWS, MarketContext
+from domain.types import STEPS, WINDOWS, MarketContext, Minutes
 
 MINUTE_SECONDS = 60
 FULL = 0.8
@@ -37,17 +37,24 @@ class Tape:
         """The market context at a moment; candles and posts from then on are not looked at."""
         end = int(as_of.timestamp() // MINUTE_SECONDS)
         span = WINDOWS * STEPS
-        volume = self._minutes(self.volume, end, span).reshape(WINDOWS, STEPS)
+        mid, traded = self._minutes(self.mid, end, span), self._minutes(self.volume, end, span)
+        volume = traded.reshape(WINDOWS, STEPS)
         thin = np.isfinite(volume).mean(axis=1) < FULL
         edges = (end - span + STEPS * np.arange(WINDOWS + 1)) * MINUTE_SECONDS
         counts = np.diff(np.searchsorted(self.posts, edges)).astype(np.float64)
         return MarketContext(
             symbol=self.symbol,
             as_of=moment(end * MINUTE_SECONDS),
-            mid=self._minutes(self.mid, end, STEPS),
+            mid=mid[-STEPS:],
             volume=np.where(thin, np.nan, np.nansum(volume, axis=1)),
             posts=counts,
+            minutes=Minutes(self.symbol, end - span, mid, traded),
         )
+
+    @property
+    def minutes(self) -> Minutes:
+        """The whole tape without its posts."""
+        return Minutes(self.symbol, self.first, self.mid, self.volume)
 
     def next_volume(self, as_of: datetime) -> float:
         """Volume of the window that starts at a moment, NaN when it is too thin: a label, never a feature."""

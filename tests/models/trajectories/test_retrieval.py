@@ -9,27 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from domain.candles import volatility_before
 from domain.errors import WeightsError
 from domain.library import LibraryRows, to_micros
 from domain.reasons import Reason
-from domain.types import WINDOWS, MarketContext, Post
+from domain.types import WINDOWS, MarketContext, Minutes, Post
 from models.parts import Matched
-from models.trajectories.retrieval import (
-    Parameters,
-    RetrievedTrajectories,
-    load_trajectories,
-    save_parameters,
-    volatility_before,
-)
+from models.trajectories.retrieval import RetrievedTrajectories, load_trajectories, save_parameters
+from tests.models.trajectories.test_band import parameters
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 LATE = START + timedelta(days=40)
-
-
-def parameters(shrink: float = 0.0) -> Parameters:
-    """Volatility carries on; the 0.8 band is that of a Gaussian walk."""
-    weights = np.eye(10)[1]
-    return Parameters(weights, shrink, np.array([1, 255]), np.array([0.1, 0.9]), np.array([[-1.28, 1.28]] * 2))
 
 
 def library(count: int = 60, symbol: str = "BTC/USDT", volatility: float = 0.1, seed: int = 0) -> LibraryRows:
@@ -52,9 +42,10 @@ def library(count: int = 60, symbol: str = "BTC/USDT", volatility: float = 0.1, 
 
 
 def context(symbol: str, volatility: float, as_of: datetime = LATE) -> MarketContext:
-    """A walk of 256 minutes with this volatility."""
-    mid = 100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, volatility / 100, 256)))
-    return MarketContext(symbol, as_of, mid, np.ones(WINDOWS), np.zeros(WINDOWS))
+    """A walk of two days with this volatility."""
+    mid = 100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, volatility / 100, 2880)))
+    minutes = Minutes(symbol, int(as_of.timestamp()) // 60 - 2880, mid, np.ones(2880))
+    return MarketContext(symbol, as_of, mid[-256:], np.ones(WINDOWS), np.zeros(WINDOWS), minutes)
 
 
 def ask(model: RetrievedTrajectories, symbol: str, known: MarketContext | None, at: datetime = LATE) -> Matched | None:
@@ -128,14 +119,14 @@ def test_the_band_widens_with_time_and_volatility() -> None:
 
 
 def test_without_candles_the_library_gives_the_width_and_says_so() -> None:
-    """A missing context is answered with the symbol's usual volatility and a warning."""
+    """A missing context is answered with the symbol's usual volatility, a wider band and a warning."""
     model = RetrievedTrajectories(parameters(), library())
     found, known = ask(model, "BTC/USDT", None), ask(model, "BTC/USDT", context("BTC/USDT", 0.1))
     assert found is not None
     assert known is not None
     assert found.warnings == (Reason("width_of_symbol", {"symbol": "BTC/USDT"}),)
     ratio = width_of(found)[200] / width_of(known)[200]
-    assert ratio == pytest.approx(1, rel=0.25)
+    assert ratio == pytest.approx(1.25, rel=0.15)
 
 
 def test_a_symbol_without_rows_borrows_all_symbols_scaled() -> None:
@@ -179,8 +170,8 @@ def test_poisoned_future_changes_nothing() -> None:
     )
     for symbol in ("BTC/USDT", "NEW/USDT"):
         for known in (None, context(symbol, 0.1, moment)):
-            before = ask(RetrievedTrajectories(parameters(0.5), clean), symbol, known, moment)
-            after = ask(RetrievedTrajectories(parameters(0.5), poisoned), symbol, known, moment)
+            before = ask(RetrievedTrajectories(parameters(), clean), symbol, known, moment)
+            after = ask(RetrievedTrajectories(parameters(), poisoned), symbol, known, moment)
             assert before is not None
             assert after is not None
             earlier, later = before.trajectories, after.trajectories
@@ -211,10 +202,10 @@ def test_volatility_of_gaps_and_short_tapes() -> None:
 
 def test_parameters_survive_saving(tmp_path: Path) -> None:
     """Saved and loaded, the model answers as before; a truncated file is refused by name of the part."""
-    save_parameters(tmp_path / "trajectories", parameters(0.3), {"held_out": {}}, "# card")
+    save_parameters(tmp_path / "trajectories", parameters(2.0), {"held_out": {}}, "# card")
     loaded = load_trajectories(library(), tmp_path)
     a = ask(loaded, "BTC/USDT", None)
-    b = ask(RetrievedTrajectories(parameters(0.3), library()), "BTC/USDT", None)
+    b = ask(RetrievedTrajectories(parameters(2.0), library()), "BTC/USDT", None)
     assert a is not None
     assert b is not None
     assert (a.trajectories.low == b.trajectories.low).all()
