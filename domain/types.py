@@ -93,8 +93,8 @@ class MarketContext:
     ``mid``: float64[≤ 256], mid prices of the last minutes whose candles had closed by ``as_of``, oldest first, NaN
     where a minute is missing. ``volume`` and ``posts``: float64[WINDOWS], sums over the consecutive 256-minute
     windows that end at ``as_of``, oldest first, NaN where a window has too few candles. ``minutes``: the 32 windows' own
-    minutes; ``history`` and ``standing``: what the market's past says of the band, where it is known. ``market``: its row in the database, 0
-    where it has none.
+    minutes; ``history`` and ``standing``: what the market's past says of the band, where it is known.
+    ``market``: its row in the database, 0 where it has none.
     """
 
     symbol: str

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import db.market_tables
 import db.queue_tables  # noqa: F401  registers its tables
 from db.tables import Base
 

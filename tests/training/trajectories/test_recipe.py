@@ -21,8 +21,9 @@ from tests.training.synthetic import write_candles, write_pairs
 from training.registry import EvaluateOptions, TrainOptions
 from training.trajectories import evaluate as evaluation
 from training.trajectories import library as library_recipe
-from training.trajectories import recipe
+from training.trajectories import recipe, walk_forward
 from training.trajectories.tape import moment
+from training.trajectories.windows import Windows
 
 Embed = Callable[[Sequence[str]], Floats]
 
@@ -43,10 +44,10 @@ def words_to_vectors(artifacts: Path) -> Embed:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of data: 240 pairs of one market over sixty days, and its candles."""
+    """A folder of data: 240 pairs of one market over sixty days, and its candles of 75."""
     folder = tmp_path_factory.mktemp("data")
     write_pairs(folder / "pairs.parquet", 240)
-    write_candles(folder / "candles.parquet", 62)
+    write_candles(folder / "candles.parquet", 75)
     return folder
 
 
@@ -61,26 +62,24 @@ def artifacts(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         where = str(folder)
         library_recipe.run({"rows": 200, "artifacts": where}, TrainOptions(data, folder / "library"))
         cut = moment((28_400_000 + 40 * 1440) * 60).isoformat()
-        recipe.run({"held_out_from": cut, "artifacts": where}, TrainOptions(data, folder / "trajectories"))
+        recipe.run({"since": cut, "artifacts": where}, TrainOptions(data, folder / "trajectories"))
     return folder
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    minutes=st.lists(st.integers(0, 40_000), min_size=4, max_size=60),
-    cut=st.integers(5_000, 40_000),
-    share=st.floats(0.1, 0.6),
-)
-def test_no_label_of_a_part_meets_a_later_part(minutes: list[int], cut: int, share: float) -> None:
-    """Windows of the fit end a day before calibration starts, those of calibration a day before the held-out part."""
-    times = np.sort(np.array(minutes, dtype=np.int64)) * 60
-    folds = recipe.split(times, cut * 60.0, share)
-    ends = times + STEPS * 60 + 86_400
-    assert not (folds.fit & folds.calibrate).any()
-    if folds.calibrate.any() and folds.fit.any():
-        assert ends[folds.fit].max() < times[folds.calibrate].min()
-    if folds.test.any():
-        assert (ends[folds.fit | folds.calibrate] < times[folds.test].min()).all()
+@given(minutes=st.lists(st.integers(28_400_000, 28_700_000), min_size=4, max_size=60), least=st.integers(1, 20))
+def test_no_label_of_train_meets_a_test_month(minutes: list[int], least: int) -> None:
+    """Every window of a fold's train ends a day before the first minute of its test month; test windows lie in it."""
+    start = np.sort(np.array(minutes, dtype=np.int64))
+    blank = np.zeros((len(start), 1))
+    windows = Windows(("x",), np.zeros_like(start), start, blank, blank, blank, blank[:, 0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walk_forward, "FEWEST_TRAIN", least)
+        for train, test in walk_forward.folds(windows):
+            month = (start[test] * 60).astype("datetime64[s]").astype("datetime64[M]")
+            begins = int(month[0].astype("datetime64[s]").astype(np.int64)) // 60
+            assert len(set(month.tolist())) == 1
+            assert (start[train] + STEPS + 1440 < begins).all()
 
 
 def test_the_library_holds_numbers_only(artifacts: Path) -> None:
@@ -96,16 +95,25 @@ def test_the_library_holds_numbers_only(artifacts: Path) -> None:
 
 
 def test_the_card_tells_held_out_figures(artifacts: Path) -> None:
-    """Random walks: the band holds four fifths of what came later, and recall is near chance, as the card says."""
-    held = json.loads((artifacts / "trajectories" / "config.json").read_text())["held_out"]
+    """Random walks: the band holds four fifths of what came later, recall is the placebo's, and the card says so."""
+    config = json.loads((artifacts / "trajectories" / "config.json").read_text())
+    held, walked = config["held_out"], config["walk_forward"]
     assert str(artifacts.parent) not in (artifacts / "trajectories" / "config.json").read_text()
+    assert walked["coverage"]["all"] == pytest.approx(0.8, abs=0.05)
     assert held["coverage"] == pytest.approx(0.8, abs=0.08)
     assert held["n"] >= 50
-    low, high = held["intervals"]["r_at_10"]
-    assert low - 0.1 <= held["r_at_10"]["chance"] <= high + 0.1
+    assert held["r_at_10"]["model"] == held["r_at_10"]["placebo"]
     card = (artifacts / "trajectories" / "README.md").read_text()
     assert str(held["coverage"]) in card
-    assert str(held["r_at_10"]["placebo"]) in card
+    assert str(walked["coverage"]["all"]) in card
+
+
+def test_candles_alone_give_the_walk_forward(data: Path) -> None:
+    """Without pairs the band is walked over the candles; with too few months there is a clear error."""
+    found = evaluation.run(EvaluateOptions(candles=(data / "candles.parquet",)))
+    assert found["coverage"]["at_256"] == pytest.approx(0.8, abs=0.08)
+    assert set(found["markets"]) == {"NEW/USDT"}
+    assert json.dumps(found, allow_nan=False)
 
 
 def test_evaluation_on_files_of_another_time(
@@ -146,7 +154,7 @@ def test_training_is_deterministic(data: Path, artifacts: Path, monkeypatch: pyt
     recipe.run(config | {"artifacts": str(artifacts)}, TrainOptions(data, again))
     assert (again / "config.json").read_text() == (artifacts / "trajectories" / "config.json").read_text()
     assert (again / "model.safetensors").read_bytes() == (artifacts / "trajectories" / "model.safetensors").read_bytes()
-    assert load_trajectories(None, artifacts).parameters.quantiles.shape[0] == 16
+    assert load_trajectories(None, artifacts).parameters.prior_weight == walk_forward.PRIOR_WEIGHT
 
 
 def test_a_handful_of_posts_gives_no_figure_it_cannot_have(
