@@ -21,6 +21,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -136,7 +137,7 @@ class PostRow(Base):
     cluster: Mapped[str | None]
     received_at: Mapped[datetime] = mapped_column(server_default=func.now())
     replayed: Mapped[bool] = mapped_column(
-        Boolean, server_default=text("false"), comment="came from a replay: its clock is its own time of posting"
+        Boolean, server_default=false(), comment="came from a replay: its clock is its own time of posting"
     )
 
 

@@ -33,7 +33,10 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Something somebody published. ``id`` is ``<source>:<native id or content hash>``; ``symbols`` are markets."""
+    """Something somebody published. ``id`` is ``<source>:<native id or content hash>``; ``symbols`` are markets.
+
+    ``replayed``: it came from a replay, whose clock is the post's own time.
+    """
 
     id: str
     source: str
@@ -46,6 +49,7 @@ class Post:
     likes: int | None = None
     retweets: int | None = None
     replies: int | None = None
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,7 @@ from models.manifest import ARTIFACTS
 from models.parts import TextReader
 from models.scorer import ScoringInput
 from models.trajectories import library
+from workers.bands import Bands
 from workers.client.queue import Priority
 
 log = structlog.get_logger()
@@ -137,7 +138,7 @@ CONSIDERED = 3
 """Markets of a post that are looked up: the answer is about the first of them that has candles."""
 
 
-def load_inputs(connection: Connection, claims: Sequence[Claim]) -> list[ScoringInput]:
+def load_inputs(connection: Connection, claims: Sequence[Claim], bands: Bands | None = None) -> list[ScoringInput]:
     """One input per claim whose post still exists, in order. People get told why."""
     posts = load_posts(connection, [claim.post_id for claim in claims])
     present = [(claim, posts[claim.post_id]) for claim in claims if claim.post_id in posts]
@@ -148,11 +149,12 @@ def load_inputs(connection: Connection, claims: Sequence[Claim]) -> list[Scoring
     for claim, post in present:
         symbols = (post.symbols or (DEFAULT_SYMBOL,))[:CONSIDERED]
         symbol = next((s for s in symbols if known[s, post.posted_at] is not None), symbols[0])
+        context = known[symbol, post.posted_at]
         inputs.append(
             ScoringInput(
                 post=post,
                 image=pictures.get(post.image.sha256) if post.image else None,
-                context=known[symbol, post.posted_at],
+                context=bands.known(connection, context, post.replayed) if bands and context else context,
                 symbol=symbol,
                 named=bool(post.symbols),
                 why=claim.priority == Priority.PEOPLE,

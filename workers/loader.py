@@ -13,11 +13,14 @@ import torch
 from PIL import Image
 from sqlalchemy import Engine
 
+from domain.clock import SystemClock
 from domain.symbols import DEFAULT_SYMBOL
 from domain.types import Post
 from models.device import choose, memory
 from models.manifest import ARTIFACTS, verify
 from models.scorer import Scorer, ScoringInput
+from models.trajectories.retrieval import RetrievedTrajectories
+from workers.bands import Bands
 from workers.inputs import Growing, LibraryFeed
 from workers.service import Loaded, wait_for_database
 from workers.settings import WorkerSettings
@@ -46,12 +49,17 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     log.info("models loaded", seconds=round(time.monotonic() - started, 2), threads=torch.get_num_threads())
     model = scorer.parts.trajectories
 
+    bands = Bands(engine, model.parameters) if isinstance(model, RetrievedTrajectories) else None
+    clock = SystemClock()
+
     def refresh() -> None:
+        if bands is not None:
+            bands.keep_up(clock.now())
         library.complete(scorer.parts.text, scorer.revision)
         if isinstance(model, Growing):
             library.refresh(model)
 
-    return Loaded(scorer, manifest, device, refresh, lambda: scorer.padding, partial(memory, device))
+    return Loaded(scorer, manifest, device, refresh, lambda: scorer.padding, partial(memory, device), bands)
 
 
 def warm_up(scorer: Scorer) -> None:

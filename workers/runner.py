@@ -22,6 +22,7 @@ from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, MoodtapeError, Unavailable
 from domain.types import complete_at
 from models.scorer import ScoringInput
+from workers.bands import Bands
 from workers.client.queue import Priority, error_text
 from workers.inputs import load_inputs
 from workers.metrics import NAMES, Metrics
@@ -116,7 +117,9 @@ class Runner:
         metrics: Metrics,
         ring: Callable[[Priority], object] = lambda _: None,
         clock: Clock | None = None,
+        bands: Bands | None = None,
     ) -> None:
+        self._bands = bands
         self._engine = engine
         self._scorer = scorer
         self._settings = settings
@@ -215,7 +218,7 @@ class Runner:
 
     def _score(self, connection: Connection, claims: Sequence[Claim]) -> int:
         with self._timed("load"):
-            inputs = load_inputs(connection, claims)
+            inputs = load_inputs(connection, claims, self._bands)
         with self._timed("prepare"):
             inputs = self._scorer.prepare(inputs)
         priority = claims[0].priority

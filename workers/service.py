@@ -27,6 +27,7 @@ from domain.answer import stamp
 from domain.errors import EX_TEMPFAIL, ConfigError, MoodtapeError, Unavailable
 from models.manifest import Manifest
 from runtime.health import Heartbeat
+from workers.bands import Bands
 from workers.client.queue import SCORE, ScoringClient, make_app
 from workers.metrics import Metrics
 from workers.reconciler import Reconciler
@@ -98,6 +99,7 @@ class Loaded:
     refresh: Callable[[], object]
     padding: Callable[[], float] = lambda: 0.0
     gpu_memory: Callable[[], float] = lambda: 0.0
+    bands: Bands | None = None
 
 
 Loader = Callable[[Engine, WorkerSettings], Loaded]
@@ -121,7 +123,7 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
         start_http_server(settings.metrics_port, addr=settings.metrics_host)
     app = make_app(settings)
     client = ScoringClient(engine, settings, app=app)
-    runner = Runner(engine, loaded.scorer, settings, metrics, ring=client.ring)
+    runner = Runner(engine, loaded.scorer, settings, metrics, ring=client.ring, bands=loaded.bands)
     reconciler = Reconciler(
         engine,
         runner,

@@ -25,6 +25,7 @@ _COLUMNS = (
     ("retweets", "int8"),
     ("replies", "int8"),
     ("cluster", "text"),
+    ("replayed", "bool"),
 )
 
 
@@ -45,6 +46,7 @@ def insert_posts(connection: Connection, posts: Iterable[Post], clusters: dict[s
             p.retweets,
             p.replies,
             groups.get(p.id),
+            p.replayed,
         )
         for p in posts
     ]
@@ -78,6 +80,7 @@ def load_posts(connection: Connection, ids: Sequence[str]) -> dict[str, Post]:
             likes=row["likes"],
             retweets=row["retweets"],
             replies=row["replies"],
+            replayed=row["replayed"],
         )
         if row["image_sha256"]:
             post = replace(post, image=ImageRef(row["image_sha256"], row["mime"], row["width"], row["height"]))

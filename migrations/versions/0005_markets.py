@@ -44,7 +44,9 @@ def upgrade() -> None:
         op.drop_index("ix_prediction_scores_closed_at", table_name="prediction_scores", if_exists=True)
         for name, kind, comment in SCORE:
             op.add_column("prediction_scores", sa.Column(name, kind, comment=comment), if_not_exists=True)
-        op.create_index("ix_prediction_scores_closed_at", "prediction_scores", ["closed_at"], postgresql_concurrently=True)
+        op.create_index(
+            "ix_prediction_scores_closed_at", "prediction_scores", ["closed_at"], postgresql_concurrently=True
+        )
     for name, kind, comment in FORECAST:
         op.add_column("predictions", sa.Column(name, kind, comment=comment))
     op.add_column("predictions", _flag("made on a replay's clock"))

@@ -19,6 +19,8 @@ from models.trajectories.measures import DAY, LONG, Doubles, Ints, Sums, measure
 HORIZONS = (15, 60, STEPS)
 KNOTS: Ints = np.array([1, 2, 4, 8, 15, 32, 60, 96, 128, 192, STEPS - 1], dtype=np.int64)
 LEVELS: Doubles = np.array([0.005, 0.01, 0.025, *np.arange(0.05, 0.951, 0.05).round(2), 0.975, 0.99, 0.995])
+AT: Ints = np.array([int(np.searchsorted(KNOTS, min(h, STEPS - 1))) for h in HORIZONS], dtype=np.int64)
+"""Places of the horizons among the knots."""
 STRIDE = 64
 """Minutes between the starts of the windows whose standardised moves give the quantiles."""
 POOL = 45 * DAY

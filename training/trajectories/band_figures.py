@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.trajectories.band import HORIZONS, KNOTS, LEVELS, scale
+from models.trajectories.band import AT, HORIZONS, KNOTS, LEVELS, scale
 from models.trajectories.measures import Doubles
 from training.metrics import auc, interval, pinball
 from training.trajectories.pairs import load_tapes
 from training.trajectories.walk_forward import Forecasts, band, by_ridge, forecast, miss_rates, places
 from training.trajectories.windows import climatologies, longest, windows_of
-
-AT = [int(np.searchsorted(KNOTS, min(h, KNOTS[-1]))) for h in HORIZONS]
-"""Knots of the three horizons."""
 
 
 def band_study(files: Sequence[Path]) -> dict[str, Any]:

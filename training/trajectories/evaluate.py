@@ -27,14 +27,14 @@ from domain.errors import InputError
 from domain.library import LibraryRows
 from domain.types import STEPS, BandHistory, Floats, MarketContext, Post
 from models.manifest import ARTIFACTS
-from models.trajectories.band import KNOTS, LEVELS, BandParameters, history
+from models.trajectories.band import AT, KNOTS, LEVELS, BandParameters, history
 from models.trajectories.index import realised
 from models.trajectories.library import load_library
 from models.trajectories.measures import DAY, Sums
 from models.trajectories.retrieval import Outlook, RetrievedTrajectories, load_trajectories
 from training.metrics import auc, interval, pinball
 from training.registry import EvaluateOptions
-from training.trajectories.band_figures import AT, band_study, exceeds
+from training.trajectories.band_figures import band_study, exceeds
 from training.trajectories.library import to_rows
 from training.trajectories.pairs import (
     Pairs,
