@@ -1,5 +1,7 @@
 """markets: predictions with their whole forecast and score, the band's standing, walk-forward folds, event rules, replays."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -9,9 +11,9 @@ down_revision = "0004_feeds"
 branch_labels = None
 depends_on = None
 
-NUMBERS = postgresql.ARRAY(sa.DOUBLE_PRECISION())
+NUMBERS: Any = postgresql.ARRAY(sa.DOUBLE_PRECISION())
 
-FORECAST = (
+FORECAST: tuple[tuple[str, Any, str], ...] = (
     ("quantiles", NUMBERS, "percent, knots by levels (models.trajectories.band)"),
     ("climatology", NUMBERS, "the week before, the same"),
     ("miss", NUMBERS, "nominal rates at 15, 60, 256 minutes"),
@@ -20,7 +22,7 @@ FORECAST = (
     ("volatility", sa.Double(), "expected log volatility of the 256 minutes"),
     ("known", postgresql.JSONB(), "what went in: market, minutes' digest, end of the library"),
 )
-SCORE = (
+SCORE: tuple[tuple[str, Any, str | None], ...] = (
     ("symbol", sa.Text(), None),
     ("closed_at", sa.DateTime(timezone=True), None),
     ("covered", sa.Double(), "share of the knots inside the band"),
