@@ -26,6 +26,7 @@ OTHERS = {
     "evaluate": ("training.cli", "Score a task on labelled data: emotion, trajectories, hype, explanations."),
     "train": ("training.cli", "Train a recipe from its configuration."),
     "reproduce": ("training.cli", "Run a recorded training again and compare the figures."),
+    "pairs": ("training.trajectories.cli", "Build post–trajectory pairs from posts and candles, or describe them."),
     "backfill": ("streaming.cli", "Fetch candles of the past from an exchange."),
     "import": ("streaming.cli", "Store candles and posts from parquet or CSV files."),
     "dlq": ("streaming.cli", "List, show and replay dead letters."),
@@ -201,7 +202,7 @@ def _call(module: str, name: str, arguments: list[str]) -> None:
         raise ConfigError(
             f"`moodtape {name}` needs {error.name}; install moodtape[{box}] (or run `make run`)."
         ) from None
-    if module != "training.cli" and not {"-h", "--help"} & set(arguments):
+    if not module.startswith("training.") and not {"-h", "--help"} & set(arguments):
         from moodtape import commands
 
         commands.connect(settings())

@@ -73,16 +73,31 @@ def ridge(train: Any, labels: Labels, test: Any) -> NDArray[np.float64]:
     return np.stack([-scores, scores], 1) if scores.ndim == 1 else scores
 
 
-def minirocket(data: SeriesSet, chosen: Labels, seeds: tuple[int, ...], features: int = 9996) -> float:
-    """Accuracy on the test part from the chosen training rows; several seeds (each with and without differences) are summed.
+def minirocket(data: SeriesSet, few: list[Labels], seeds: tuple[int, ...], features: int = 9996) -> dict[str, float]:
+    """Accuracies on the test part: ``minirocket`` and ``minirocket_few_shot`` as means over seeds, and ``minirocket_sum``.
 
-    Channels and biases are drawn from all training series, labels are seen of the chosen ones only.
+    Channels and biases are drawn from all training series without labels; ``few`` holds the labelled rows of each seed. The
+    sum adds the ridge scores of every seed with and without first differences.
     """
-    kinds = (False, True) if len(seeds) > 1 else (False,)
+    everything = np.arange(len(data.y))
+    single, scarce = [], []
     total: Any = 0
-    for seed in seeds:
-        for differences in kinds:
+    for seed, rows in zip(seeds, few, strict=True):
+        for differences in (False, True):
             rocket = MiniRocket(features, differences=differences, seed=seed).fit(data.x)
-            total = total + ridge(rocket(data.x[torch.from_numpy(chosen)]), data.y[chosen], rocket(data.test_x))
-    present = np.unique(data.y[chosen])
-    return float((present[np.asarray(total).argmax(1)] == data.test_y).mean())
+            train, test = rocket(data.x).numpy(), rocket(data.test_x).numpy()
+            scores = ridge(train, data.y, test)
+            total = total + scores
+            if not differences:
+                single.append(_accuracy(scores, data, everything))
+                scarce.append(_accuracy(ridge(train[rows], data.y[rows], test), data, rows))
+    return {
+        "minirocket": float(np.mean(single)),
+        "minirocket_few_shot": float(np.mean(scarce)),
+        "minirocket_sum": _accuracy(total, data, everything),
+    }
+
+
+def _accuracy(scores: Any, data: SeriesSet, rows: Labels) -> float:
+    present = np.unique(data.y[rows])
+    return float((present[np.asarray(scores).argmax(1)] == data.test_y).mean())

@@ -93,7 +93,8 @@ def _plain(table: pa.Table) -> pa.Table:
     return table
 
 
-def _texts(table: pa.Table, *names: str, default: str) -> NDArray[Any]:
+def texts_of(table: pa.Table, *names: str, default: str) -> NDArray[Any]:
+    """The first of these columns that a table has, as text; ``default`` where it has none."""
     for name in names:
         if name in table.column_names:
             return np.array([default if v is None else str(v) for v in table.column(name).to_pylist()], dtype=object)
@@ -127,12 +128,12 @@ def load_pairs(files: Sequence[Path]) -> Pairs:
         else -(-time // 60) * 60
     )
     pairs = Pairs(
-        source=_texts(table, "source", default="file"),
-        symbol=ccxt_symbols(_texts(table, "symbol", default="")),
-        exchange=_texts(table, "exchange", default=""),
+        source=texts_of(table, "source", default="file"),
+        symbol=ccxt_symbols(texts_of(table, "symbol", default="")),
+        exchange=texts_of(table, "exchange", default=""),
         time=time,
         start=start,
-        text=_texts(table, "text", default=""),
+        text=texts_of(table, "text", default=""),
         named=np.array(table["named"].to_pylist() if "named" in table.column_names else [True] * len(time), dtype=bool),
         change=change,
     )
