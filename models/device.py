@@ -51,7 +51,7 @@ def _half_is_faster() -> bool:
 
 
 def _seconds(x: torch.Tensor, weight: torch.Tensor, times: int = 12) -> float:
-    """Of the fastest product: what else the machine does lengthens the others."""
+    """Seconds of the fastest of several products; other load on the machine only lengthens the others."""
     taken = []
     for _ in range(times):
         started = time.perf_counter()

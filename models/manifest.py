@@ -91,10 +91,10 @@ def package_file(name: str) -> Path:
 
 
 def _check(path: Path, expected: str) -> None:
-    found = sha256(path)
-    if found != expected:
+    actual = sha256(path)
+    if actual != expected:
         name = f"{path.parent.name}/{path.name}"
-        seen = f"sha256 {found[:12]}…, expected {expected[:12]}…"
+        seen = f"sha256 {actual[:12]}…, expected {expected[:12]}…"
         raise WeightsError(f"The weights file {name} is altered ({seen}); it is not loaded. Install moodtape again.")
 
 

@@ -147,9 +147,9 @@ class FaceFinder:
     def _boxes(self, seen: Grey) -> list[Box]:
         least = max(24, min(seen.shape) // 16)
         for cascade, neighbours in zip(self._cascades, (3, 5, 5), strict=True):
-            found = cascade.detectMultiScale(seen, 1.1, neighbours, minSize=(least, least))
-            if len(found):
-                ordered = sorted((tuple(int(v) for v in box) for box in found), key=lambda b: (-b[2], b))
+            boxes = cascade.detectMultiScale(seen, 1.1, neighbours, minSize=(least, least))
+            if len(boxes):
+                ordered = sorted((tuple(int(v) for v in box) for box in boxes), key=lambda b: (-b[2], b))
                 return _apart(ordered)[:_MOST]
         return []
 
@@ -157,12 +157,12 @@ class FaceFinder:
         return Face(box, cut(grey, box, self._slope(cut(grey, box, 0.0))))
 
     def _slope(self, crop: Grey) -> float:
-        """Angle of the line through both eyes in radians, 0 where the eyes are not plain to see."""
+        """Angle of the line through both eyes in radians, 0 where two eyes are not found."""
         seen = cv2.resize(crop[: CROP * 6 // 10], None, fx=1.5, fy=1.5, interpolation=cv2.INTER_LINEAR)
-        found = self._eyes.detectMultiScale(seen, 1.1, 3, minSize=(CROP // 6, CROP // 6))
-        if len(found) != 2:
+        eyes = self._eyes.detectMultiScale(seen, 1.1, 3, minSize=(CROP // 6, CROP // 6))
+        if len(eyes) != 2:
             return 0.0
-        (x1, y1), (x2, y2) = sorted((float(x + w / 2), float(y + h / 2)) for x, y, w, h in found)
+        (x1, y1), (x2, y2) = sorted((float(x + w / 2), float(y + h / 2)) for x, y, w, h in eyes)
         if x2 - x1 < 0.3 * CROP:
             return 0.0
         angle = math.atan2(y2 - y1, x2 - x1)

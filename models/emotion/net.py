@@ -1,9 +1,9 @@
 """The network behind the text emotion: one encoder, three heads, and a calibration that knows styles of writing.
 
-Diary sentences, forum comments and trading slang have different base rates of the seven emotions. A small head tells the
+Diary sentences, forum comments and trading slang have different base rates of the seven emotions. A small head predicts the
 style; temperature and bias are mixed with its probabilities, so one model is calibrated on each of them. Beside the network
-stands a lexicon, what each token says by itself (Cheng et al., 2016, “Wide & Deep”): rare words that settle a label are
-learned by heart there, which a network does slowly. It counts by style too, for not every style is labelled by its words.
+stands a lexicon, a linear model of the tokens (Cheng et al., 2016, “Wide & Deep”), which learns rare telling words faster
+than a network does. Its weight depends on the style too, for not every source is labelled by its words.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LEXICAL = ("lexicon", "calibration.lexical")
 class Reading:
     """Raw outputs for a batch.
 
-    Logits, logits of independent labels and what the lexicon says, (n, 7) each; style logits (n, styles), mean (n, width).
+    Logits, logits of independent labels and logits of the lexicon, (n, 7) each; style logits (n, styles), mean (n, width).
     """
 
     logits: Tensor
@@ -79,18 +79,18 @@ class EmotionNet(nn.Module):
         """Packed pass; ``max`` pooling is not kept by the packed encoder and falls back to padding."""
         if self.pooling == "max":
             return self(ids)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
-        said = self.lexical(ids)  # first, for on a GPU sending its tokens would wait for the encoder
+        lexical = self.lexical(ids)  # first: on a GPU, sending its tokens would wait for the encoder
         first, mean = self.encoder.encode(ids, dtype)
-        return self.heads(first if self.pooling == "first" else mean, mean, said)
+        return self.heads(first if self.pooling == "first" else mean, mean, lexical)
 
     def heads(self, pooled: Tensor, mean: Tensor, lexical: Tensor | None = None) -> Reading:
         """Head outputs for pooled vectors; the style head sees them detached, so that it never shapes the encoder."""
         logits = self.head(pooled)
-        said = torch.zeros_like(logits) if lexical is None else lexical
-        return Reading(logits, self.multi(pooled), self.style(pooled.detach()), mean, said)
+        lexical = torch.zeros_like(logits) if lexical is None else lexical
+        return Reading(logits, self.multi(pooled), self.style(pooled.detach()), mean, lexical)
 
     def lexical(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        """What the tokens say by themselves, (n, 7): see :func:`bag`."""
+        """Logits of the lexicon, (n, 7): see :func:`bag`."""
         return bag(self.lexicon, *flat(ids, self.lexicon.device))
 
     def probabilities(self, reading: Reading, style: str | None = None) -> Tensor:

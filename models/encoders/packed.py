@@ -39,7 +39,7 @@ Varlen = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
 
 
 def packable(model: nn.Module) -> bool:
-    """Whether the architecture is one whose layers are read here."""
+    """Whether the architecture is one that :class:`PackedEncoder` can copy."""
     kind = getattr(model.config, "model_type", "")
     return kind == "bert" and getattr(model.config, "hidden_act", "") == "gelu"
 

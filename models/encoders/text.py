@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from domain.errors import WeightsError
 from models.device import import_transformers
-from models.encoders.grown import lower, upper
 from models.encoders.packed import PackedEncoder, packable
+from models.encoders.trainable import lower, upper
 from models.manifest import package_file
 from models.wording import wording
 
@@ -57,7 +57,7 @@ class TextEncoder(nn.Module):
         self._packed: PackedEncoder | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy is without the packed weights, whose layout cannot be copied; it packs its own."""
+        """For copies: without the packed weights, whose layout cannot be copied; the copy packs its own when it needs them."""
         return self.__dict__ | {"_packed": None, "_rust": None}
 
     @classmethod
@@ -101,7 +101,7 @@ class TextEncoder(nn.Module):
         return [list(ids) for ids in batch["input_ids"]]
 
     def _backend(self) -> Any:
-        """Our own copy of the tokenizer in Rust, which cuts and does not pad whatever others set; None where there is none."""
+        """Our own copy of the tokenizer's Rust part, set to cut and not to pad; None for a tokenizer written in Python."""
         rust = self._rust
         if rust is None or rust.truncation["max_length"] != self.max_tokens:
             rust = deepcopy(getattr(self.tokenizer, "backend_tokenizer", None))
@@ -127,7 +127,7 @@ class TextEncoder(nn.Module):
 
     @torch.inference_mode()
     def encode(self, ids: Sequence[Sequence[int]], dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """First-token and mean vectors, each float32 (n, width) on the model's device; no padding where that is known how."""
+        """First-token and mean vectors, each float32 (n, width) on the model's device; BERT types run without padding."""
         if packable(self.model):
             if self._packed is None or self._packed.dtype != dtype:
                 self._packed = PackedEncoder(self.model, dtype)
@@ -146,7 +146,7 @@ class TextEncoder(nn.Module):
         return lower(self.model, ids, depth)
 
     def upper(self, states: Sequence[Tensor], depth: int, pooling: str) -> Tensor:
-        """Pooled vectors (n, width) with gradients from what :meth:`lower` gave; texts in order of length."""
+        """Pooled vectors (n, width) with gradients from the states of :meth:`lower`; texts in order of length."""
         flat = torch.cat(list(states)).to(next(self.model.parameters()).device)
         return upper(self.model, flat.float(), [len(part) for part in states], depth, pooling)
 

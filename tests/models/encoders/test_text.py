@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from domain.errors import WeightsError
-from models.encoders import grown
+from models.encoders import trainable
 from models.encoders.packed import BLOCK, chunks, groups
 from models.encoders.text import TextEncoder, pool
 from models.language import language
@@ -97,7 +97,7 @@ def test_one_kernel_for_all_lengths_trains_the_same(encoder: TextEncoder, monkey
         return torch.autograd.grad(pooled[:, 0].sum(), weight)[0].flatten()
 
     grouped = gradient(half=True)
-    monkeypatch.setattr(grown, "_flash", lambda *_: noting)
+    monkeypatch.setattr(trainable, "_flash", lambda *_: noting)
     assert torch.nn.functional.cosine_similarity(gradient(half=True), grouped, dim=0) > 0.99
     assert used
     assert set(used) == {torch.bfloat16}

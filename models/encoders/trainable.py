@@ -1,6 +1,6 @@
 """A BERT's layers for training without padding: frozen lower ones computed once, upper ones with gradients.
 
-:mod:`models.encoders.packed` serves; its copies of the weights know no gradients.
+:mod:`models.encoders.packed` does the same for inference, on copies of the weights that have no gradients.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def upper(model: Any, hidden: Tensor, lengths: list[int], depth: int, pooling: s
 
 
 def _layer(layer: Any, hidden: Tensor, attend: _Attend, rows: list[int] | None = None) -> Tensor:
-    """One transformer layer on flat tokens; with ``rows`` only these tokens come out, for which alone ``attend`` answers."""
+    """One transformer layer on flat tokens; with ``rows`` only these tokens come out, as from ``attend``."""
     attention, output = layer.attention, layer.attention.output
     parts = (attention.self.query, attention.self.key, attention.self.value)
     weight, bias = torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts])
