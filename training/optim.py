@@ -6,7 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,28 +18,22 @@ _Tensors = tuple[Tensor, ...] | list[Tensor]
 _LAYER = re.compile(r"\blayers?\.(\d+)\.")
 
 
-class Rates(Protocol):
-    """The learning rates of a recipe."""
+def groups(
+    net: nn.Module, rate: float, head_rate: float, layer_decay: float, body: str = "encoder."
+) -> list[dict[str, Any]]:
+    """One parameter group per layer: the top layer learns at ``rate``, each one below at ``layer_decay`` of the next.
 
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def head_learning_rate(self) -> float: ...
-    @property
-    def layer_decay(self) -> float: ...
-
-
-def groups(net: nn.Module, rates: Rates, body: str = "encoder.") -> list[dict[str, Any]]:
-    """One parameter group per layer: the top layer learns at the full rate, each one below at ``layer_decay`` of it."""
+    Parameters whose name does not begin with ``body`` learn at ``head_rate``.
+    """
     named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
     depth = 1 + max((int(m[1]) for name, _ in named if (m := _LAYER.search(name))), default=0)
     by_rate: dict[float, list[Tensor]] = {}
     for name, parameter in named:
         layer = _LAYER.search(name)
         above = depth - 1 - int(layer[1]) if layer else depth
-        rate = rates.learning_rate * rates.layer_decay**above if name.startswith(body) else rates.head_learning_rate
-        by_rate.setdefault(rate, []).append(parameter)
-    return [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
+        own = rate * layer_decay**above if name.startswith(body) else head_rate
+        by_rate.setdefault(own, []).append(parameter)
+    return [{"params": parameters, "lr": own} for own, parameters in by_rate.items()]
 
 
 def schedule(share: float, warmup: float) -> float:

@@ -1,14 +1,14 @@
-"""Random views of face crops for training, drawn from a seeded generator so that a resumed run sees the same ones.
+"""Settings and batches of the picture emotion: random views of face crops, the same for the same seed and step.
 
-Chances are drawn on the CPU, which a GPU need not be waited for; only noise is drawn where the crops lie.
+Random numbers are drawn on the CPU, so that a GPU need not be waited for; only noise is drawn where the crops lie.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,9 +17,52 @@ from torch import Generator, Tensor
 from torch.nn import functional as nnf
 
 from domain.types import EMOTIONS
-from models.encoders.image import prepare
+from models.encoders.image import DEFAULT, prepare
 from training.emotion import crossfit
 from training.emotion.faces import Crops, Faces
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What configs/emotion/image.toml says; the comments there explain each value."""
+
+    sources: dict[str, float]
+    encoder: str = DEFAULT
+    pretrained: bool = True
+    seed: int = 1
+    threads: int = 2
+    steps: int = 4500
+    batch_size: int = 64
+    impostors: int = 8
+    sizes: Sequence[tuple[float, int]] = ((0.0, 64),)
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warmup: int = 100
+    decay: float = 0.35
+    label_smoothing: float = 0.05
+    mixup: float = 0.15
+    class_power: float = 0.3
+    face_weight: float = 0.3
+    average_decay: float = 0.998
+    check_every: int = 500
+    patience: int = 4
+    frozen: Sequence[str] = ()
+    backgrounds: Sequence[str] = ()
+    refreshed: int = 40
+    start: str = ""
+    soft_labels: str = ""
+    taught: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+
+    def size_at(self, step: int) -> int:
+        """Input side in pixels at a step."""
+        return [size for share, size in self.sizes if step >= share * self.steps][-1]
+
+    def rate_at(self, step: int) -> float:
+        """Factor on the learning rate: up, level, then straight down to 2 %; a run may be lengthened while it is level."""
+        return max(0.02, min((step + 1) / self.warmup, 1.0, (1 - step / self.steps) / self.decay))
 
 
 def faces(crops: Tensor, size: int, generator: Generator) -> Tensor:
@@ -135,31 +178,6 @@ def _where(mask: Tensor) -> Tensor:
     return mask.nonzero().flatten()
 
 
-Batch = tuple[Tensor, Tensor, Tensor]
-
-
-class BatchSettings(Protocol):
-    """The recipe's settings that shape its batches."""
-
-    @property
-    def sources(self) -> dict[str, float]: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def impostors(self) -> int: ...
-    @property
-    def mixup(self) -> float: ...
-    @property
-    def class_power(self) -> float: ...
-    @property
-    def soft_labels(self) -> str: ...
-    @property
-    def taught(self) -> dict[str, float]: ...
-    def size_at(self, step: int) -> int: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Training crops, uint8 (n, 1, CROP, CROP), targets (n, 7), chance of each to be drawn (n,), and faceless scenes."""
@@ -170,7 +188,7 @@ class Pool:
     scenes: Tensor
 
 
-def gather(chosen: BatchSettings, sets: dict[str, Faces], faceless: Crops, device: str = "cpu") -> Pool:
+def gather(chosen: Settings, sets: dict[str, Faces], faceless: Crops, device: str = "cpu") -> Pool:
     """Join the sources' training parts; chances give each source its share and even out classes within it."""
     crops, targets, chances = [], [], []
     for name, share in chosen.sources.items():
@@ -188,7 +206,7 @@ def gather(chosen: BatchSettings, sets: dict[str, Faces], faceless: Crops, devic
     )
 
 
-def draw(pool: Pool, chosen: BatchSettings, step: int) -> Batch:
+def draw(pool: Pool, chosen: Settings, step: int) -> Batch:
     """The batch of a step: pictures (b + i, 3, size, size), targets (b, 7), face flags (b + i); same seed, same batch."""
     generator = torch.Generator().manual_seed(chosen.seed * 1_000_003 + step)
     size, b, i = chosen.size_at(step), chosen.batch_size, chosen.impostors
@@ -207,8 +225,8 @@ def draw(pool: Pool, chosen: BatchSettings, step: int) -> Batch:
     return prepare(torch.cat([views, fakes]), size), targets, flags
 
 
-def _targets(name: str, labels: NDArray[np.int64], chosen: BatchSettings) -> NDArray[np.float32]:
-    """What each face is to be called (n, 7): its label, and in part what networks say that have not seen it."""
+def _targets(name: str, labels: NDArray[np.int64], chosen: Settings) -> NDArray[np.float32]:
+    """Target probabilities (n, 7): the labels, mixed with soft labels where the source has a share of them."""
     own = np.eye(len(EMOTIONS), dtype=np.float32)[labels]
     share = chosen.taught.get(name, 0.0) if chosen.soft_labels else 0.0
     if not share:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from domain.types import EMOTIONS
 from models import device
 from models.checkpoint import WEIGHTS, load_state, load_weights, save
-from models.encoders.image import DEFAULT, ImageEncoder, MoodNet
+from models.encoders.image import ImageEncoder, MoodNet
 from training.emotion.crossfit import SoftLabel, fold_of
-from training.emotion.face_views import Batch, Pool, draw, gather
+from training.emotion.face_views import Batch, Pool, Settings, draw, gather
 from training.emotion.faces import Faces, load, scenes
 from training.emotion.image_calibrate import calibrate, card, figures, outputs, refresh, rejected, scores
 from training.loop import Loop, LoopOptions, Objective
@@ -31,47 +31,6 @@ from training.registry import TrainOptions, settings
 FOLDER = "face_emotion"
 SCENES = 6000
 """Faceless pictures kept at hand; every batch draws its impostors from them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What configs/emotion/image.toml says; the comments there explain each value."""
-
-    sources: dict[str, float]
-    encoder: str = DEFAULT
-    pretrained: bool = True
-    seed: int = 1
-    threads: int = 2
-    steps: int = 4500
-    batch_size: int = 64
-    impostors: int = 8
-    sizes: Sequence[tuple[float, int]] = ((0.0, 64),)
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
-    warmup: int = 100
-    decay: float = 0.35
-    label_smoothing: float = 0.05
-    mixup: float = 0.15
-    class_power: float = 0.3
-    face_weight: float = 0.3
-    average_decay: float = 0.998
-    check_every: int = 500
-    patience: int = 4
-    frozen: Sequence[str] = ()
-    backgrounds: Sequence[str] = ()
-    refreshed: int = 40
-    start: str = ""
-    soft_labels: str = ""
-    taught: dict[str, float] = field(default_factory=dict)
-    note: str = ""
-
-    def size_at(self, step: int) -> int:
-        """Input side in pixels at a step."""
-        return [size for share, size in self.sizes if step >= share * self.steps][-1]
-
-    def rate_at(self, step: int) -> float:
-        """Factor on the learning rate: up, level, then straight down to 2 %; a run may be lengthened while it is level."""
-        return max(0.02, min((step + 1) / self.warmup, 1.0, (1 - step / self.steps) / self.decay))
 
 
 def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from runtime.progress import progress
 from training import registry, runs
 from training.emotion.calibration import fit_scale_and_bias
 from training.emotion.reproduce_tables import REPORTED, TRAIN, halves, joined, markdown, mixture, without_words
-from training.emotion.text import Settings, fit
+from training.emotion.rows import Settings
+from training.emotion.text import fit
 from training.emotion.texts import Texts, load
 from training.metrics import macro_f1
 from training.registry import ReproduceOptions

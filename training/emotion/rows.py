@@ -1,11 +1,11 @@
-"""Training rows of the text emotion: sources joined and balanced, tokenised, and batched by length."""
+"""Settings and training rows of the text emotion: sources joined and balanced, tokenised, and batched by length."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,31 +22,45 @@ from training.emotion.texts import Texts, class_weights, varied
 Ids = list[list[int]]
 
 
-class RowSettings(Protocol):
-    """The recipe's settings that shape its rows."""
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What configs/emotion/text.toml says; the comments there explain each value."""
 
-    @property
-    def sources(self) -> dict[str, int]: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def pooling(self) -> str: ...
-    @property
-    def freeze(self) -> int: ...
-    @property
-    def class_power(self) -> float: ...
-    @property
-    def alternate(self) -> int: ...
-    @property
-    def unframed(self) -> float: ...
-    @property
-    def named(self) -> float: ...
-    @property
-    def teachers(self) -> tuple[str, ...]: ...
-    @property
-    def soft_labels(self) -> str: ...
-    @property
-    def taught(self) -> dict[str, float]: ...
+    sources: dict[str, int]
+    encoder: str
+    pooling: str = "first"
+    max_tokens: int = 96
+    seeds: tuple[int, ...] = (1,)
+    threads: int = 1
+    method: str = "full"
+    lora_rank: int = 16
+    precision: Literal["bf16", "fp32"] = "bf16"
+    batch_size: int = 48
+    learning_rate: float = 2e-4
+    head_learning_rate: float = 1e-3
+    layer_decay: float = 0.85
+    freeze: int = 0
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+    label_smoothing: float = 0.03
+    class_power: float = 0.5
+    alternate: int = 0
+    multi_weight: float = 0.5
+    fine_weight: float = 0.0
+    unframed: float = 0.0
+    named: float = 0.0
+    token_drop: float = 0.0
+    teachers: tuple[str, ...] = ()
+    soft_labels: str = ""
+    taught: dict[str, float] = field(default_factory=dict)
+    shared: int = 0
+    average_from: float = 0.7
+    epochs: int = 2
+    patience: int = 1
+    max_steps: int = 0
+    limits: dict[str, int] = field(default_factory=dict)
+    start: str = ""
+    lexicon: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +83,7 @@ class Examples:
     states: list[Tensor] | None = None
 
 
-def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> Examples:
+def examples(net: EmotionNet, sets: dict[str, Texts], settings: Settings) -> Examples:
     """Join the sources, each repeated as often as the settings say, with its classes balanced.
 
     Raises:
@@ -99,7 +113,7 @@ def examples(net: EmotionNet, sets: dict[str, Texts], settings: RowSettings) -> 
     return Examples(ids, tensors[0], tensors[1], tensors[2], tensors[3], joined[4], states)
 
 
-def _targets(texts: Texts, settings: RowSettings) -> NDArray[np.float32]:
+def _targets(texts: Texts, settings: Settings) -> NDArray[np.float32]:
     """Target probabilities, float32[n, 7]: the labels, mixed with the teachers' mean prediction where they have a share.
 
     Ensemble distillation (Hinton et al., 2015): labels are noisy, and the mean of several networks is less so.
@@ -138,7 +152,7 @@ def finest(sets: dict[str, Texts]) -> int:
     return max(0 if texts.fine is None else texts.fine.shape[1] for texts in sets.values())
 
 
-def cached(net: EmotionNet, settings: RowSettings) -> bool:
+def cached(net: EmotionNet, settings: Settings) -> bool:
     """Whether the frozen layers' outputs can be kept: trained whole, an architecture that is packed, no ``max`` pooling."""
     return settings.method == "full" and settings.pooling != "max" and packable(net.encoder.model)
 

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from models.encoders.text import pool
 from training import registry, runs
 from training.emotion.calibrate import calibrate, card, measure, validate
 from training.emotion.crossfit import SoftLabel, fold_of
-from training.emotion.rows import Examples, batches, cached, examples, finest, predict, thinned
+from training.emotion.rows import Examples, Settings, batches, cached, examples, finest, predict, thinned
 from training.emotion.texts import Texts, load
 from training.loop import Loop, LoopOptions, Objective
 from training.optim import groups, schedule, soup
@@ -41,47 +41,6 @@ FITTED = ("style.", "calibration.", "lexicon")
 
 HEADS = 0
 """Seed of the heads' first weights, the same for all runs: only networks from one start can be averaged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What configs/emotion/text.toml says; the comments there explain each value."""
-
-    sources: dict[str, int]
-    encoder: str
-    pooling: str = "first"
-    max_tokens: int = 96
-    seeds: tuple[int, ...] = (1,)
-    threads: int = 1
-    method: str = "full"
-    lora_rank: int = 16
-    precision: Literal["bf16", "fp32"] = "bf16"
-    batch_size: int = 48
-    learning_rate: float = 2e-4
-    head_learning_rate: float = 1e-3
-    layer_decay: float = 0.85
-    freeze: int = 0
-    weight_decay: float = 0.01
-    warmup: float = 0.06
-    label_smoothing: float = 0.03
-    class_power: float = 0.5
-    alternate: int = 0
-    multi_weight: float = 0.5
-    fine_weight: float = 0.0
-    unframed: float = 0.0
-    named: float = 0.0
-    token_drop: float = 0.0
-    teachers: tuple[str, ...] = ()
-    soft_labels: str = ""
-    taught: dict[str, float] = field(default_factory=dict)
-    shared: int = 0
-    average_from: float = 0.7
-    epochs: int = 2
-    patience: int = 1
-    max_steps: int = 0
-    limits: dict[str, int] = field(default_factory=dict)
-    start: str = ""
-    lexicon: str = ""
 
 
 def loss_of(
@@ -187,7 +146,11 @@ def _loop(
 ) -> Loop[NDArray[np.int64]]:
     steps = len(_order(data, settings, 0)) * settings.epochs
     total = min(steps, settings.max_steps or steps)
-    optimizer = torch.optim.AdamW(groups(net, settings), weight_decay=settings.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        groups(net, settings.learning_rate, settings.head_learning_rate, settings.layer_decay),
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
     scheduler = LambdaLR(optimizer, lambda step: schedule(step / total, settings.warmup))
     options = LoopOptions(
         epochs=until or settings.epochs,
