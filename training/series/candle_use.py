@@ -26,7 +26,7 @@ from training.trajectories.tape import MINUTE_SECONDS, Tape
 
 UNTIL = "2025-01-01T00:00:00+00:00"
 WINDOWS = 600_000
-PRETRAIN = 300
+PRETRAIN = 150
 """Steps with batches of 128 windows."""
 
 GENTLE = [["jitter", 0.05, 1.0], ["crop", 0.8, 0.5], ["block_out", 0.1, 0.5], ["noise", 0.05, 0.5]]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.training.series.test_series import write_waves
 from tests.training.synthetic import write_candles
 from training.registry import ReproduceOptions, tasks
-from training.series import candle_use, reproduce
+from training.series import baselines, candle_use, reproduce
 from training.series.evaluate import spread
+
+
+def _fewer(kind: Any, _features: int, **options: Any) -> Any:
+    return kind(168, **options)
 
 
 def test_report_004_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +29,7 @@ def test_report_004_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(reproduce, "ACTIVITY", ("RacketSports",))
     monkeypatch.setattr(reproduce, "STEPS", 4)
     monkeypatch.setattr(candle_use, "PRETRAIN", 8)
+    monkeypatch.setattr(baselines, "MiniRocket", partial(_fewer, baselines.MiniRocket))
     monkeypatch.setattr(candle_use, "UNTIL", "2024-01-05T00:00:00+00:00")
     monkeypatch.setattr(candle_use, "SYMBOLS", ("NEW/USDT",))
     options = ReproduceOptions(tmp_path, tmp_path / "out", quick=True)
