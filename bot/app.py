@@ -27,7 +27,7 @@ from bot.handlers import COMMANDS, make_router
 from bot.intake import LONGEST_PAUSE, Intake, loads, serve
 from bot.limiter import Limiter
 from bot.mailer import Mailer
-from bot.reader import Queue, Reader, World
+from bot.reader import Context, Queue, Reader
 from bot.settings import BotSettings, hash_key
 from db.engine import Store, explain
 from db.queries import telegram
@@ -87,13 +87,15 @@ async def opened(
     """Everything wired, nothing running yet; closed on the way out."""
     bot = make_bot(settings)
     store, texts = Store(engine), Texts()
-    world = World(settings.data_dir, settings.patience, settings.give_up)
+    context = Context(store, settings.patience, settings.give_up)
     reader = Reader(bot, store, queue, clock or SystemClock(), settings.at_once)
     mailer = Mailer(bot, store, limiter or Limiter())
     watch = Watch(mailer, store, texts)
     dispatcher = Dispatcher(disable_fsm=True)
     dispatcher.include_router(make_router(settings.admin_ids))
-    dispatcher.workflow_data.update(store=store, texts=texts, reader=reader, mailer=mailer, world=world, watch=watch)
+    dispatcher.workflow_data.update(
+        store=store, texts=texts, reader=reader, mailer=mailer, context=context, watch=watch
+    )
     desk = Desk(bot, dispatcher, store, mailer, texts, album_seconds=settings.album_seconds, at_once=settings.at_once)
     intake = Intake(store, hash_key(settings), desk.wake)
     try:

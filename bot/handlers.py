@@ -15,10 +15,11 @@ from answer.words import MEGABYTES, tell
 from bot import admin
 from bot.mailer import Mailer
 from bot.messages import Button, Reply, Unit
-from bot.reader import Late, Reader, World
+from bot.reader import Context, Reader
 from db.engine import Store
 from db.queries import telegram
 from domain.errors import Unavailable
+from workers.client.queue import NoAnswerYet
 
 READABLE = {
     ContentType.TEXT,
@@ -83,14 +84,14 @@ async def language_(
     return Reply(texts.say(code, "language-set"))
 
 
-async def last(message: Message, unit: Unit, store: Store, reader: Reader, world: World, say: Say) -> Reply:
+async def last(message: Message, unit: Unit, store: Store, reader: Reader, context: Context, say: Say) -> Reply:
     """/last: the chat's last answer again."""
     post_id = await store(telegram.last, unit.chat_id)
     answer = await reader.again(post_id) if post_id else None
     if post_id is None or answer is None:
         return Reply(say("no-last"))
-    words = tell(answer, say, notes=world.notes(say))
-    return Reply(words, await world.drawn(draw, answer), post_id=post_id)
+    words = tell(answer, say, notes=await context.notes(say))
+    return Reply(words, await context.drawn(draw, answer), post_id=post_id)
 
 
 async def forget_me(message: Message, unit: Unit, store: Store, say: Say) -> Reply:
@@ -106,7 +107,7 @@ async def post(
     unit: Unit,
     reader: Reader,
     mailer: Mailer,
-    world: World,
+    context: Context,
     say: Say,
 ) -> Reply:
     """Words, a picture, both, or an album: read, and answered with a chart and words.
@@ -115,7 +116,7 @@ async def post(
         MoodtapeError: what the post cannot be answered for.
         Gone: the author was forgotten meanwhile.
     """
-    notes = list(world.notes(say))
+    notes = list(await context.notes(say))
     if unit.post_id is None and not await reader.take(unit, messages):
         notes.append(say("note-forwarded"))
     if len(messages) > 1:
@@ -125,16 +126,16 @@ async def post(
     if unit.reply_id is None:
         await mailer.hold(unit, say("reading"))
     try:
-        answer = await reader.wait(unit.post_id, world.patience)
-    except Late:
+        answer = await reader.wait(unit.post_id, context.patience)
+    except NoAnswerYet:
         await mailer.hold(unit, say("late"))
         try:
-            answer = await reader.wait(unit.post_id, world.give_up)
-        except Late:
+            answer = await reader.wait(unit.post_id, context.give_up)
+        except NoAnswerYet:
             raise Unavailable("No verdict came; the worker may be down.") from None
     words = tell(answer, say, notes=tuple(notes))
     buttons = ((say("button-right"), f"said:right:{unit.lead}"), (say("button-wrong"), f"said:wrong:{unit.lead}"))
-    return Reply(words, await world.drawn(draw, answer), buttons=(buttons,), post_id=unit.post_id)
+    return Reply(words, await context.drawn(draw, answer), buttons=(buttons,), post_id=unit.post_id)
 
 
 async def pressed_language(query: CallbackQuery, unit: Unit, texts: Texts, store: Store, mailer: Mailer) -> None:

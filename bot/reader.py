@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from aiogram import Bot
@@ -23,9 +20,9 @@ from answer.words import MEGABYTES, FileTooBig, Unsupported
 from bot.mailer import Gone
 from bot.messages import Unit
 from db.engine import Store
-from db.queries import telegram, verdicts
+from db.queries import streams, telegram, verdicts
 from domain.answer import Json
-from domain.clock import Clock, ManualClock
+from domain.clock import Clock
 from domain.errors import EmptyPost, NoCandles, Unavailable, UnreadableImage
 from domain.types import Post
 from workers.client.analyze import Request, prepare
@@ -106,9 +103,6 @@ async def _download(bot: Bot, url: str) -> bytes:
 
 
 SOURCE = "telegram"
-SLICE = 2.0
-"""Seconds that a thread waits at a time, so that a stop is not held up."""
-
 T = TypeVar("T")
 
 
@@ -119,9 +113,7 @@ class Queue(Protocol):
 
     def wait(self, post_id: str, deadline: float) -> Json: ...
 
-
-class Late(Exception):
-    """No verdict within the time that was given."""
+    def end_waits(self) -> None: ...
 
 
 class Reader:
@@ -169,27 +161,18 @@ class Reader:
         """The answer.
 
         Raises:
-            Late: not within ``seconds``.
+            NoAnswerYet: not within ``seconds``.
             MoodtapeError: what the scoring failed with.
         """
-        end = time.monotonic() + seconds
-        while True:
-            asked = time.monotonic()
-            length = min(SLICE, max(0.05, end - asked))
-            try:
-                return await self._thread(partial(self._queue.wait, post_id, length))
-            except Unavailable:
-                if time.monotonic() - asked < 0.9 * length:
-                    raise
-            if time.monotonic() >= end:
-                raise Late
+        return await self._thread(partial(self._queue.wait, post_id, seconds))
 
     async def again(self, post_id: str) -> Json | None:
         """A stored answer."""
         return await self._store(verdicts.answer, post_id)
 
     def close(self) -> None:
-        """Let the threads go; those that wait end within :data:`SLICE` seconds."""
+        """End the waits, and let the threads go."""
+        self._queue.end_waits()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _times(self, messages: Sequence[Message]) -> tuple[datetime, datetime | None]:
@@ -201,31 +184,24 @@ class Reader:
 
     async def _prepare(self, request: Request, sent: datetime) -> Post:
         """The post is as old as Telegram says, so that a restart makes the same one."""
-        return await self._thread(partial(prepare, self._store.engine, request, clock=ManualClock(sent)))
+        return await self._thread(partial(prepare, self._store.engine, request, sent))
 
     async def _thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 @dataclass
-class World:
-    """Seconds of patience, and the data directory in which the stack says which feed plays."""
+class Context:
+    """What every answer depends on beside the post: which feed plays, and after how many seconds the bot speaks up."""
 
-    data_dir: Path
+    store: Store
     patience: float
     give_up: float
 
-    def notes(self, say: Say) -> tuple[str, ...]:
+    async def notes(self, say: Say) -> tuple[str, ...]:
         """Lines that belong under every answer now."""
-        return (say("synthetic"),) if self.synthetic() else ()
-
-    def synthetic(self) -> bool:
-        """Whether the prices come from the synthetic demo feed."""
-        try:
-            feed = json.loads((self.data_dir / "run" / "feed.json").read_text())
-        except (OSError, ValueError):
-            return False
-        return isinstance(feed, dict) and feed.get("kind") == "synthetic"
+        playing = await self.store(streams.feed)
+        return (say("synthetic"),) if playing and playing["kind"] == "synthetic" else ()
 
     async def drawn(self, draw: Callable[[Json], bytes], answer: Json) -> bytes:
         """The chart, drawn in a thread."""

@@ -1,10 +1,10 @@
-"""One listener per process for news of verdicts, shared by everybody who waits."""
+"""The one connection of a process that hears of new verdicts, shared by everybody who waits for some."""
 
 from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -17,23 +17,36 @@ from db.queries.verdicts import CHANNEL
 
 log = structlog.get_logger()
 
-PAUSE = 1.0
-"""Seconds between attempts to listen again after the connection was lost."""
+RECONNECT_SECONDS = 1.0
 
 
-class Ears:
-    """Wakes those who wait for a post. News may be missed while PostgreSQL is away: look yourself now and then."""
+class VerdictListener:
+    """LISTEN on a thread of its own, begun with the first who waits or subscribes.
+
+    News may be missed while PostgreSQL is away: whoever waits must look for himself now and then.
+
+    Example:
+        >>> with listener.waiting("x:1") as news:  # doctest: +SKIP
+        ...     news.wait(1.0)  # True as soon as there is news of the post
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
         self._waiting: dict[str, set[threading.Event]] = defaultdict(set)
-        self._stopping = threading.Event()
+        self._subscribers: list[Callable[[str], None]] = []
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self.connected = threading.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called: nobody should wait any more."""
+        return self._closed.is_set()
 
     @contextmanager
-    def on(self, post_id: str) -> Iterator[threading.Event]:
-        """An event that is set at each news of the post."""
+    def waiting(self, post_id: str) -> Iterator[threading.Event]:
+        """An event that is set at each news of the post, after a lost connection, and when the listener is closed."""
         event = threading.Event()
         with self._lock:
             self._waiting[post_id].add(event)
@@ -46,37 +59,59 @@ class Ears:
                 if not self._waiting[post_id]:
                     del self._waiting[post_id]
 
+    def subscribe(self, hear: Callable[[str], None]) -> None:
+        """Call ``hear`` with the id of each post that has news, on the listener's thread; it must not block."""
+        with self._lock:
+            self._subscribers.append(hear)
+            self._start()
+
+    def unsubscribe(self, hear: Callable[[str], None]) -> None:
+        """Call it no more."""
+        with self._lock:
+            self._subscribers.remove(hear)
+
     def close(self) -> None:
-        """Stop listening."""
-        self._stopping.set()
+        """Stop listening, and wake everybody who waits."""
+        self._closed.set()
+        self._wake_all()
         if self._thread is not None:
             self._thread.join(timeout=3.0)
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._listen, name="verdict-ears", daemon=True)
+        if self._thread is None and not self.closed:
+            self._thread = threading.Thread(target=self._run, name="verdict-listener", daemon=True)
             self._thread.start()
 
-    def _listen(self) -> None:
-        while not self._stopping.is_set():
+    def _run(self) -> None:
+        while not self.closed:
             try:
-                self._follow()
+                self._listen()
             except (psycopg.Error, SQLAlchemyError) as error:
+                self.connected.clear()
                 log.warning("listening for verdicts was interrupted", error=type(error).__name__)
-                self._stopping.wait(PAUSE)
+                self._closed.wait(RECONNECT_SECONDS)
 
-    def _follow(self) -> None:
+    def _listen(self) -> None:
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             wire = raw(connection)
             connection.detach()
             wire.execute(f"listen {CHANNEL}")
-            self._wake(None)
-            while not self._stopping.is_set():
+            self.connected.set()
+            self._wake_all()
+            while not self.closed:
                 for notice in wire.notifies(timeout=0.5, stop_after=1):
-                    self._wake(notice.payload)
+                    self._tell(notice.payload)
 
-    def _wake(self, post_id: str | None) -> None:
+    def _tell(self, post_id: str) -> None:
         with self._lock:
-            groups = list(self._waiting.values()) if post_id is None else [self._waiting.get(post_id, set())]
-            for event in [event for group in groups for event in group]:
+            for event in self._waiting.get(post_id, ()):
                 event.set()
+            subscribers = list(self._subscribers)
+        for hear in subscribers:
+            hear(post_id)
+
+    def _wake_all(self) -> None:
+        with self._lock:
+            for events in self._waiting.values():
+                for event in events:
+                    event.set()

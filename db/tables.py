@@ -167,7 +167,7 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("post_id", "revision"),
-        CheckConstraint("state in ('waiting', 'done', 'failed', 'cancelled')", name="state"),
+        CheckConstraint("state in ('waiting', 'paused', 'done', 'failed', 'cancelled')", name="state"),
         Index("ix_jobs_waiting", "priority", "id", postgresql_where=text("state = 'waiting'")),
     )
 

@@ -93,7 +93,7 @@ class Supervisor:
         if left:
             log.warning("ending processes of an earlier run", pids=[process.pid for process in left])
             processes.end_all(left, patience=10.0)
-        for stale in (*self.state.run.glob("*.ready"), self.state.run / "feed.json"):
+        for stale in self.state.run.glob("*.ready"):
             stale.unlink(missing_ok=True)
 
     def start_servers(self) -> None:

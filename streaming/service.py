@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
 from sqlalchemy import Engine
 
+from db.engine import PATIENCE, transaction
+from db.queries import streams
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError, Unavailable
 from models.language import detect
@@ -208,7 +207,7 @@ class Service:
         await self._reach_broker()
         await asyncio.to_thread(self._keep_house)
         self._started = self._clock.monotonic()
-        self._say_feed()
+        await asyncio.to_thread(self._note_feed)
         if self._sink and not self._once:
             self._sink.start()
         tasks = [asyncio.create_task(feed.run()) for feed in self.feeds]
@@ -268,14 +267,8 @@ class Service:
     def _keep_house(self) -> None:
         self._house.keep(self._clock.now())
 
-    def _say_feed(self) -> None:
-        """Tell the status pages which feed plays; a directory that cannot be written is not fatal."""
-        if not self.feeds or not self._kind:
-            return
-        path = Path(self._settings.data_dir) / "run" / "feed.json"
-        body = {"kind": self._kind, "since": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(body))
-        except OSError as error:
-            log.warning("feed.json cannot be written", error=str(error))
+    def _note_feed(self) -> None:
+        """Tell the doors which feed plays; a run of a command says nothing."""
+        if self.feeds and self._kind:
+            with transaction(self._engine, PATIENCE) as connection:
+                streams.note_feed(connection, self._kind, self._clock.now())

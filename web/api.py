@@ -19,7 +19,7 @@ from answer.chart import draw
 from answer.words import tell
 from db.engine import transaction
 from db.queries import candles as candle_queries
-from db.queries import jobs, rescore, revisions, verdicts
+from db.queries import jobs, rescore, revisions, streams, verdicts
 from db.queries import verdicts as queries
 from domain.answer import Json, answer_schema, stamp
 from domain.clock import Clock
@@ -31,7 +31,7 @@ from web.health import Figures
 from web.live import Hub, stream
 from web.settings import WebSettings
 from web.upload import BODY, read_form
-from web.views import bars, feed, listed, market
+from web.views import bars, listed, market
 from workers.client import analyze as use_case
 from workers.client import rescoring
 from workers.client.analyze import parse_time
@@ -159,7 +159,7 @@ async def latest(
     rows = await door.read(queries.newest_verdicts, limit, until, source)
     following = stamp(rows[-1]["scored_at"]) if len(rows) == limit else None
     items = [listed(row) for row in rows]
-    return JSONResponse({"items": items, "next": following, "feed": feed(door.settings.data_dir)})
+    return JSONResponse({"items": items, "next": following, "feed": await door.read(streams.feed)})
 
 
 @router.get("/live", response_class=StreamingResponse, summary="New verdicts as server-sent events")

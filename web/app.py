@@ -62,7 +62,7 @@ def create_app(
     """The web door as an ASGI application; nothing runs before its start-up."""
     settings = settings or WebSettings()
     figures = Figures()
-    hub = Hub(engine, settings.max_listeners, dropped=figures.dropped.inc)
+    hub = Hub(engine, client.listener, settings.max_listeners, dropped=figures.dropped.inc)
     figures.listeners.set_function(lambda: hub.listeners)
 
     @asynccontextmanager
@@ -72,7 +72,7 @@ def create_app(
         hub.start()
         warm = asyncio.create_task(asyncio.to_thread(detect, "the language model is loaded before the first post"))
         yield
-        hub.stop()
+        await hub.stop()
         await warm
 
     app = Described(title="moodtape", description=ABOUT, version="2", lifespan=lifespan, docs_url=None, redoc_url=None)

@@ -10,13 +10,13 @@ from sqlalchemy import Connection, Engine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.engine import transaction
+from db.queries import streams
 from db.queries.revisions import scorers
 from db.queries.verdicts import feed_moved_at, migrated
 from domain.answer import Json
 from domain.clock import Clock
 from domain.errors import MoodtapeError
 from web.settings import WebSettings
-from web.views import feed
 
 BUCKETS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 1.0, 2.0, 4.0, 10.0, 30.0)
 
@@ -41,15 +41,15 @@ class Health:
 
 def look(engine: Engine, settings: WebSettings, clock: Clock) -> Health:
     """Ask the database for everything; takes at most its deadline."""
-    playing = feed(settings.data_dir)
     try:
         with transaction(engine) as connection:
             if not migrated(connection):
-                return Health({"database": "The tables are missing; run `moodtape up`, or the migrations."}, playing)
+                return Health({"database": "The tables are missing; run `moodtape up`, or the migrations."})
+            playing = streams.feed(connection)
             moving = _moving(connection, playing, settings.feed_silence, clock)
             return Health({"database": None, "worker": _worker(connection), "feed": moving}, playing)
     except MoodtapeError as error:
-        return Health({"database": error.message}, playing)
+        return Health({"database": error.message})
 
 
 def _worker(connection: Connection) -> str | None:

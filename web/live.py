@@ -1,10 +1,9 @@
-"""The live feed: one LISTEN connection for the whole process, fanned out to pages through bounded queues."""
+"""The live feed: news of verdicts, fanned out to pages through bounded queues."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,8 +13,9 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.engine import raw, transaction
-from db.queries.verdicts import CHANNEL, verdicts_of
+from db.engine import transaction
+from db.listen import VerdictListener
+from db.queries.verdicts import verdicts_of
 from domain.answer import Json
 from domain.errors import Busy, MoodtapeError
 from web.views import listed
@@ -34,8 +34,6 @@ NEWEST = 12
 BREATH = 15.0
 """Seconds after which a silent stream says that it is alive."""
 
-PAUSE = 1.0
-
 
 class Listener:
     """One page's queue."""
@@ -53,30 +51,35 @@ class Listener:
 
 
 class Hub:
-    """Follows the news of PostgreSQL in a thread, and hands them to the listeners of an event loop."""
+    """Hands the news of verdicts to the pages that follow them, a few at a time; lives on one event loop."""
 
-    def __init__(self, engine: Engine, max_listeners: int, dropped: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, engine: Engine, listener: VerdictListener, max_listeners: int, dropped: Callable[[], None] = lambda: None
+    ) -> None:
         self._engine = engine
+        self._source = listener
         self._max = max_listeners
         self._count_dropped = dropped
         self._listeners: set[Listener] = set()
-        self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self.connected = threading.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._post_ids: dict[str, None] = {}
+        """Posts with news that was not read yet, the newest last."""
+        self._news = asyncio.Event()
 
     def start(self) -> None:
         """Begin to follow; call from the event loop that serves the pages."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._listen, name="live-hub", daemon=True)
-        self._thread.start()
+        self._task = self._loop.create_task(self._run())
+        self._source.subscribe(self._hear)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Stop following, and end every stream."""
         self.end_streams()
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout=3.0)
+        self._source.unsubscribe(self._hear)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def end_streams(self) -> None:
         """Let every page go, so that open streams do not hold up a stop."""
@@ -121,31 +124,32 @@ class Hub:
             for _ in range(listener.dropped - before):
                 self._count_dropped()
 
-    def _listen(self) -> None:
-        while not self._stopping.is_set():
+    def _hear(self, post_id: str) -> None:
+        """Called on the listener's thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._note, post_id)
+
+    def _note(self, post_id: str) -> None:
+        if self._listeners:
+            self._post_ids.pop(post_id, None)
+            self._post_ids[post_id] = None
+            self._news.set()
+
+    async def _run(self) -> None:
+        """Gather news for a moment, read the newest, hand them on."""
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(GATHER)
+            newest, self._post_ids = list(reversed(self._post_ids))[:NEWEST], {}
+            self._news.clear()
             try:
-                self._follow()
+                self.publish(await asyncio.to_thread(self._read, newest))
             except (psycopg.Error, SQLAlchemyError, MoodtapeError) as error:
                 log.warning("the live feed was interrupted", error=type(error).__name__)
-                self.connected.clear()
-                self._stopping.wait(PAUSE)
 
-    def _follow(self) -> None:
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            wire = raw(connection)
-            connection.detach()
-            wire.execute(f"listen {CHANNEL}")
-            self.connected.set()
-            while not self._stopping.is_set():
-                news = [notice.payload for notice in wire.notifies(timeout=GATHER, stop_after=500)]
-                if news and self._listeners:
-                    self._tell(list(dict.fromkeys(reversed(news)))[:NEWEST])
-
-    def _tell(self, post_ids: list[str]) -> None:
+    def _read(self, post_ids: list[str]) -> list[Json]:
         with transaction(self._engine) as connection:
-            events = [listed(row) for row in verdicts_of(connection, post_ids)]
-        if events and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.publish, events)
+            return [listed(row) for row in verdicts_of(connection, post_ids)]
 
 
 async def stream(hub: Hub) -> AsyncIterator[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from db.queries.verdicts import MarketInfo
@@ -55,14 +53,3 @@ def bars(candles: CandleColumns) -> list[Json]:
         {"opened_at": stamp(datetime.fromtimestamp(at, UTC)), **dict(zip(names, bar, strict=True)), "final": final}
         for at, bar, final in zip(candles.at.tolist(), candles.bars.tolist(), candles.final.tolist(), strict=True)
     ]
-
-
-def feed(data_dir: Path | None) -> Json | None:
-    """What plays, as the feed noted it in ``run/feed.json`` of the data directory; None where nothing is noted."""
-    if data_dir is None:
-        return None
-    try:
-        noted = json.loads((data_dir / "run" / "feed.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return noted if isinstance(noted, dict) else None

@@ -23,7 +23,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """Where a post's job stands: ``waiting``, ``done``, ``failed`` or ``cancelled``; ``error`` is ``code: message``."""
+    """Where a job stands: ``waiting``, ``paused``, ``done``, ``failed``, ``cancelled``; ``error``: ``code: message``."""
 
     state: str
     error: str | None
@@ -39,7 +39,7 @@ def enqueue(
 ) -> int:
     """Put posts on the queue; returns how many now wait because of it. Unknown posts are passed over.
 
-    A job that failed or was cancelled waits again; one that waits with less haste moves forward. For people
+    A job that failed, was cancelled or is paused waits again; one that waits with less haste moves forward. For people
     (priority 0) a finished job waits again when its answer lacked the market, which may be known by now. Rows that a
     worker is scoring are left alone rather than waited for.
     """
@@ -67,7 +67,7 @@ update jobs set state = 'waiting', priority = least(priority, :priority), attemp
 where id in (
     select j.id from jobs j left join verdicts v on v.post_id = j.post_id and v.revision = j.revision
     where j.post_id = any(:ids) and j.revision = :revision
-      and (j.state in ('failed', 'cancelled')
+      and (j.state in ('failed', 'cancelled', 'paused')
            or (j.state = 'waiting' and j.priority > :priority)
            or (j.state = 'done' and (v.post_id is null or (:priority = 0 and v.answer ->> 'trajectories' is null))))
     order by j.id for update of j skip locked)
@@ -97,7 +97,7 @@ def awaited(connection: Connection, post_id: str, champion: str) -> tuple[str, J
 _AWAITED = """
 select revision, state, error from jobs j where post_id = :post
   and not exists (select from model_revisions r where r.revision = j.revision and r.state = 'shadow')
-order by revision = :champion and state = 'done' desc, revision <> :champion and state = 'cancelled',
+order by revision = :champion and state = 'done' desc, revision <> :champion and state in ('cancelled', 'paused'),
     priority, submitted_at desc, id desc limit 1
 """
 

@@ -38,7 +38,7 @@ class Filters:
 class Progress:
     """How a run stands, in posts: ``fed`` of ``total`` have been passed, ``waiting`` of those are on the queue.
 
-    What a pause or the end took off the queue does not count as passed for as long as it stays off.
+    What a pause or the end took off the queue does not count as passed.
 
     ``rate`` is posts per second: of the last :data:`RECENT` seconds while it runs (pauses and restarts do not count for
     long), over its whole time once it has ended.
@@ -111,7 +111,7 @@ def feed(connection: Connection, revision: str, window: int) -> int:
     run = connection.execute(text(_LOCK_RUNNING), {"revision": revision}).first()
     if run is None:
         return 0
-    waiting, made, fed, cursor = _waiting(connection, run.id), 0, run.fed, (run.cursor_at, run.cursor_id)
+    waiting, made, fed, cursor = _count(connection, run.id, "waiting"), 0, run.fed, (run.cursor_at, run.cursor_id)
     if waiting > window // 2:
         return 0
     limit = run.filters.get("limit")
@@ -158,8 +158,8 @@ def progress(connection: Connection, run_id: int | None = None, states: Sequence
     row = connection.execute(text(_PROGRESS), values).first()
     if row is None:
         return None
-    waiting = _waiting(connection, row.id)
-    fed = row.fed - (_taken_off(connection, row.id) if row.state == "paused" else 0)
+    waiting = _count(connection, row.id, "waiting")
+    fed = row.fed - _count(connection, row.id, "paused")
     lately = row.scored / min(RECENT, max(row.seconds, 1.0)) if row.state == "running" else 0.0
     return Progress(
         id=row.id,
@@ -191,49 +191,46 @@ order by r.state = 'running' and r.fed > 0 desc, r.state in ('running', 'paused'
 
 def pause(connection: Connection, run_id: int) -> bool:
     """Stop a running run and take what waits of it off the queue; whether there was one to stop."""
-    return _turn(connection, run_id, "running", "paused", "waiting", "cancelled")
+    if not _change(connection, run_id, ("running",), "paused"):
+        return False
+    _change_jobs(connection, run_id, ("waiting",), "paused")
+    return True
 
 
 def resume(connection: Connection, run_id: int) -> bool:
-    """Let a paused run go on; whether there was one."""
-    return _turn(connection, run_id, "paused", "running", "cancelled", "waiting")
+    """Let a paused run go on, its jobs with it; whether there was one."""
+    if not _change(connection, run_id, ("paused",), "running"):
+        return False
+    _change_jobs(connection, run_id, ("paused",), "waiting")
+    return True
 
 
 def cancel_run(connection: Connection, run_id: int) -> bool:
     """End a run for good; verdicts it has made stay. Whether there was one to end."""
-    running = _turn(connection, run_id, "running", "cancelled", "waiting", "cancelled")
-    if not running and not _turn(connection, run_id, "paused", "cancelled", "waiting", "cancelled"):
+    if not _change(connection, run_id, ("running", "paused"), "cancelled"):
         return False
+    gone = _change_jobs(connection, run_id, ("waiting", "paused"), "cancelled")
     connection.execute(
-        text("update rescore_runs set fed = fed - :off where id = :id"),
-        {"id": run_id, "off": _taken_off(connection, run_id)},
+        text("update rescore_runs set fed = fed - :gone, finished_at = now() where id = :id"),
+        {"id": run_id, "gone": gone},
     )
     return True
 
 
-def _turn(connection: Connection, run_id: int, before: str, after: str, jobs_before: str, jobs_after: str) -> bool:
-    """Change the run's state and that of its jobs: those that a pause took off, and no others, come back.
+def _change(connection: Connection, run_id: int, before: Sequence[str], after: str) -> bool:
+    """Change the run's state, where it is one of ``before``."""
+    query = "update rescore_runs set state = :after where id = :id and state = any(:before)"
+    return bool(connection.execute(text(query), {"id": run_id, "before": list(before), "after": after}).rowcount)
 
-    A job taken off here has no ``finished_at``, one that was cancelled in any other way has. The run's own ``fed`` says
-    how far its cursor has come, so it stays: the limit is measured by it.
-    """
-    turned = connection.execute(
-        text(
-            "update rescore_runs set state = :after, "
-            "finished_at = case when :after = 'cancelled' then now() end where id = :id and state = :before"
-        ),
-        {"id": run_id, "before": before, "after": after},
-    )
-    if not turned.rowcount:
-        return False
-    connection.execute(
-        text(
-            "update jobs set state = :after, rung_at = now() where id in (select id from jobs where state = :before "
-            "and priority = 2 and run_id = :id and finished_at is null for update skip locked)"
-        ),
-        {"id": run_id, "before": jobs_before, "after": jobs_after},
-    )
-    return True
+
+def _change_jobs(connection: Connection, run_id: int, before: Sequence[str], after: str) -> int:
+    """Change the state of the run's jobs that no worker is scoring; returns how many there were."""
+    query = """
+        update jobs set state = :after, rung_at = now(), finished_at = case when :after = 'cancelled' then now() end
+        where id in (select id from jobs where state = any(:before) and priority = 2 and run_id = :id
+                     for update skip locked)
+        """
+    return connection.execute(text(query), {"id": run_id, "before": list(before), "after": after}).rowcount
 
 
 def _next(
@@ -250,20 +247,9 @@ def _next(
     )
 
 
-def _waiting(connection: Connection, run_id: int) -> int:
-    return int(
-        connection.execute(
-            text("select count(*) from jobs where state = 'waiting' and priority = 2 and run_id = :id"), {"id": run_id}
-        ).scalar_one()
-    )
-
-
-def _taken_off(connection: Connection, run_id: int) -> int:
-    """Jobs of a run that :func:`_turn` took off the queue and nobody put on it again."""
-    query = (
-        "select count(*) from jobs where state = 'cancelled' and priority = 2 and run_id = :id and finished_at is null"
-    )
-    return int(connection.execute(text(query), {"id": run_id}).scalar_one())
+def _count(connection: Connection, run_id: int, state: str) -> int:
+    query = "select count(*) from jobs where state = :state and priority = 2 and run_id = :id"
+    return int(connection.execute(text(query), {"id": run_id, "state": state}).scalar_one())
 
 
 def _json(filters: Filters) -> dict[str, Any]:

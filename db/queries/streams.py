@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from db.copy import insert_rows
+from domain.answer import stamp
 
 Partition = tuple[str, int]
 """topic, partition number."""
@@ -139,12 +141,26 @@ def move_lanes(connection: Connection, spans: Sequence[tuple[str, int, int]]) ->
     return moved
 
 
-def cursor_rows(connection: Connection) -> list[dict[str, Any]]:
-    """All lanes with their position and the moment they last moved, for status pages."""
-    rows = connection.execute(
-        text("select source, (cursor->>'position')::bigint as position, moved_at from source_cursors order by source")
+FEED = "feed"
+"""The row of ``source_cursors`` that says which feed plays."""
+
+
+def note_feed(connection: Connection, kind: str, since: datetime) -> None:
+    """Write down which feed plays now: ``synthetic``, ``replay`` or ``live``."""
+    connection.execute(
+        text(
+            "insert into source_cursors as s (source, cursor) values (:feed, cast(:noted as jsonb)) "
+            "on conflict (source) do update set cursor = excluded.cursor, moved_at = now()"
+        ),
+        {"feed": FEED, "noted": json.dumps({"kind": kind, "since": stamp(since)})},
     )
-    return [dict(row) for row in rows.mappings()]
+
+
+def feed(connection: Connection) -> dict[str, Any] | None:
+    """``{"kind", "since"}`` of the feed that was started last; None where none ever was."""
+    query = text("select cursor from source_cursors where source = :feed")
+    noted: dict[str, Any] | None = connection.execute(query, {"feed": FEED}).scalar()
+    return noted
 
 
 @dataclass(frozen=True, slots=True)

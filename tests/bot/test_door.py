@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from bot.settings import BotSettings
 from db.engine import transaction
-from db.queries import jobs, revisions
+from db.queries import jobs, revisions, streams
 from db.queries import telegram as inbox
 from db.queries.posts import insert_posts
 from domain.types import Post
@@ -228,10 +227,9 @@ async def test_a_failed_score_is_told(bench: Bench) -> None:
         assert connection.execute(text("select error from inbox")).scalar() == "unreadable_image"
 
 
-async def test_a_synthetic_feed_is_admitted(bench: Bench, settings: BotSettings, picture: bytes) -> None:
+async def test_a_synthetic_feed_is_admitted(bench: Bench, picture: bytes) -> None:
     """While the stack plays made-up prices, every answer says so."""
-    (settings.data_dir / "run").mkdir()
-    (settings.data_dir / "run" / "feed.json").write_text(json.dumps({"kind": "synthetic"}))
+    await bench.door.store(streams.note_feed, "synthetic", datetime.now(UTC))
     bench.telegram.show(picture, "Bitcoin!")
     (answer,) = await bench.answers(1)
     assert "Synthetic demo feed" in answer.text

@@ -83,10 +83,11 @@ def lone_doors() -> Iterator[Doors]:
     """Doors whose database is away, for what needs none."""
     away = SecretStr("postgresql://nobody@127.0.0.1:1/moodtape")
     engine = make_engine(DatabaseSettings.model_validate({"DATABASE_URL": away}))
+    queue = ScoringClient(engine)
     opened: list[TestClient] = []
 
     def make(*, base_url: str = HERE, **settings: Any) -> TestClient:
-        app = create_app(engine, ScoringClient(engine), WebSettings(**settings))
+        app = create_app(engine, queue, WebSettings(**settings))
         client = TestClient(app, base_url=base_url, raise_server_exceptions=False)
         client.__enter__()
         opened.append(client)
@@ -95,6 +96,7 @@ def lone_doors() -> Iterator[Doors]:
     yield make
     for client in opened:
         client.__exit__(None, None, None)
+    queue.close()
     engine.dispose()
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,8 +10,9 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from db.engine import DatabaseSettings, make_engine, transaction
+from db.queries import streams
 from domain.clock import ManualClock
-from tests.web.conftest import NOON, Doors
+from tests.web.conftest import HERE, NOON, Doors
 from web.app import create_app
 from web.settings import WebSettings
 from workers.client.queue import ScoringClient
@@ -29,9 +29,9 @@ def feed_moved(engine: Engine) -> None:
         )
 
 
-def note_feed(folder: Path, **noted: object) -> None:
-    (folder / "run").mkdir(exist_ok=True)
-    (folder / "run" / "feed.json").write_text(json.dumps(noted))
+def note_feed(engine: Engine, kind: str) -> None:
+    with transaction(engine) as connection:
+        streams.note_feed(connection, kind, NOON)
 
 
 def test_the_process_is_live_whatever_else_is_not(lone_door: TestClient) -> None:
@@ -48,21 +48,19 @@ def test_not_ready_without_a_worker(door: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-def test_ready_with_a_worker_and_a_moving_feed(
-    engine: Engine, door: TestClient, clock: ManualClock, tmp_path: Path
-) -> None:
+def test_ready_with_a_worker_and_a_moving_feed(engine: Engine, door: TestClient, clock: ManualClock) -> None:
     """A feed that is noted must move; a replay that has ended may stand still; none need not move at all."""
     assert door.get("/ready").status_code == 200
-    note_feed(tmp_path, kind="synthetic")
+    note_feed(engine, "synthetic")
     assert "nothing yet" in door.get("/ready").json()["checks"]["feed"]
     feed_moved(engine)
     ready = door.get("/ready").json()
     assert ready["ready"] is True
     assert ready["checks"] == {"database": "ok", "worker": "ok", "feed": "ok"}
-    assert ready["feed"] == {"kind": "synthetic"}
+    assert ready["feed"] == {"kind": "synthetic", "since": "2025-01-01T12:00:00Z"}
     clock.advance(600)
     assert "stood still for 600 s" in door.get("/ready").json()["checks"]["feed"]
-    note_feed(tmp_path, kind="replay")
+    note_feed(engine, "replay")
     assert door.get("/ready").status_code == 200
 
 
@@ -79,7 +77,10 @@ def test_a_wrong_database_is_told(postgres_url: str, url: str, says: str) -> Non
     login = postgres_url.split("//")[1].rpartition("/")[0]
     wrong = url.format(host=login.partition("@")[2], login=login)
     engine = make_engine(DatabaseSettings.model_validate({"DATABASE_URL": SecretStr(wrong)}))
-    with TestClient(create_app(engine, ScoringClient(engine), WebSettings()), base_url="http://127.0.0.1") as door:
+    with (
+        closing(ScoringClient(engine)) as queue,
+        TestClient(create_app(engine, queue, WebSettings()), base_url=HERE) as door,
+    ):
         ready, asked = door.get("/ready"), door.post("/v1/analyze", data={"caption": "x"})
     engine.dispose()
     assert (ready.status_code, asked.status_code) == (503, 503)
@@ -91,7 +92,10 @@ def test_a_wrong_database_is_told(postgres_url: str, url: str, says: str) -> Non
 def test_missing_tables_are_told(postgres_url: str) -> None:
     """A database that was never migrated is not ready."""
     engine = make_engine(DatabaseSettings.model_validate({"DATABASE_URL": SecretStr(postgres_url)}))
-    with TestClient(create_app(engine, ScoringClient(engine), WebSettings()), base_url="http://127.0.0.1") as door:
+    with (
+        closing(ScoringClient(engine)) as queue,
+        TestClient(create_app(engine, queue, WebSettings()), base_url=HERE) as door,
+    ):
         assert "tables are missing" in door.get("/ready").json()["checks"]["database"]
     engine.dispose()
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from sqlalchemy import Engine, text
 
 from db.engine import transaction
+from db.listen import VerdictListener
 from db.queries.posts import insert_posts
 from db.queries.verdicts import upsert_verdicts
 from domain.errors import Busy
@@ -38,12 +39,19 @@ async def verdicts_from(lines: AsyncIterator[str], count: int) -> list[str]:
 
 
 @pytest.fixture
-async def hub(engine: Engine) -> AsyncIterator[Hub]:
-    hub = Hub(engine, max_listeners=2)
+def listener(engine: Engine) -> Iterator[VerdictListener]:
+    listener = VerdictListener(engine)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+async def hub(engine: Engine, listener: VerdictListener) -> AsyncIterator[Hub]:
+    hub = Hub(engine, listener, max_listeners=2)
     hub.start()
-    assert await asyncio.to_thread(hub.connected.wait, SOON)
+    assert await asyncio.to_thread(listener.connected.wait, SOON)
     yield hub
-    await asyncio.to_thread(hub.stop)
+    await hub.stop()
 
 
 async def test_news_reach_every_page_but_private_ones(engine: Engine, hub: Hub) -> None:
@@ -80,18 +88,18 @@ async def test_the_number_of_pages_is_bounded(hub: Hub) -> None:
     await pages[1].aclose()
 
 
-async def test_it_listens_again_after_a_lost_connection(engine: Engine, hub: Hub) -> None:
+async def test_it_listens_again_after_a_lost_connection(engine: Engine, hub: Hub, listener: VerdictListener) -> None:
     """PostgreSQL ends the connection, as a restart does; news flow again by themselves."""
     page = stream(hub)
     await anext(page)
-    hub.connected.clear()
+    listener.connected.clear()
     with transaction(engine) as connection:
         connection.execute(
             text(
                 "select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen%' and pid <> pg_backend_pid()"
             )
         )
-    assert await asyncio.to_thread(hub.connected.wait, SOON)
+    assert await asyncio.to_thread(listener.connected.wait, SOON)
     await asyncio.to_thread(publish, engine, "x:9")
     assert await verdicts_from(page, 1) == ["x:9"]
     await page.aclose()

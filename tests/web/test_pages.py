@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import Engine
 
+from db.engine import transaction
+from db.queries import streams
+from tests.web.conftest import NOON
 from web.app import STATIC
 
 PAGES = ("index.html", "docs.html")
@@ -82,14 +86,14 @@ def test_everything_is_served(lone_door: TestClient, path: str) -> None:
         assert "javascript" in response.headers["content-type"]
 
 
-@pytest.mark.parametrize(
-    ("noted", "told"), [('{"kind": "synthetic"}', "synthetic"), ('{"kind": "live"}', "live"), ("{", None)]
-)
-def test_the_feed_says_what_it_is(door: TestClient, tmp_path: Path, noted: str, told: str | None) -> None:
-    """The note that the feed left is passed on to the page; a broken note is none."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "feed.json").write_text(noted)
+@pytest.mark.parametrize("kind", ["synthetic", "live", None])
+def test_the_feed_says_what_it_is(engine: Engine, door: TestClient, kind: str | None) -> None:
+    """What the feed noted of itself is passed on to the page."""
+    if kind is not None:
+        with transaction(engine) as connection:
+            streams.note_feed(connection, "replay", NOON)
+            streams.note_feed(connection, kind, NOON)
     feed = door.get("/v1/latest").json()["feed"]
-    assert (feed and feed["kind"]) == told
+    assert feed == (kind and {"kind": kind, "since": "2025-01-01T12:00:00Z"})
     assert "synthetic demo feed" in door.get("/").text
     assert json.dumps(feed)

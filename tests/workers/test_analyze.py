@@ -42,7 +42,7 @@ def test_a_post_is_cleaned_and_stored(engine: Engine, clock: ManualClock) -> Non
     store_candles(engine, "ETH/USDT", NOON, 5)
     image = encoded(photo(), "PNG")
     post = prepare(
-        engine, Request(text="so happy,\u202e $BTC\x00 \ud800 and doge", image=image, symbol="eth"), clock=clock
+        engine, Request(text="so happy,\u202e $BTC\x00 \ud800 and doge", image=image, symbol="eth"), clock.now()
     )
     with transaction(engine) as connection:
         stored = load_posts(connection, [post.id])[post.id]
@@ -56,11 +56,11 @@ def test_a_post_is_cleaned_and_stored(engine: Engine, clock: ManualClock) -> Non
 
 def test_one_request_is_one_post_within_a_minute(engine: Engine, clock: ManualClock) -> None:
     """The same words give the same id until the minute changes; other words, markets or authors give another."""
-    first = prepare(engine, Request("to the moon"), clock=clock)
+    first = prepare(engine, Request("to the moon"), clock.now())
     clock.advance(20)
-    assert prepare(engine, Request("  to the\u200b moon "), clock=clock).id == first.id
+    assert prepare(engine, Request("  to the\u200b moon "), clock.now()).id == first.id
     others = {
-        prepare(engine, request, clock=clock).id
+        prepare(engine, request, clock.now()).id
         for request in (
             Request("to the sun"),
             Request("to the moon", author_hash="a"),
@@ -68,7 +68,7 @@ def test_one_request_is_one_post_within_a_minute(engine: Engine, clock: ManualCl
         )
     }
     clock.advance(60)
-    others.add(prepare(engine, Request("to the moon"), clock=clock).id)
+    others.add(prepare(engine, Request("to the moon"), clock.now()).id)
     assert len(others - {first.id}) == 4
 
 
@@ -93,7 +93,7 @@ def test_bad_input_is_refused_by_name(
     """Each with its own class and one clear sentence; nothing is stored."""
     store_candles(engine, "BTC/USDT", NOON, 30)
     with pytest.raises(InputError, match=says) as caught:
-        prepare(engine, request_, clock=clock)
+        prepare(engine, request_, clock.now())
     assert type(caught.value) is error
 
 
@@ -101,9 +101,9 @@ def test_a_past_moment_with_candles_is_taken(engine: Engine, clock: ManualClock)
     """A time that the candles reach needs no market to be named; the last covered minute is 256 after the last candle."""
     store_candles(engine, "BTC/USDT", NOON - timedelta(hours=8), 30)
     last = complete_at(NOON - timedelta(hours=8, minutes=1))
-    assert prepare(engine, Request("x", at=last), clock=clock).posted_at == last
+    assert prepare(engine, Request("x", at=last), clock.now()).posted_at == last
     with pytest.raises(NoCandles):
-        prepare(engine, Request("x", at=last + timedelta(minutes=1)), clock=clock)
+        prepare(engine, Request("x", at=last + timedelta(minutes=1)), clock.now())
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,13 @@ def analyze(engine: Engine, client: Queue, request: Request, *, clock: Clock, de
         Busy: the queue is too long now.
         Unavailable: no verdict within ``deadline`` seconds; the job stays queued and the same call finds it later.
     """
-    post = prepare(engine, request, clock=clock)
+    post = prepare(engine, request, clock.now())
     client.submit([post.id], priority=Priority.PEOPLE, requester=request.requester)
     return client.wait(post.id, deadline)
 
 
-def prepare(engine: Engine, request: Request, *, clock: Clock) -> Post:
-    """Check and clean a request, and store it as a post; the same request within a minute is the same post.
+def prepare(engine: Engine, request: Request, now: datetime) -> Post:
+    """Check and clean a request that came ``now``, and store it as a post; within a minute the same one is the same post.
 
     Raises:
         InputError: EmptyPost, TooLarge, UnreadableImage, UnknownSymbol, NoCandles, or a time that cannot be.
@@ -88,7 +88,6 @@ def prepare(engine: Engine, request: Request, *, clock: Clock) -> Post:
     ref, picture = clean_picture(request.image) if request.image is not None else (None, None)
     if not words and ref is None:
         raise EmptyPost("There is neither text nor a picture to read; send text or a picture.")
-    now = clock.now()
     moment = (request.at or now).replace(second=0, microsecond=0)
     if request.at is not None:
         _check_time(request.at, now)

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
 from db.engine import transaction
-from db.listen import Ears
+from db.listen import VerdictListener
 from db.queries import jobs, revisions, verdicts
 from domain.answer import Json
 from domain.clock import Clock, SystemClock
@@ -88,6 +88,10 @@ class Priority(IntEnum):
     RESCORE = 2
 
 
+class NoAnswerYet(Unavailable):
+    """No verdict within the time that was given; the job goes on."""
+
+
 class ScoringClient:
     """The queue as its callers see it; one per process, safe to use from several threads."""
 
@@ -103,7 +107,7 @@ class ScoringClient:
         self._settings = settings or WorkerSettings()
         self._clock = clock or SystemClock()
         self._app = app
-        self._ears = Ears(engine)
+        self.listener = VerdictListener(engine)
         self._lock = threading.Lock()
         self._champion: tuple[float, str] | None = None
         self._quiet_until = 0.0
@@ -174,17 +178,20 @@ class ScoringClient:
         Raises:
             MoodtapeError: what the scoring of this post failed with.
             Cancelled: it was taken off the queue.
-            Unavailable: no answer within ``deadline`` seconds, or PostgreSQL is away; the job goes on all the same.
+            NoAnswerYet: not within ``deadline`` seconds; the job goes on all the same.
+            Unavailable: PostgreSQL is away, or :meth:`end_waits` was called.
         """
         end = self._clock.monotonic() + deadline
-        with self._ears.on(post_id) as news:
+        with self.listener.waiting(post_id) as news:
             while True:
                 news.clear()
-                if (found := self._look(post_id)) is not None:
-                    return found
+                if (answer := self._look(post_id)) is not None:
+                    return answer
+                if self.listener.closed:
+                    raise Unavailable("This process is stopping; the post is kept, ask again in a moment.")
                 left = end - self._clock.monotonic()
                 if left <= 0:
-                    raise Unavailable(f"No answer within {deadline:g} s; the post is kept, ask again in a moment.")
+                    raise NoAnswerYet(f"No answer within {deadline:g} s; the post is kept, ask again in a moment.")
                 news.wait(min(left, LOOK_AGAIN))
 
     def cancel(self, post_ids: Sequence[str]) -> int:
@@ -192,9 +199,13 @@ class ScoringClient:
         with transaction(self._engine) as connection:
             return jobs.cancel(connection, post_ids)
 
+    def end_waits(self) -> None:
+        """Let everybody go who waits for an answer: the process is stopping."""
+        self.listener.close()
+
     def close(self) -> None:
         """Stop listening and let go of Redis."""
-        self._ears.close()
+        self.listener.close()
         if "_bell" in self.__dict__ and self._app is None:
             self._bell.close()
 
@@ -212,7 +223,7 @@ class ScoringClient:
                 return None
             if job.state == "failed":
                 raise error_of(job.error)
-            if job.state == "cancelled":
+            if job.state in ("cancelled", "paused"):
                 raise Cancelled("The reading of this post was cancelled; send it again if it is still wanted.")
             return verdicts.answer(connection, post_id, revision)
 
@@ -230,7 +241,7 @@ def error_text(error: MoodtapeError) -> str:
 def error_of(stored: str | None) -> MoodtapeError:
     """The error that :func:`error_text` wrote, of its own class again."""
     code, _, message = (stored or "").partition(": ")
-    kinds = {kind.code: kind for kind in _kinds(MoodtapeError) if kind is not Busy}
+    kinds = {kind.code: kind for kind in reversed(_kinds(MoodtapeError)) if kind is not Busy}
     return kinds.get(code, InputError)(message or "This post could not be scored.")
 
 
