@@ -136,7 +136,7 @@ async def show(stack: Servers) -> dict[str, Any]:
     async with FakeExchange() as exchange:
         market = Market(exchange)
         source = LiveCandles("binance", PAIRS, SystemClock(), exchange.url, exchange.ws)
-        settings = StreamingSettings(bootstrap=stack.bootstrap, data_dir=str(stack.folder))
+        settings = StreamingSettings(kafka_bootstrap=stack.bootstrap)
         service = Service(stack.engine, KafkaBroker(stack.bootstrap), settings, sources=[source], kind="")
         moving, running = asyncio.create_task(market.run()), asyncio.create_task(service.run())
         try:

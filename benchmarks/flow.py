@@ -80,7 +80,7 @@ class Flow:
     """The feed on a thread of its own. ``engine``: its own way to the database."""
 
     def __init__(self, stack: Servers, source: Steady, engine: Engine) -> None:
-        settings = StreamingSettings(bootstrap=stack.bootstrap, data_dir=str(stack.folder))
+        settings = StreamingSettings(kafka_bootstrap=stack.bootstrap)
         broker = KafkaBroker(stack.bootstrap)
         self.source = source
         self.service = Service(engine, broker, settings, sources=[source], sink=False, once=True, kind="")

@@ -167,11 +167,11 @@ async def serve(bot: Bot, intake: Intake, settings: BotSettings) -> None:
     runner = web.AppRunner(application(intake, secret), access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.webhook_host, settings.webhook_port).start()
+        await web.TCPSite(runner, settings.host, settings.port).start()
         url = settings.webhook_url.rstrip("/") + PATH
         await bot.set_webhook(url, secret_token=secret, allowed_updates=WANTED)
         await asyncio.Event().wait()
     except OSError as error:
-        raise ConfigError(f"The webhook cannot listen on port {settings.webhook_port}: {error.strerror}.") from None
+        raise ConfigError(f"The webhook cannot listen on port {settings.port}: {error.strerror}.") from None
     finally:
         await runner.cleanup()

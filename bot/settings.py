@@ -10,13 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
 from db.engine import Settings
 from domain.errors import ConfigError
+from runtime.health import default_data_dir
 
 
 class BotSettings(Settings):
     """Read from the environment: the token, where the Bot API is, and how patient the bot is."""
+
+    model_config = SettingsConfigDict(env_prefix="MOODTAPE_BOT_")
 
     token: SecretStr = Field(
         default=SecretStr(""), description="the bot's token from @BotFather", validation_alias="TELEGRAM_TOKEN"
@@ -32,7 +36,7 @@ class BotSettings(Settings):
         validation_alias="TELEGRAM_ADMINS",
     )
     data_dir: Path = Field(
-        default=Path("var"),
+        default_factory=default_data_dir,
         description="folder of what the processes keep; the bot's hash key lies there",
         validation_alias="MOODTAPE_DATA_DIR",
     )
@@ -41,53 +45,22 @@ class BotSettings(Settings):
         description="key of the hashes that stand for people; made once in the data directory when empty",
         validation_alias="MOODTAPE_HASH_KEY",
     )
-    poll_seconds: int = Field(
-        default=25, ge=0, le=50, description="length of one long poll", validation_alias="MOODTAPE_BOT_POLL_SECONDS"
-    )
+    poll_seconds: int = Field(default=25, ge=0, le=50, description="length of one long poll")
     album_seconds: float = Field(
-        default=1.0,
-        ge=0,
-        description="an album is complete when no part has come for that long",
-        validation_alias="MOODTAPE_BOT_ALBUM_SECONDS",
+        default=1.0, ge=0, description="an album is complete when no part has come for that long"
     )
     patience: float = Field(
-        default=8.0,
-        gt=0,
-        description="seconds after which the bot says that an answer takes longer",
-        validation_alias="MOODTAPE_BOT_PATIENCE",
+        default=8.0, gt=0, description="seconds after which the bot says that an answer takes longer"
     )
-    give_up: float = Field(
-        default=900.0,
-        gt=0,
-        description="seconds after which the bot stops waiting for a verdict",
-        validation_alias="MOODTAPE_BOT_GIVE_UP",
-    )
-    at_once: int = Field(
-        default=32, ge=1, description="updates worked on at a time", validation_alias="MOODTAPE_BOT_AT_ONCE"
-    )
-    keep_days: int = Field(
-        default=30, ge=1, description="days that closed updates are kept", validation_alias="MOODTAPE_BOT_KEEP_DAYS"
-    )
-    webhook_url: str = Field(
-        default="",
-        description="public https URL that Telegram calls; long polling when empty",
-        validation_alias="MOODTAPE_BOT_WEBHOOK_URL",
-    )
+    give_up: float = Field(default=900.0, gt=0, description="seconds after which the bot stops waiting for a verdict")
+    at_once: int = Field(default=32, ge=1, description="updates worked on at a time")
+    keep_days: int = Field(default=30, ge=1, description="days that closed updates are kept")
+    webhook_url: str = Field(default="", description="public https URL that Telegram calls; long polling when empty")
     webhook_secret: SecretStr = Field(
-        default=SecretStr(""),
-        description="secret that every webhook call must carry; needed with a webhook URL",
-        validation_alias="MOODTAPE_BOT_WEBHOOK_SECRET",
+        default=SecretStr(""), description="secret that every webhook call must carry; needed with a webhook URL"
     )
-    webhook_host: str = Field(
-        default="127.0.0.1", description="address that the webhook listens on", validation_alias="MOODTAPE_BOT_HOST"
-    )
-    webhook_port: int = Field(
-        default=8443,
-        ge=0,
-        le=65535,
-        description="port that the webhook listens on",
-        validation_alias="MOODTAPE_BOT_PORT",
-    )
+    host: str = Field(default="127.0.0.1", description="address that the webhook listens on")
+    port: int = Field(default=8443, ge=0, le=65535, description="port that the webhook listens on")
 
     @property
     def admin_ids(self) -> frozenset[int]:

@@ -29,14 +29,24 @@ def secrets_dir() -> Path | None:
     return SECRETS if SECRETS.is_dir() else None
 
 
+def variable_of(settings: type[BaseSettings], field: str) -> str:
+    """The environment variable of a field: its alias, else the class's prefix and the field's name."""
+    alias = settings.model_fields[field].validation_alias
+    return str(alias) if alias else f"{settings.model_config.get('env_prefix', '')}{field}".upper()
+
+
 class Settings(BaseSettings):
     """What a box reads from its environment, and from the secrets that a container mounts.
+
+    The variable of a field is ``MOODTAPE_`` and its name, unless its class or an alias says otherwise.
 
     Raises:
         ConfigError: a value cannot be used, or the file of a secret cannot be read; the message names the variable.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, secrets_dir=secrets_dir())
+    model_config = SettingsConfigDict(
+        env_prefix="MOODTAPE_", extra="ignore", populate_by_name=True, secrets_dir=secrets_dir()
+    )
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -44,7 +54,9 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             said = first["msg"].removeprefix("Value error, ")
-            raise ConfigError(f"{first['loc'][0] if first['loc'] else 'A setting'} cannot be used: {said}.") from None
+            named = str(first["loc"][0]) if first["loc"] else "A setting"
+            named = variable_of(type(self), named) if named in type(self).model_fields else named
+            raise ConfigError(f"{named} cannot be used: {said}.") from None
         except (OSError, SettingsError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             if not isinstance(cause, OSError):
@@ -65,20 +77,17 @@ def filled(secret: SecretStr) -> SecretStr:
 class DatabaseSettings(Settings):
     """Read from the environment: ``DATABASE_URL`` and a few limits."""
 
+    model_config = SettingsConfigDict(env_prefix="MOODTAPE_DATABASE_")
+
     database_url: Annotated[SecretStr, AfterValidator(filled)] = Field(
         default=SecretStr("postgresql://postgres@127.0.0.1:5432/moodtape"),
         description="PostgreSQL 15 or newer with pgvector; postgres:// and postgresql:// both work",
         validation_alias="DATABASE_URL",
     )
     deadline: float = Field(
-        default=5.0,
-        gt=0,
-        description="seconds after which a statement or a connection attempt is given up",
-        validation_alias="MOODTAPE_DATABASE_DEADLINE",
+        default=5.0, gt=0, description="seconds after which a statement or a connection attempt is given up"
     )
-    pool_size: int = Field(
-        default=4, ge=1, description="connections each process keeps", validation_alias="MOODTAPE_DATABASE_POOL"
-    )
+    pool: int = Field(default=4, ge=1, description="connections each process keeps")
 
 
 PATIENCE = 5.0
@@ -142,8 +151,8 @@ def make_engine(settings: DatabaseSettings | None = None) -> Engine:
     settings = settings or DatabaseSettings()
     engine = create_engine(
         database_url(settings),
-        pool_size=settings.pool_size,
-        max_overflow=settings.pool_size,
+        pool_size=settings.pool,
+        max_overflow=settings.pool,
         pool_pre_ping=True,
         pool_timeout=settings.deadline,
         connect_args=connect_args(settings.deadline),
@@ -202,16 +211,6 @@ def explain(error: Exception) -> ConfigError | Unavailable:
 def raw(connection: Connection) -> psycopg.Connection[Any]:
     """The psycopg connection under a SQLAlchemy one, in the same transaction (for COPY and NOTIFY)."""
     return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-
-
-def listener(settings: DatabaseSettings | None = None) -> psycopg.Connection[Any]:
-    """A connection of its own in autocommit, for LISTEN and for advisory locks that outlast a transaction."""
-    settings = settings or DatabaseSettings()
-    url = database_url(settings).set(drivername="postgresql").render_as_string(hide_password=False)
-    try:
-        return psycopg.connect(url, autocommit=True, **connect_args(settings.deadline))
-    except psycopg.OperationalError as error:
-        raise explain(error) from error
 
 
 P = ParamSpec("P")

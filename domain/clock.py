@@ -6,6 +6,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from domain.errors import InputError
+from domain.text import clean
+
 
 class Clock(Protocol):
     """Where *now* comes from; UTC always."""
@@ -55,3 +58,19 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Move the clock forward."""
         self._elapsed += seconds
+
+
+def parse_time(text: str) -> datetime:
+    """A time as people and programs write it: ISO 8601, UTC where it names no zone, or epoch seconds.
+
+    Raises:
+        InputError: the text is no time.
+    """
+    text = text.strip()
+    try:
+        if text.isdigit() and len(text) >= 9:
+            return datetime.fromtimestamp(int(text), UTC)
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InputError(f"“{clean(text[:40])}” is not a time; write it like 2021-05-19T12:00Z.") from None

@@ -47,18 +47,9 @@ def settings(**flags: Any) -> Any:
     Raises:
         ConfigError: a value cannot be used; the message names the variable.
     """
-    from pydantic import ValidationError
-
     from moodtape.settings import StackSettings
 
-    names = {name: str(field.validation_alias) for name, field in StackSettings.model_fields.items()}
-    given = {names[name]: value for name, value in flags.items() if value is not None and value is not False}
-    try:
-        return StackSettings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "a setting"
-        raise ConfigError(f"{name} cannot be used: {first['msg']}.") from None
+    return StackSettings(**{name: value for name, value in flags.items() if value is not None and value is not False})
 
 
 @app.command()

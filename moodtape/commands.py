@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain.clock import SystemClock
+from domain.clock import SystemClock, parse_time
 from domain.errors import ConfigError, InputError
 from moodtape import state as control
 from moodtape.settings import StackSettings
@@ -62,7 +62,7 @@ def ask(image: Path | None, caption: str, symbol: str | None, at: str | None) ->
         InputError, Unavailable, Busy: as the use-case says.
     """
     from db.engine import make_engine
-    from workers.client.analyze import Request, analyze, parse_time
+    from workers.client.analyze import Request, analyze
     from workers.client.queue import ScoringClient
 
     request = Request(

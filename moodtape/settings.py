@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from db.engine import Settings
+from runtime.health import default_data_dir
 
 
-def default_data_dir() -> Path:
-    """``~/.local/share/moodtape``, or ``/var/lib/moodtape`` for root."""
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        return Path("/var/lib/moodtape")
-    return Path.home() / ".local" / "share" / "moodtape"
-
-
-class StackSettings(BaseSettings):
+class StackSettings(Settings):
     """Servers that are named here are used; those that are not are started from wheels."""
 
-    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_ignore_empty=True)
 
     data_dir: Path = Field(
-        default_factory=default_data_dir,
-        description="where databases, logs and state of this machine's stack lie",
-        validation_alias="MOODTAPE_DATA_DIR",
+        default_factory=default_data_dir, description="where databases, logs and state of this machine's stack lie"
     )
     database_url: SecretStr | None = Field(
         default=None, description="another PostgreSQL, with pgvector", validation_alias="DATABASE_URL"
@@ -34,46 +27,20 @@ class StackSettings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(default=None, description="another Redis", validation_alias="REDIS_URL")
     host: str = Field(
-        default="127.0.0.1",
-        description="address of the page; other than the loopback demands MOODTAPE_API_KEY",
-        validation_alias="MOODTAPE_HOST",
+        default="127.0.0.1", description="address of the page; other than the loopback demands MOODTAPE_API_KEY"
     )
     web_port: int | None = Field(
-        default=None,
-        ge=1,
-        le=65535,
-        description="port of the page; without it 8000, or a free one",
-        validation_alias="MOODTAPE_WEB_PORT",
+        default=None, ge=1, le=65535, description="port of the page; without it 8000, or a free one"
     )
-    workers: int = Field(default=1, ge=1, le=64, description="worker processes", validation_alias="MOODTAPE_WORKERS")
+    workers: int = Field(default=1, ge=1, le=64, description="worker processes")
     broker_memory: int = Field(
         default=256,
         ge=1,
         description="megabytes of messages that the packaged broker, which forgets none, may hold before it starts anew",
-        validation_alias="MOODTAPE_BROKER_MEMORY",
     )
-    no_bot: bool = Field(
-        default=False, description="no Telegram bot even with a token", validation_alias="MOODTAPE_NO_BOT"
-    )
-    replay: Path | None = Field(
-        default=None,
-        description="directory of recorded candles and posts to play as if live",
-        validation_alias="MOODTAPE_REPLAY",
-    )
+    no_bot: bool = Field(default=False, description="no Telegram bot even with a token")
+    replay: Path | None = Field(default=None, description="directory of recorded candles and posts to play as if live")
     speed: float | None = Field(
-        default=None,
-        ge=0,
-        description="how many times faster than it happened; 0 is as fast as it goes",
-        validation_alias="MOODTAPE_SPEED",
+        default=None, ge=0, description="how many times faster than it happened; 0 is as fast as it goes"
     )
-    live: bool = Field(
-        default=False, description="take real exchanges and post sources", validation_alias="MOODTAPE_LIVE"
-    )
-
-
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
-    return host in LOOPBACK_NAMES or host.startswith("127.")
+    live: bool = Field(default=False, description="take real exchanges and post sources")

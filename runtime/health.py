@@ -28,6 +28,13 @@ ALIVE = timedelta(seconds=15)
 """A service that has not beaten for this long is not well."""
 
 
+def default_data_dir() -> Path:
+    """Where files are kept without MOODTAPE_DATA_DIR: ``~/.local/share/moodtape``, or ``/var/lib/moodtape`` for root."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/moodtape")
+    return Path.home() / ".local" / "share" / "moodtape"
+
+
 class Heartbeat:
     """Writes ``$MOODTAPE_DATA_DIR/run/<service>.ready``; without a data directory it does nothing.
 
@@ -110,7 +117,7 @@ def last_detail(path: Path) -> Detail:
 
 def main(services: list[str]) -> int:
     """Exit status 0 when every named service has beaten lately, else 1: a container's health check."""
-    folder = Path(os.environ.get("MOODTAPE_DATA_DIR", "."))
+    folder = Path(os.environ.get("MOODTAPE_DATA_DIR") or default_data_dir())
     beats = [last_beat(beat_of(service, folder)) for service in services]
     now = datetime.now(UTC)
     return 0 if services and all(beat is not None and now - beat < ALIVE for beat in beats) else 1

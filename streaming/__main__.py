@@ -74,12 +74,12 @@ def _endless(settings: StreamingSettings, clock: Clock, *, live: bool) -> tuple[
         from streaming.live import live_sources  # ccxt costs a second and 100 MB that the demo does not need
 
         return "live", live_sources(settings, clock)
-    return "synthetic", [Synthetic(settings.seed, clock)]
+    return "synthetic", [Synthetic(settings.synthetic_seed, clock)]
 
 
 async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], *, sink: bool, once: bool) -> None:
     engine = make_engine()
-    broker = KafkaBroker(settings.bootstrap, settings.member)
+    broker = KafkaBroker(settings.kafka_bootstrap, settings.stream_member)
     scoring = ScoringClient(engine)
     service = Service(engine, broker, settings, sources=sources, kind=kind, sink=sink, scoring=scoring, once=once)
     loop = asyncio.get_running_loop()
@@ -87,7 +87,7 @@ async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], 
         loop.add_signal_handler(number, service.stop)
     try:
         beating = Heartbeat("streaming").beating(lambda: service.healthy, service.detail)
-        with beating, serving(settings.metrics_port, lambda: service.healthy, settings.metrics_host):
+        with beating, serving(settings.stream_metrics_port, lambda: service.healthy, settings.metrics_host):
             await service.run()
     finally:
         broker.close()

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,14 +25,14 @@ from db.queries import streams
 from db.queries.market_history import note_gaps
 from db.queries.streams import Letter
 from domain import symbols as names
-from domain.clock import SystemClock
+from domain.clock import SystemClock, parse_time
 from domain.errors import InputError, Unavailable
 from runtime.progress import progress
 from streaming.broker import BrokerDown
 from streaming.feed import Source
 from streaming.files.cells import TIMEFRAMES
 from streaming.files.formats import SUFFIXES, Reader
-from streaming.files.tables import Cut, moment
+from streaming.files.tables import cut_of
 from streaming.housekeeping import replay as send_again
 from streaming.kafka import KafkaBroker
 from streaming.replay import Replay
@@ -68,10 +69,9 @@ def backfill(
     """Fetch candles of the past from an exchange; a stopped run goes on where it stood, a second one changes nothing."""
     from streaming.market_data import Backfill  # ccxt costs a second
 
-    start = moment(since)
-    if start is None:
+    if since is None:
         raise InputError("Say from when: --since 2024-01-01.")
-    end = moment(until) or datetime.now(UTC)
+    start, end = parse_time(since), parse_time(until) if until else datetime.now(UTC)
     wanted = [names.normalize(s) for s in symbols.split(",") if s.strip()]
     source = Backfill(exchange, wanted, start, end, timeframe, url)
     if dry_run:
@@ -111,7 +111,7 @@ def import_(
         paths,
         SystemClock(),
         speed=0,
-        cut=Cut(moment(since), moment(until), undated=True),
+        cut=replace(cut_of(since, until, ""), undated=True),
         score=score,
         read=reader,
         suffixes=SUFFIXES,
@@ -166,7 +166,7 @@ def replay(
         raise InputError("Name the ids of the dead letters, or --all.")
     _log_to_stderr()
     with _letters() as (engine, settings):
-        broker = KafkaBroker(settings.bootstrap)
+        broker = KafkaBroker(settings.kafka_bootstrap)
         try:
             sent = send_again(engine, broker, letters or None)
         except BrokerDown as error:
@@ -194,7 +194,7 @@ def _run(source: Source, total: int, as_json: bool, *, score: bool, span: tuple[
     """
     _log_to_stderr()
     settings, engine = StreamingSettings(), make_engine()
-    broker = KafkaBroker(settings.bootstrap)
+    broker = KafkaBroker(settings.kafka_bootstrap)
     scoring = ScoringClient(engine) if score else None
     service = Service(engine, broker, settings, sources=[source], sink=True, scoring=scoring, once=True, kind="")
     try:

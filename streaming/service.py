@@ -83,14 +83,14 @@ class SinkThread:
         self._clusters = Clusters()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sink")
         sink = Sink(
-            Writer(engine, settings.group, scoring, self._clusters.assign),
+            Writer(engine, settings.stream_group, scoring, self._clusters.assign),
             clock,
             self._executor,
             self._stored,
         )
-        gather = Gather(sink, clock, settings.batch_rows, settings.batch_seconds)
-        decode = Decode(gather, clock, Limits(settings.max_bad_share, settings.max_bad_row), detect)
-        self.runtime = Runtime(engine, broker, watch, decode, sink, settings.group, clock)
+        gather = Gather(sink, clock, settings.stream_batch, settings.stream_linger)
+        decode = Decode(gather, clock, Limits(settings.dead_letter_share, settings.dead_letter_row), detect)
+        self.runtime = Runtime(engine, broker, watch, decode, sink, settings.stream_group, clock)
         self._thread = threading.Thread(target=self._run, name="consumer")
 
     def start(self) -> None:
@@ -149,7 +149,7 @@ class Service:
         self._sink = SinkThread(*parts) if sink else None
         full = partial(no_room, engine, scoring)
         self.feeds = [
-            Feed(source, engine, broker, self._clock, settings.window, lambda: self._watch.epochs, full)
+            Feed(source, engine, broker, self._clock, settings.stream_window, lambda: self._watch.epochs, full)
             for source in sources
         ]
         self._stopping = asyncio.Event()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from domain.clock import parse_time
 from domain.errors import InputError
 from training.registry import EvaluateOptions, ReproduceOptions, TrainOptions, find, load_config
 
@@ -42,7 +42,7 @@ def evaluate(
         pairs=_existing(pairs),
         candles=_existing(candles),
         posts=_existing(posts),
-        since=moment(since),
+        since=parse_time(since) if since else None,
         artifacts=artifacts,
         plots=plots,
         source=source,
@@ -79,23 +79,6 @@ def reproduce(
     """Repeat a report: its figures and ours side by side."""
     options = ReproduceOptions(_existing([data])[0], out, quick, faithful, seed)
     show(find("reproduce", report).run(options), as_json)
-
-
-def moment(text: str | None) -> datetime | None:
-    """An aware UTC time from ISO 8601 or epoch seconds.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if text is None:
-        return None
-    try:
-        if text.isdigit() and len(text) >= 9:
-            return datetime.fromtimestamp(int(text), UTC)
-        time = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise InputError(f"“{text}” is no time; write it like 2025-06-01T12:00:00Z.") from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def show(result: dict[str, Any], as_json: bool) -> None:

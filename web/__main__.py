@@ -41,7 +41,7 @@ def serve(
     configure("web")
     with told("web"):
         settings = WebSettings()
-        settings = settings.model_copy(update={k: v for k, v in (("port", port), ("host", host)) if v is not None})
+        settings = settings.model_copy(update={k: v for k, v in (("web_port", port), ("host", host)) if v is not None})
         settings.check()
         _serve(settings, _listen(settings))
 
@@ -90,11 +90,11 @@ def _listen(settings: WebSettings) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((settings.host.strip("[]"), settings.port))
+        listening.bind((settings.host.strip("[]"), settings.web_port))
     except OSError as error:
         listening.close()
         raise ConfigError(
-            f"The web door cannot listen on {settings.host} port {settings.port} ({error.strerror}); "
+            f"The web door cannot listen on {settings.host} port {settings.web_port} ({error.strerror}); "
             "choose another with --port."
         ) from None
     return listening

@@ -22,7 +22,7 @@ from db.queries import candles as candle_queries
 from db.queries import jobs, rescore, revisions, streams, verdicts
 from db.queries import verdicts as queries
 from domain.answer import Json, answer_schema, stamp
-from domain.clock import Clock
+from domain.clock import Clock, parse_time
 from domain.errors import Busy, NoCandles, UnknownSymbol
 from domain.symbols import normalize
 from domain.types import MINUTE
@@ -34,7 +34,6 @@ from web.upload import BODY, read_form
 from web.views import bars, listed, market
 from workers.client import analyze as use_case
 from workers.client import rescoring
-from workers.client.analyze import parse_time
 from workers.client.queue import ScoringClient
 
 T = TypeVar("T")
@@ -101,7 +100,7 @@ async def _answer(door: Door, asked: use_case.Request) -> Json:
         raise Busy("Too many callers wait already; come back in a few seconds.", retry_after=5)
 
     def work() -> Json:
-        deadline = door.settings.deadline
+        deadline = door.settings.web_deadline
         return use_case.analyze(door.engine, door.client, asked, clock=door.clock, deadline=deadline)
 
     with door.figures.waiting.track_inprogress():

@@ -62,12 +62,12 @@ def create_app(
     """The web door as an ASGI application; nothing runs before its start-up."""
     settings = settings or WebSettings()
     figures = Figures()
-    hub = Hub(engine, client.listener, settings.max_listeners, dropped=figures.dropped.inc)
+    hub = Hub(engine, client.listener, settings.web_max_listeners, dropped=figures.dropped.inc)
     figures.listeners.set_function(lambda: hub.listeners)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        waiters = CapacityLimiter(settings.max_waiting)
+        waiters = CapacityLimiter(settings.web_max_waiting)
         app.state.door = api.Door(engine, client, settings, clock or SystemClock(), hub, figures, waiters)
         hub.start()
         warm = asyncio.create_task(asyncio.to_thread(detect, "the language model is loaded before the first post"))

@@ -34,7 +34,7 @@ def main() -> int:
     status = 0
     with told("workers"):
         settings = WorkerSettings()
-        count = count_processes(settings.processes)
+        count = count_processes(settings.worker_processes)
         status = run_processes(count) if count > 1 else _score(settings)
     return status  # noqa: RET504  the block may end the process instead
 

@@ -19,11 +19,11 @@ from db.engine import make_engine, transaction
 from db.queries import rescore, revisions
 from db.queries import revisions as comparison
 from domain.answer import stamp
+from domain.clock import parse_time
 from domain.errors import InputError
 from domain.symbols import normalize
 from models.manifest import load_manifest
 from workers.client import rescoring
-from workers.client.analyze import parse_time
 from workers.report import tables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -119,8 +119,8 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
     metrics = Metrics(REGISTRY)
     metrics.padding.set_function(loaded.padding)
     metrics.gpu_memory.set_function(loaded.gpu_memory)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr=settings.metrics_host)
+    if settings.worker_metrics_port:
+        start_http_server(settings.worker_metrics_port, addr=settings.metrics_host)
     app = make_app(settings)
     client = ScoringClient(engine, settings, app=app)
     runner = Runner(engine, loaded.scorer, settings, metrics, ring=client.ring, bands=loaded.bands)

@@ -267,22 +267,6 @@ def forget(connection: Connection, author_hash: str, own_chat: int | None, keep:
     return count
 
 
-def traces(connection: Connection, author_hash: str, own_chat: int) -> dict[str, int]:
-    """How many rows still name a person, by table; all 0 after :func:`forget`."""
-    own = "select id from posts where author_hash = :author"
-    counts = {
-        "inbox": "select count(*) from inbox where author_hash = :author or chat_id = :chat",
-        "chats": "select count(*) from chats where chat_id = :chat",
-        "posts": "select count(*) from posts where author_hash = :author",
-        "feedback": "select count(*) from feedback where author_hash = :author",
-        "jobs": f"select count(*) from jobs where post_id in ({own})",
-        "verdicts": f"select count(*) from verdicts where post_id in ({own})",
-        "images": "select count(*) from images i where not exists (select from posts p where p.image_sha256 = i.sha256)",
-    }
-    values = {"author": author_hash, "chat": own_chat}
-    return {name: connection.execute(text(query), values).scalar() or 0 for name, query in counts.items()}
-
-
 def forget_post(connection: Connection, post_id: str) -> None:
     """Delete one post with its picture, if nobody else posted that."""
     sha = connection.execute(delete(PostRow).where(PostRow.id == post_id).returning(PostRow.image_sha256)).scalar()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from domain.candles import CandleColumns, MarketKey
+from domain.clock import parse_time
 from domain.errors import InputError
 from domain.symbols import normalize
 from streaming.files.cells import epoch_seconds, numbers, read_csv, timeframe_of
@@ -214,22 +215,7 @@ def _source_name(raw: str) -> str:
     return kept or "file"
 
 
-def moment(text: str | None) -> datetime | None:
-    """An ISO time, UTC when it names no zone.
-
-    Raises:
-        InputError: not a time.
-    """
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"“{text[:40]}” is not a time; write it like 2021-01-14T13:00.") from None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-
-
 def cut_of(since: str | None, until: str | None, symbols: str) -> Cut:
     """The cut that the options describe."""
     wanted = frozenset(normalize(s) for s in symbols.split(",") if s.strip())
-    return Cut(moment(since), moment(until), wanted)
+    return Cut(parse_time(since) if since else None, parse_time(until) if until else None, wanted)

@@ -8,16 +8,26 @@ from sqlalchemy import Engine, text
 
 from bot.settings import BotSettings, author_hash, hash_key
 from db.engine import transaction
-from db.queries import telegram as chats
 from tests.bot.conftest import Bench, running
 from tests.fakes.scoring import FakeScorer
 from tests.fakes.telegram import Telegram
 
 
 def traces(engine: Engine, settings: BotSettings, user: int) -> dict[str, int]:
-    """Rows left of a user."""
+    """How many rows still name a user, by table."""
+    own = "select id from posts where author_hash = :author"
+    counts = {
+        "inbox": "select count(*) from inbox where author_hash = :author or chat_id = :chat",
+        "chats": "select count(*) from chats where chat_id = :chat",
+        "posts": "select count(*) from posts where author_hash = :author",
+        "feedback": "select count(*) from feedback where author_hash = :author",
+        "jobs": f"select count(*) from jobs where post_id in ({own})",
+        "verdicts": f"select count(*) from verdicts where post_id in ({own})",
+        "images": "select count(*) from images i where not exists (select from posts p where p.image_sha256 = i.sha256)",
+    }
+    values = {"author": author_hash(hash_key(settings), user), "chat": user}
     with transaction(engine) as connection:
-        return chats.traces(connection, author_hash(hash_key(settings), user), user)
+        return {name: connection.execute(text(query), values).scalar() or 0 for name, query in counts.items()}
 
 
 async def test_everything_is_forgotten(bench: Bench, settings: BotSettings, picture: bytes) -> None:

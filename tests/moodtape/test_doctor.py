@@ -14,7 +14,7 @@ from moodtape.settings import StackSettings
 
 
 def settings(tmp_path: Path) -> StackSettings:
-    return StackSettings.model_validate({"MOODTAPE_DATA_DIR": tmp_path})
+    return StackSettings.model_validate({"data_dir": tmp_path})
 
 
 def test_a_working_stack_is_well(

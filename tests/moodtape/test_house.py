@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from db.engine import variable_of
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 HEAVY = ("torch", "torchvision", "transformers", "timm", "peft")
@@ -141,7 +143,7 @@ def settings_classes() -> dict[str, type[BaseSettings]]:
 
 def test_the_example_environment_names_every_setting() -> None:
     """.env.example holds exactly the variables that the boxes' settings read, each once."""
-    read = {str(field.validation_alias) for kind in settings_classes().values() for field in kind.model_fields.values()}
+    read = {variable_of(kind, name) for kind in settings_classes().values() for name in kind.model_fields}
     lines = (ROOT / ".env.example").read_text().splitlines()
     named = [found.group(1) for line in lines if (found := re.match(r"^#?\s?([A-Z][A-Z0-9_]+)=", line))]
     assert sorted(named) == sorted(read)
@@ -153,8 +155,10 @@ def test_every_setting_is_described_and_only_the_bot_holds_the_token() -> None:
     for name, kind in settings_classes().items():
         for field_name, field in kind.model_fields.items():
             assert field.description, f"{name}.{field_name} has no description"
-            assert isinstance(field.validation_alias, str), f"{name}.{field_name} names no variable"
-            if field.validation_alias == "TELEGRAM_TOKEN":
+            assert re.fullmatch(r"[A-Z]+_[A-Z_]+", variable_of(kind, field_name)), (
+                f"{name}.{field_name} has an odd variable"
+            )
+            if variable_of(kind, field_name) == "TELEGRAM_TOKEN":
                 holders.append(name.partition(".")[0])
     assert holders == ["bot"]
 

@@ -15,7 +15,7 @@ from moodtape.state import MARK, State
 
 
 def settings(tmp_path: Path, **more: object) -> StackSettings:
-    return StackSettings.model_validate({"MOODTAPE_DATA_DIR": tmp_path / "data", **more})
+    return StackSettings.model_validate({"data_dir": tmp_path / "data", **more})
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def state(tmp_path: Path) -> State:
 def test_only_the_bot_gets_the_token(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Telegram token is in the bot's environment and in no other child's; every child is marked as ours."""
     monkeypatch.setenv("TELEGRAM_TOKEN", "1:abc")
-    asked = stack.plan(settings(tmp_path, MOODTAPE_WORKERS=2))
+    asked = stack.plan(settings(tmp_path, workers=2))
     made = stack.services(asked, state, {"DATABASE_URL": "postgresql://h/d"})
     assert [service.spec.name for service in made] == ["worker-1", "worker-2", "web", "streaming", "bot"]
     assert [service.spec.env.get("TELEGRAM_TOKEN") for service in made] == [None, None, None, None, "1:abc"]
@@ -42,7 +42,7 @@ def test_no_bot_without_a_token_or_when_told(tmp_path: Path, monkeypatch: pytest
     assert stack.plan(settings(tmp_path)).bot is False
     monkeypatch.setenv("TELEGRAM_TOKEN", "1:abc")
     assert stack.plan(settings(tmp_path)).bot is True
-    assert stack.plan(settings(tmp_path, MOODTAPE_NO_BOT="1")).bot is False
+    assert stack.plan(settings(tmp_path, no_bot="1")).bot is False
 
 
 def test_servers_of_the_environment_replace_ours(tmp_path: Path) -> None:
@@ -56,8 +56,8 @@ def test_servers_of_the_environment_replace_ours(tmp_path: Path) -> None:
 def test_the_feed_is_told_to_the_streams(tmp_path: Path) -> None:
     """--replay, --speed and --live reach the streaming process as its own options."""
     assert stack.plan(settings(tmp_path)).feed == ()
-    assert stack.plan(settings(tmp_path, MOODTAPE_LIVE="1")).feed == ("--live",)
-    replayed = stack.plan(settings(tmp_path, MOODTAPE_REPLAY=tmp_path, MOODTAPE_SPEED="10"))
+    assert stack.plan(settings(tmp_path, live="1")).feed == ("--live",)
+    replayed = stack.plan(settings(tmp_path, replay=tmp_path, speed="10"))
     assert replayed.feed == ("--replay", str(tmp_path), "--speed", "10.0")
 
 
@@ -70,15 +70,15 @@ def test_a_taken_default_port_is_stepped_aside(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(stack, "DEFAULT_PORT", taken)
         assert stack.plan(settings(tmp_path)).port != taken
         with pytest.raises(ConfigError, match=f"Port {taken} of 127.0.0.1 is taken"):
-            stack.plan(settings(tmp_path, MOODTAPE_WEB_PORT=taken))
+            stack.plan(settings(tmp_path, web_port=taken))
 
 
 def test_an_open_address_demands_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any address but the loopback needs MOODTAPE_API_KEY; with it the page is shown at an address one can open."""
     with pytest.raises(ConfigError, match="MOODTAPE_API_KEY must be set"):
-        stack.plan(settings(tmp_path, MOODTAPE_HOST="0.0.0.0"))
+        stack.plan(settings(tmp_path, host="0.0.0.0"))
     monkeypatch.setenv("MOODTAPE_API_KEY", "k" * 40)
-    asked = stack.plan(settings(tmp_path, MOODTAPE_HOST="0.0.0.0"))
+    asked = stack.plan(settings(tmp_path, host="0.0.0.0"))
     assert asked.page == f"http://127.0.0.1:{asked.port}"
 
 

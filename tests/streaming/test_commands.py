@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 
 from db.queries import streams
 from db.queries.streams import Letter
+from domain.clock import parse_time
 from domain.errors import InputError
 from runtime import progress
 from streaming import cli
 from streaming.cli import app
-from streaming.files.tables import cut_of, moment
+from streaming.files.tables import cut_of
 from streaming.messages import POSTS
 from tests.fakes.exchange import FakeExchange
 from tests.streaming.kit import count
@@ -205,13 +206,13 @@ def test_dead_letters_are_listed_shown_and_replayed(shell: CliRunner, engine: En
 
 def test_times_and_cuts_are_read_or_refused() -> None:
     """ISO times are UTC unless they say otherwise; nonsense gives one sentence."""
-    found = moment("2021-01-14T13:00")
-    assert found is not None
-    assert found.isoformat() == "2021-01-14T13:00:00+00:00"
-    assert moment("2021-01-14T13:00+02:00") == moment("2021-01-14T11:00")
-    assert moment(None) is None
+    cut = cut_of("2021-01-14T13:00", "2021-01-14T16:00+02:00", "")
+    assert cut.since is not None
+    assert cut.since.isoformat() == "2021-01-14T13:00:00+00:00"
+    assert cut.until == parse_time("2021-01-14T14:00")
+    assert (cut_of(None, None, "").since, cut_of(None, None, "").until) == (None, None)
     assert cut_of("2021-01-01", None, "btc, ETHUSDT").symbols == {"BTC/USDT", "ETH/USDT"}
     with pytest.raises(InputError, match="not a time"):
-        moment("yesterday")
+        cut_of("yesterday", None, "")
     with pytest.raises(InputError, match="not a market name"):
         cut_of(None, None, "?")

@@ -243,7 +243,7 @@ def test_every_file_is_a_source() -> None:
 
 def test_the_settings_name_the_live_sources() -> None:
     """--live makes one source per exchange and one per post source."""
-    named = {"MOODTAPE_EXCHANGES": "binance,kraken", "MOODTAPE_SYMBOLS": "btc,ETH/USDT"}
+    named = {"exchanges": "binance,kraken", "symbols": "btc,ETH/USDT"}
     settings = StreamingSettings.model_validate(named)
     made = live_sources(settings, CLOCK)
     assert [s.name for s in made] == ["binance", "kraken", "bluesky"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,14 +40,14 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def doors(engine: Engine, queue_client: ScoringClient, clock: ManualClock, tmp_path: Path) -> Iterator[Doors]:
+def doors(engine: Engine, queue_client: ScoringClient, clock: ManualClock) -> Iterator[Doors]:
     """``doors(api_key=…, …)`` opens a door with these settings, as a client on the loopback."""
     opened: list[TestClient] = []
     with transaction(engine) as connection:
         revisions.register(connection, REVISION, {})
 
     def make(*, base_url: str = HERE, **settings: Any) -> TestClient:
-        app = create_app(engine, queue_client, WebSettings(data_dir=tmp_path, **settings), clock)
+        app = create_app(engine, queue_client, WebSettings(**settings), clock)
         client = TestClient(app, base_url=base_url, raise_server_exceptions=False)
         client.__enter__()
         opened.append(client)

@@ -23,7 +23,7 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
 if __name__ == "__main__":
     configure("workers")
     settings = WorkerSettings()
-    if settings.processes > 1:
+    if settings.worker_processes > 1:
         again = (sys.executable, "-m", "tests.workers.fake_worker", *sys.argv[1:])
-        sys.exit(run_processes(settings.processes, again))
+        sys.exit(run_processes(settings.worker_processes, again))
     sys.exit(serve(settings, load))

@@ -12,12 +12,12 @@ from sqlalchemy import Engine
 from db.engine import transaction
 from db.queries import revisions
 from db.queries.posts import load_images, load_posts
-from domain.clock import ManualClock
+from domain.clock import ManualClock, parse_time
 from domain.errors import EmptyPost, InputError, NoCandles, TooLarge, Unavailable, UnknownSymbol, UnreadableImage
 from domain.types import complete_at
 from tests.fakes.answers import REVISION, store_candles, working
 from tests.workers.test_images import encoded, photo
-from workers.client.analyze import Request, analyze, parse_time, prepare
+from workers.client.analyze import Request, analyze, prepare
 from workers.client.queue import ScoringClient
 from workers.settings import WorkerSettings
 
@@ -113,6 +113,7 @@ def test_a_past_moment_with_candles_is_taken(engine: Engine, clock: ManualClock)
         ("2021-05-19 12:00", datetime(2021, 5, 19, 12, tzinfo=UTC)),
         (" 2021-05-19T14:00+02:00 ", datetime(2021, 5, 19, 12, tzinfo=UTC)),
         ("2021-05-19", datetime(2021, 5, 19, tzinfo=UTC)),
+        ("1621425600", datetime(2021, 5, 19, 12, tzinfo=UTC)),
     ],
 )
 def test_times_are_read_as_utc(text: str, moment: datetime) -> None:

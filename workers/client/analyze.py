@@ -113,19 +113,6 @@ def prepare(engine: Engine, request: Request, now: datetime) -> Post:
     return post
 
 
-def parse_time(text: str) -> datetime:
-    """A time as people and programs write it (ISO 8601); without a zone it is UTC.
-
-    Raises:
-        InputError: the text is no time.
-    """
-    try:
-        moment = datetime.fromisoformat(text.strip())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InputError(f"“{clean(text[:40])}” is not a time; write it like 2021-05-19T12:00Z.") from None
-
-
 def _digest(
     words: str, ref: ImageRef | None, symbols: tuple[str, ...], moment: datetime, author_hash: str | None
 ) -> str:

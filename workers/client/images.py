@@ -6,11 +6,13 @@ import hashlib
 import io
 import struct
 import threading
+from contextlib import suppress
 from functools import cache
 
+import filetype
 import numpy as np
 import pi_heif
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from domain.errors import TooLarge, UnreadableImage
 from domain.types import ImageRef
@@ -27,16 +29,6 @@ _DECODING = threading.BoundedSemaphore(2)
 """A picture of 25 megapixels takes 100 MB and more while it is decoded; callers beyond the second wait."""
 
 _ADVICE = "Send a JPEG, PNG, WebP, GIF or HEIC."
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, RuntimeError, struct.error)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -92,19 +84,11 @@ def _upright(opened: Image.Image) -> Image.Image:
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     if picture.mode == "RGBA":
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    turn = _TURNS.get(_orientation(opened))
-    if turn is not None:
-        picture = picture.transpose(turn)
+    picture.info |= opened.info
+    with suppress(*_BROKEN, Warning):  # a damaged note of the camera does not make a picture unreadable
+        ImageOps.exif_transpose(picture, in_place=True)
     picture.info.clear()
     return picture
-
-
-def _orientation(opened: Image.Image) -> int:
-    """The camera's note, 1 where there is none or it is damaged (a damaged note does not make a picture unreadable)."""
-    try:
-        return int(opened.getexif().get(_ORIENTATION, 1))
-    except (*_BROKEN, Warning):
-        return 1
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -131,33 +115,17 @@ def _stretched(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Ima
 def _what(data: bytes) -> str:
     """What the first bytes look like, in words."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if data[4:8] == b"ftyp":
-        return "a cut-off HEIC photo" if data[8:12] in _HEIC else "a video"
     if head.startswith((b"<!doctype html", b"<html")) or b"<body" in head:
         return "a web page (HTML)"
     if b"<svg" in head:
         return "an SVG drawing"
-    for magic, name in _MAGIC:
-        if data.startswith(magic):
-            return name
-    return "something else" if _binary(data[:512]) else "plain text"
-
-
-_HEIC = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
-_MAGIC = (
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive or an Office document"),
-    (b"\x1a\x45\xdf\xa3", "a video"),
-    (b"II*\x00", "a TIFF file"),
-    (b"MM\x00*", "a TIFF file"),
-    (b"\x7fELF", "a program"),
-    (b"MZ", "a program"),
-    (b"\xff\xd8", "a cut-off JPEG"),
-    (b"\x89PNG", "a cut-off PNG"),
-    (b"GIF8", "a cut-off GIF"),
-    (b"RIFF", "a cut-off or unknown RIFF file"),
-)
-
-
-def _binary(head: bytes) -> bool:
-    return any(byte < 9 or 13 < byte < 32 for byte in head)
+    kind = filetype.guess(data)
+    if kind is None:
+        return "something else" if any(byte < 9 or 13 < byte < 32 for byte in data[:512]) else "plain text"
+    family, name = kind.mime.partition("/")[0], kind.extension.upper()
+    named = {
+        "image": f"a {name} picture of a kind that is not taken, or cut off",
+        "video": "a video",
+        "audio": "a sound",
+    }
+    return named.get(family, f"a file of type {name}")
