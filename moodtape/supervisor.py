@@ -154,7 +154,8 @@ class Supervisor:
             for embedded in self.servers:
                 self._watch(embedded, now)
             for service in self.services:
-                files.trim_log(service.log, LOG_LIMIT)
+                if service.log is not None:
+                    files.trim_log(service.log, LOG_LIMIT)
         self.write_state()
 
     def _watch(self, embedded: Embedded, now: float) -> None:

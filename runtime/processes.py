@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -63,25 +64,26 @@ def _boot() -> str:
 def start(
     argv: Sequence[str],
     *,
-    log: Path,
+    log: Path | None,
     env: Mapping[str, str] | None = None,
     user: tuple[int, int] | None = None,
     tied: signal.Signals | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, its output appended to ``log``.
+    """Start a program in a session of its own, its output appended to ``log``, or where ours goes.
 
     ``tied`` is the signal it gets when the starting thread dies (Linux), so that nothing outlives a killed parent.
     """
     for pid in tuple(_children):
         _reap(pid)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
     uid, gid = user or (None, None)
-    with log.open("ab") as out:
+    with log.open("ab") if log is not None else nullcontext() as out:
         child = subprocess.Popen(  # noqa: S603 - the caller's own program, without a shell
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=out,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if out is not None else None,
             env=dict(env) if env is not None else None,
             cwd="/" if user else None,
             user=uid,

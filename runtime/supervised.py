@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import structlog
@@ -66,6 +66,9 @@ class Spec:
     grace: float = 120.0
     silence: float = 20.0
     beat: Path | None = None
+    longest_pause: float = LONGEST_PAUSE
+    tries: int = TRIES_OF_A_BROKEN_ONE
+    """How often it may end with 70 before it counts as broken."""
 
 
 def heartbeat_probe(path: Path, stale: float = 15.0) -> Probe:
@@ -101,7 +104,8 @@ class Service:
     """The life of one service; ``tick`` moves it on and returns a sentence when something worth telling happened."""
 
     spec: Spec
-    log: Path
+    log: Path | None
+    """Where its output goes; None for where ours goes."""
     phase: Phase = Phase.WAITING
     failures: int = 0
     restarts: int = 0
@@ -138,7 +142,7 @@ class Service:
             "optional": self.spec.optional,
             "reason": self.reason or None,
             "detail": dict(self.detail),
-            "log": str(self.log),
+            "log": str(self.log or ""),
         }
 
     def tick(self, now: float) -> str | None:
@@ -155,7 +159,7 @@ class Service:
         return self._ask(now) if now - self._probed >= (0.1 if self.phase is Phase.STARTING else 1.0) else None
 
     def _spawn(self, now: float) -> None:
-        self._offset = self.log.stat().st_size if self.log.exists() else 0
+        self._offset = self.log.stat().st_size if self.log is not None and self.log.exists() else 0
         self._spawned, self._spawned_at, self._well = now, datetime.now(UTC), 0.0
         self._child = processes.start(self.spec.argv, log=self.log, env=self.spec.env, tied=signal.SIGTERM)
         self._born = processes.birth(self._child.pid)
@@ -194,20 +198,23 @@ class Service:
             self.phase = Phase.REFUSED
             return f"{self.spec.name} refuses its settings and is not started again: {said}"
         self._pause(now)
-        if code == EX_SOFTWARE and self.failures >= TRIES_OF_A_BROKEN_ONE:
+        if code == EX_SOFTWARE and self.failures >= self.spec.tries:
             self.phase = Phase.BROKEN
-            return f"{self.spec.name} failed {self.failures} times and is not started again: {said} (log: {self.log})"
+            where = f" (log: {self.log})" if self.log else ""
+            return f"{self.spec.name} failed {self.failures} times and is not started again: {said}{where}"
         how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
         return f"{self.spec.name} {how}; it starts again in {self._next - now:.1f} s"
 
     def _pause(self, now: float) -> None:
         self.phase = Phase.WAITING
-        self._next = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2**self.failures)
+        self._next = now + min(self.spec.longest_pause, FIRST_PAUSE * 2**self.failures)
         self.failures += 1
         self.restarts += 1
 
     def last_words(self) -> str:
         """The last line the process wrote since its start; the event of a JSON line."""
+        if self.log is None:
+            return "see what it said above"
         said = processes.tail(self.log, since=self._offset)
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         if not lines:
@@ -245,14 +252,11 @@ class Service:
 
 log = structlog.get_logger()
 
-STEADY = 60.0
-"""Seconds after which a process that lived that long is started again at once."""
+WORKER_PAUSE = 4.0
+"""Longest pause before a scoring process starts again: one death may cost ten seconds, loading the models included."""
 
-LONGEST_RESTART_PAUSE = 4.0
-"""With the start of a process, which loads the models, still within the ten seconds that one death may cost."""
-
-GRACE = 30.0
-"""Seconds that processes get to finish their batch when told to stop."""
+WORKER_GRACE = 30.0
+"""Seconds that scoring processes get to finish their batch when told to stop."""
 
 
 def gpus() -> list[str]:
@@ -269,72 +273,38 @@ def count_processes(asked: int) -> int:
     return asked or max(1, len(gpus()))
 
 
-@dataclass(slots=True)
-class _Slot:
-    number: int
-    process: subprocess.Popen[bytes]
-    started: float
-    pause: float = 0.5
-    again_at: float | None = None
-
-
 def run_processes(count: int, command: tuple[str, ...] = (sys.executable, "-m", "workers")) -> int:
-    """Keep ``count`` processes running until SIGTERM; returns the exit status.
+    """Keep ``count`` scoring processes running until SIGTERM; returns the exit status.
 
-    A process that finds its weights broken (70) ends them all, because its like would find the same.
+    A process that finds its weights broken (70) ends them all, because the others would find the same; so do settings
+    that every process refuses (2).
     """
-    stopping = False
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-
+    stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, stop)
-    devices = gpus()
-    slots = [_Slot(n, _start(command, n, devices), time.monotonic()) for n in range(count)]
+        signal.signal(name, lambda *_: stop.set())
+    services = [Service(_worker(number, command), None) for number in range(count)]
     status = 0
-    while not stopping:
-        time.sleep(0.1)
-        for slot in slots:
-            if _look_after(slot, lambda n: _start(command, n, devices)) == EX_SOFTWARE:
-                status, stopping = EX_SOFTWARE, True
-    _stop([slot.process for slot in slots])
+    while not stop.wait(0.1) and not status:
+        for service in services:
+            if said := service.tick(time.monotonic()):
+                log.info(said)
+        if any(service.phase is Phase.BROKEN for service in services):
+            status = EX_SOFTWARE
+        elif all(service.phase is Phase.REFUSED for service in services):
+            status = EX_USAGE
+    for service in services:
+        service.ask_to_end()
+    end = time.monotonic() + WORKER_GRACE
+    for service in services:
+        service.end(end - time.monotonic())
     return status
 
 
-def _start(command: tuple[str, ...], number: int, devices: list[str]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "MOODTAPE_WORKER_PROCESSES": "1"}
+def _worker(number: int, command: tuple[str, ...]) -> Spec:
+    """One scoring process, with its GPU where there are several."""
+    name, devices = os.environ.get("MOODTAPE_SERVICE", "workers"), gpus()
+    own = name if number == 0 else f"{name}.{number}"
+    env = {**os.environ, "MOODTAPE_WORKER_PROCESSES": "1", "MOODTAPE_SERVICE": own}
     if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-    service = environment.get("MOODTAPE_SERVICE", "workers")
-    environment["MOODTAPE_SERVICE"] = service if number == 0 else f"{service}.{number}"
-    return subprocess.Popen(command, env=environment)  # noqa: S603  our own command
-
-
-def _look_after(slot: _Slot, start: Callable[[int], subprocess.Popen[bytes]]) -> int | None:
-    """Start a dead process again, with a pause that doubles while it keeps dying; its exit status when it just died."""
-    now = time.monotonic()
-    if slot.again_at is not None:
-        if now >= slot.again_at:
-            slot.process, slot.started, slot.again_at = start(slot.number), now, None
-        return None
-    status = slot.process.poll()
-    if status is None:
-        return None
-    slot.pause = 0.5 if now - slot.started > STEADY else min(2 * slot.pause, LONGEST_RESTART_PAUSE)
-    slot.again_at = now + slot.pause
-    log.warning("a scoring process ended", process=slot.number, status=status, again_in=slot.pause)
-    return status
-
-
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        process.terminate()
-    end = time.monotonic() + GRACE
-    for process in processes:
-        try:
-            process.wait(max(0.1, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        env["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    return Spec(own, command, env, lambda spawned: Health.READY, longest_pause=WORKER_PAUSE, tries=1)
