@@ -88,10 +88,10 @@ def screenshots() -> Pictures:
     return made
 
 
-def _wrapped(text: str, letters: int) -> list[str]:
+def _wrapped(text: str, dead_letters: int) -> list[str]:
     lines = [""]
     for word in text.split():
-        if len(lines[-1]) + len(word) >= letters:
+        if len(lines[-1]) + len(word) >= dead_letters:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return lines

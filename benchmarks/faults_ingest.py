@@ -28,7 +28,7 @@ import structlog
 from sqlalchemy import make_url
 
 from benchmarks import tally
-from benchmarks.flow import MARKETS, POST_LANES, Eye, Flow, Hole, Other, Steady, other_broker, ready
+from benchmarks.flow import MARKETS, POST_STREAMS, Eye, Flow, Hole, Other, Steady, other_broker, ready
 from benchmarks.streams import Servers, servers, wait_for
 from db.engine import DatabaseSettings, make_engine
 from db.queries import revisions
@@ -228,7 +228,7 @@ def run_show(stack: Servers, options: argparse.Namespace, other: Other | None) -
 def told(show: Show, options: argparse.Namespace) -> dict[str, Any]:
     """What is in the database, against what was sent, and how long recoveries took."""
     stack, flow = show.stack, show.flow
-    rows = options.candles // MARKETS * MARKETS, options.posts // POST_LANES * POST_LANES
+    rows = options.candles // MARKETS * MARKETS, options.posts // POST_STREAMS * POST_STREAMS
     counted: dict[str, Any] = tally.count(stack, *rows)
     if options.victim == "broker" and show.other is None:  # its log began anew, and the offsets with it
         counted["refused_duplicates"] = None

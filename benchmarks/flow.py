@@ -24,7 +24,7 @@ from streaming.messages import Message, PostMessage, candle_message
 from streaming.service import Service
 from streaming.settings import StreamingSettings
 
-MARKETS, POST_LANES = 20, 4
+MARKETS, POST_STREAMS = 20, 4
 TICK = 0.2
 KEPT_BACK = 0.03
 """Share of the rows that flows after the last fault."""
@@ -38,7 +38,7 @@ class Steady:
 
     def __init__(self, candles: int, posts: int) -> None:
         self._ends = {f"steady/m{n}": candles // MARKETS for n in range(MARKETS)}
-        self._ends |= {f"steady/p{n}": posts // POST_LANES for n in range(POST_LANES)}
+        self._ends |= {f"steady/p{n}": posts // POST_STREAMS for n in range(POST_STREAMS)}
         self._bars = candle_bars(candles // MARKETS)
         self._share = 0.0
         self._pace = 0.002
@@ -51,29 +51,31 @@ class Steady:
         """Give the rest within a few seconds."""
         self._pace = 0.25
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return dict.fromkeys(self._ends, 0)
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
         at, before = dict(cursors), time.monotonic()
-        while any(at[lane] < end for lane, end in self._ends.items()):
+        while any(at[stream] < end for stream, end in self._ends.items()):
             now = time.monotonic()
             self._share, before = min(1.0, self._share + self._pace * (now - before)), now
             out: list[Message] = []
-            for lane, end in self._ends.items():
+            for stream, end in self._ends.items():
                 upto = min(end, math.ceil(end * self._share))
-                out += [self._message(lane, row) for row in range(at[lane], upto)]
-                at[lane] = max(at[lane], upto)
+                out += [self._message(stream, row) for row in range(at[stream], upto)]
+                at[stream] = max(at[stream], upto)
             yield out
             await wait.sleep(TICK)
 
-    def _message(self, lane: str, row: int) -> Message:
-        number = int(lane[len("steady/m") :])
-        if lane.startswith("steady/p"):
+    def _message(self, stream: str, row: int) -> Message:
+        number = int(stream[len("steady/m") :])
+        if stream.startswith("steady/p"):
             words = f"bitcoin number {row} of {number}"
-            return PostMessage(f"s{number}:{row}", f"s{number}", words, START + row, lane=lane, after=row, upto=row + 1)
+            return PostMessage(
+                f"s{number}:{row}", f"s{number}", words, START + row, stream=stream, after=row, upto=row + 1
+            )
         key = MarketKey("steady", "spot", f"C{number}/USDT")
-        return candle_message(key, [START + 60 * row], self._bars[row : row + 1], lane, row, row + 1)
+        return candle_message(key, [START + 60 * row], self._bars[row : row + 1], stream, row, row + 1)
 
 
 class Flow:
@@ -102,9 +104,9 @@ class Flow:
 
 Place = tuple[str, int]
 PLACES = len({partition_of(f"steady/m{n}".encode(), 4) for n in range(MARKETS)}) + len(
-    {partition_of(f"steady/p{n}".encode(), 4) for n in range(POST_LANES)}
+    {partition_of(f"steady/p{n}".encode(), 4) for n in range(POST_STREAMS)}
 )
-"""Partitions that the lanes fall into."""
+"""Partitions that the streams fall into."""
 
 
 class Eye:

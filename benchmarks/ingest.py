@@ -51,7 +51,7 @@ def peer(stack: Servers, rows: int) -> float:
         ensure_months(connection, [datetime.fromtimestamp(1_700_000_040, UTC)])
     topic = "peer"
     KafkaBroker(stack.bootstrap).ensure({topic: 1})
-    send(stack.bootstrap, (Outgoing(topic, m.key, m.value, m.lane, m.upto) for m in singles(1, rows)))
+    send(stack.bootstrap, (Outgoing(topic, m.key, m.value, m.stream, m.upto) for m in singles(1, rows)))
     consumer = KafkaConsumer(
         topic,
         bootstrap_servers=stack.bootstrap,
@@ -90,7 +90,10 @@ def measure(bootstrap: str | None, candles: int, block: int, peer_rows: int) -> 
         single, single_sent = ours(stack, singles(100, candles // 100), candles)
         minutes = candles // 10
         many, many_sent = ours(stack, blocks(100, minutes, block), 100 * minutes)
-        rows, letters = stack.number("select count(*) from candles"), stack.number("select count(*) from dead_letters")
+        rows, dead_letters = (
+            stack.number("select count(*) from candles"),
+            stack.number("select count(*) from dead_letters"),
+        )
         slow = peer(stack, peer_rows)
     return {
         "ours": round(single),
@@ -101,7 +104,7 @@ def measure(bootstrap: str | None, candles: int, block: int, peer_rows: int) -> 
         "produced": {"single": round(single_sent), "blocks": round(many_sent)},
         "rows": rows,
         "different_candles_sent": 100 * minutes,
-        "dead_letters": letters,
+        "dead_letters": dead_letters,
         "broker": "embedded" if bootstrap is None else bootstrap,
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 1),

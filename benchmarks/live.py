@@ -161,7 +161,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         walks = produce(stack, ledger, options.symbols, options.rate, options.seconds)
         wait_for(lambda: not ledger.open, 120)
         looker.stop()
-        mistakes, letters = wrong(stack, walks), stack.number("select count(*) from dead_letters")
+        mistakes, dead_letters = wrong(stack, walks), stack.number("select count(*) from dead_letters")
     found = np.concatenate(ledger.latency)
     return {
         "messages": len(found),
@@ -172,7 +172,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "max": round(float(found.max()), 3),
         },
         "wrong_or_missing": mistakes,
-        "dead_letters": letters,
+        "dead_letters": dead_letters,
         "sink_memory_mb": memory(looker.memory),
         "seconds": options.seconds,
         "broker": options.broker or "embedded",

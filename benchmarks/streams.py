@@ -141,7 +141,7 @@ def candle_bars(count: int, seed: int = 1) -> np.ndarray[Any, np.dtype[np.float6
 
 
 def singles(symbols: int, minutes: int) -> Iterator[Outgoing]:
-    """One candle a message, minute by minute over the symbols, each market a lane that counts epoch seconds."""
+    """One candle a message, minute by minute over the symbols, each market a stream that counts epoch seconds."""
     bars = [candle_bars(minutes, seed).tolist() for seed in range(symbols)]
     return (_single(number, bars[number][minute], minute) for minute in range(minutes) for number in range(symbols))
 
@@ -149,10 +149,10 @@ def singles(symbols: int, minutes: int) -> Iterator[Outgoing]:
 def _single(number: int, bar: list[float], minute: int) -> Outgoing:
     at = START + STEP * minute
     opened, high, low, close, volume = bar
-    name, lane = f"C{number}/USDT", f"bench/{number}"
+    name, stream = f"C{number}/USDT", f"bench/{number}"
     return outgoing(
         CandleMessage(
-            "bench", name, [at], [opened], [high], [low], [close], [volume], lane=lane, after=at - STEP, upto=at
+            "bench", name, [at], [opened], [high], [low], [close], [volume], stream=stream, after=at - STEP, upto=at
         )
     )
 

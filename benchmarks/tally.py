@@ -50,14 +50,14 @@ def count(stack: Servers, candles: int, posts: int) -> dict[str, int]:
         wait_for(lambda: not unread(stack), SETTLE_SECONDS, every=0.5)
     rows = {name: stack.number(f"select count(*) from {name}") for name in TABLES}
     writes = {n: stack.number(f"select sum(rows) from bench_writes where of_table = '{n}'") for n in TABLES}
-    letters, offsets = stack.number("select count(*) from dead_letters"), stack.stored()
+    dead_letters, offsets = stack.number("select count(*) from dead_letters"), stack.stored()
     return {
         **rows,
-        "dead_letters": letters,
+        "dead_letters": dead_letters,
         "lost": candles + posts - rows["candles"] - rows["posts"],
         "writes": sum(writes.values()),
         "doubled": sum(writes.values()) - sum(rows.values()),
-        "refused_duplicates": offsets - writes["candles"] - writes["posts"] - letters,
+        "refused_duplicates": offsets - writes["candles"] - writes["posts"] - dead_letters,
         "offsets": offsets,
         "unread": unread(stack),
     }

@@ -7,7 +7,7 @@ import unicodedata
 
 from domain.errors import TooLarge
 
-MAX_LETTERS = 20_000
+MAX_CHARACTERS = 20_000
 """Longest post that is taken; Telegram's own limit is 4,096."""
 
 _DROP = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -19,10 +19,12 @@ def clean(text: str) -> str:
     """NFC, without control characters, bidi controls, lone surrogates or lone zero-width characters; trimmed.
 
     Raises:
-        TooLarge: more than :data:`MAX_LETTERS` letters.
+        TooLarge: more than :data:`MAX_CHARACTERS` characters.
     """
-    if len(text) > MAX_LETTERS:
-        raise TooLarge(f"The text has {len(text):,} letters; at most {MAX_LETTERS:,} are read. Send a shorter one.")
+    if len(text) > MAX_CHARACTERS:
+        raise TooLarge(
+            f"The text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read. Send a shorter one."
+        )
     text = _DROP.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     text = _LONE_JOINER.sub("", unicodedata.normalize("NFC", text))
     return _SPACES.sub(" ", text).strip()

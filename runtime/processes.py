@@ -238,7 +238,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def tail(path: Path, size: int = 4000, since: int = 0) -> str:
-    """The last letters of a log, none before the byte ``since`` (unless the log was emptied meanwhile)."""
+    """The last characters of a log, none before the byte ``since`` (unless the log was emptied meanwhile)."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)

@@ -23,7 +23,7 @@ from sqlalchemy import Engine
 from db.engine import PATIENCE, make_engine, transaction
 from db.queries import streams
 from db.queries.market_history import note_gaps
-from db.queries.streams import Letter
+from db.queries.streams import DeadLetter
 from domain import symbols as names
 from domain.clock import SystemClock, parse_time
 from domain.errors import InputError, Unavailable
@@ -121,7 +121,7 @@ def import_(
     )
     candles, posts = source.rows
     if dry_run:
-        _show({"candles": candles, "posts": posts, "lanes": len(source.lanes())}, as_json)
+        _show({"candles": candles, "posts": posts, "streams": len(source.streams())}, as_json)
         return
     _run(source, candles + posts, as_json, score=score, span=source.span)
 
@@ -133,10 +133,10 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """The newest dead letters."""
-    with _letters() as (engine, _), transaction(engine, PATIENCE) as connection:
+    with _opened() as (engine, _), transaction(engine, PATIENCE) as connection:
         found = streams.find(connection, limit=limit, all_=every)
     if as_json:
-        _show({"letters": [_as_json(letter, payload=False) for letter in found]}, as_json=True)
+        _show({"letters": [_as_json(dead_letter, payload=False) for dead_letter in found]}, as_json=True)
         return
     table = Table("id", "refused", "topic", "bytes", "reason")
     for x in found:
@@ -146,37 +146,37 @@ def list_(
 
 
 @dlq.command()
-def show(letter: Annotated[int, typer.Argument(help="Its id.")], as_json: AsJson = False) -> None:
+def show(number: Annotated[int, typer.Argument(metavar="ID", help="Its id.")], as_json: AsJson = False) -> None:
     """One dead letter with its original bytes."""
-    with _letters() as (engine, _), transaction(engine, PATIENCE) as connection:
-        found = streams.find(connection, [letter])
-    if not found:
-        raise InputError(f"There is no dead letter {letter}; see “moodtape dlq list”.")
-    _show(_as_json(found[0], payload=True), as_json)
+    with _opened() as (engine, _), transaction(engine, PATIENCE) as connection:
+        dead_letters = streams.find(connection, [number])
+    if not dead_letters:
+        raise InputError(f"There is no dead letter {number}; see “moodtape dlq list”.")
+    _show(_as_json(dead_letters[0], payload=True), as_json)
 
 
 @dlq.command()
 def replay(
-    letters: Annotated[list[int] | None, typer.Argument(help="Ids; without them --all.")] = None,
+    ids: Annotated[list[int] | None, typer.Argument(help="Ids; without them --all.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All that were not replayed yet.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send dead letters to their topics once more, as they were; those that were sent again before are passed over."""
-    if not letters and not every:
+    if not ids and not every:
         raise InputError("Name the ids of the dead letters, or --all.")
     _log_to_stderr()
-    with _letters() as (engine, settings):
+    with _opened() as (engine, settings):
         broker = KafkaBroker(settings.kafka_bootstrap)
         try:
-            sent = send_again(engine, broker, letters or None)
+            sent = send_again(engine, broker, ids or None)
         except BrokerDown as error:
             raise Unavailable(f"The broker does not take them: {error}; what was sent is marked, try again.") from None
         finally:
             broker.close()
-    _show({"replayed": sent} | ({"passed_over": len(set(letters)) - sent} if letters else {}), as_json)
+    _show({"replayed": sent} | ({"passed_over": len(set(ids)) - sent} if ids else {}), as_json)
 
 
-class _letters:  # noqa: N801 - reads as a word where it is used
+class _opened:  # noqa: N801 - reads as a word where it is used
     """An engine and the settings, for the length of a command."""
 
     def __enter__(self) -> tuple[Engine, StreamingSettings]:
@@ -235,20 +235,20 @@ def _done(counts: Counts) -> int:
     return counts.candles + counts.corrected + counts.posts + counts.duplicates + counts.refused
 
 
-def _as_json(letter: Letter, *, payload: bool) -> dict[str, Any]:
+def _as_json(dead_letter: DeadLetter, *, payload: bool) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "id": letter.id,
-        "topic": letter.topic,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "reason": letter.reason,
-        "bytes": len(letter.payload),
-        "refused_at": letter.refused_at.isoformat() if letter.refused_at else None,
-        "replayed_at": letter.replayed_at.isoformat() if letter.replayed_at else None,
+        "id": dead_letter.id,
+        "topic": dead_letter.topic,
+        "partition": dead_letter.partition,
+        "offset": dead_letter.offset,
+        "reason": dead_letter.reason,
+        "bytes": len(dead_letter.payload),
+        "refused_at": dead_letter.refused_at.isoformat() if dead_letter.refused_at else None,
+        "replayed_at": dead_letter.replayed_at.isoformat() if dead_letter.replayed_at else None,
     }
     if payload:
-        body["text"] = letter.payload[:2000].decode(errors="replace")
-        body["base64"] = base64.b64encode(letter.payload).decode()
+        body["text"] = dead_letter.payload[:2000].decode(errors="replace")
+        body["base64"] = base64.b64encode(dead_letter.payload).decode()
     return body
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from db.queries.streams import Letter
+from db.queries.streams import DeadLetter
 from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock
 from domain.errors import MoodtapeError
@@ -83,7 +83,7 @@ class _Candles:
 
 
 def _go_past(out: Decoded, record: Record) -> None:
-    """Let the lane of a refused record go on."""
+    """Let the stream of a refused record go on."""
     span = span_of(record.value or b"")
     if span is not None and span not in out.spans[-1:]:
         out.spans.append(span)
@@ -92,7 +92,9 @@ def _go_past(out: Decoded, record: Record) -> None:
 def _refuse(out: Decoded, record: Record, reason: str) -> None:
     """Make a record a dead letter; its bytes are kept."""
     readable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in reason)
-    out.letters.append(Letter(*out.partition, record.offset, out.epoch, record.key, record.value or b"", readable))
+    out.dead_letters.append(
+        DeadLetter(*out.partition, record.offset, out.epoch, record.key, record.value or b"", readable)
+    )
 
 
 class Decode:
@@ -167,7 +169,7 @@ class Decode:
 
     def _one(self, topic: str, number: int, record: Record, out: Decoded, candles: _Candles) -> None:
         message = decode(topic, record.value or b"")
-        refuse_unstorable(lane=message.lane)
+        refuse_unstorable(stream=message.stream)
         if isinstance(message, CandleMessage):
             check_lengths(message)
             candles.keys.append(self._key(message))
@@ -175,8 +177,8 @@ class Decode:
             candles.messages.append(message)
         else:
             self._post(message, out)
-        if message.lane:
-            out.spans.append((message.lane, message.after, message.upto))
+        if message.stream:
+            out.spans.append((message.stream, message.after, message.upto))
 
     def _post(self, message: PostMessage, out: Decoded) -> None:
         post = to_post(message, self._clock.now().timestamp(), self._language)

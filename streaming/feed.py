@@ -1,7 +1,7 @@
-"""The producing half: sources, lanes, and the rule that a source goes on only from what the database has stored.
+"""The producing half: sources, streams, and the rule that a source goes on only from what the database has stored.
 
-A lane is one ordered list (the candles of a market, the posts of a source). What a source sends is remembered until the
-lane's cursor in the database has passed it. When a cursor stands still though more was sent – the broker died with
+A stream is one ordered list (the candles of a market, the posts of a source). What a source sends is remembered until the
+stream's cursor in the database has passed it. When a cursor stands still though more was sent – the broker died with
 everything in it, a message was lost, the sink was away – the source is started again from the stored cursor; doubled rows
 are refused by the database's keys.
 """
@@ -52,18 +52,18 @@ class Source(Protocol):
     live: bool
     """Whether it should go on for ever; one that is not live ends the feed when it ends."""
 
-    def lanes(self) -> Mapping[str, int]:
-        """The lanes, each with the cursor to begin at when nothing is stored yet."""
+    def streams(self) -> Mapping[str, int]:
+        """The streams, each with the cursor to begin at when nothing is stored yet."""
         ...
 
     def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
-        """Messages after the cursors, in order within each lane, without end for a live source."""
+        """Messages after the cursors, in order within each stream, without end for a live source."""
         ...
 
 
 @dataclass(slots=True)
-class Lane:
-    """How far one lane was sent and stored."""
+class StreamState:
+    """How far one stream was sent and stored."""
 
     sent: int
     stored: int
@@ -115,7 +115,7 @@ class Feed:
         self._full = full
         self._log_of: Mapping[str, str] = {}
         self._stall = STALL_SECONDS
-        self._lanes: dict[str, Lane] = {}
+        self._streams: dict[str, StreamState] = {}
         self._producer: Producer | None = None
         self._stopping = asyncio.Event()
         self._moved = asyncio.Event()
@@ -126,7 +126,7 @@ class Feed:
     def well(self) -> bool:
         """Whether the stored cursors move, or nothing is ahead of them."""
         now = self._clock.monotonic()
-        return all(not lane.ahead or now - lane.moved_at < STALL_SECONDS for lane in self._lanes.values())
+        return all(not stream.ahead or now - stream.moved_at < STALL_SECONDS for stream in self._streams.values())
 
     async def run(self) -> None:
         """Until the source ends and everything it gave is stored, or until :meth:`stop`."""
@@ -164,7 +164,7 @@ class Feed:
     async def stored(self, cursors: Mapping[str, int]) -> None:
         """For the source: wait until the database has everything up to these cursors."""
         await asyncio.to_thread(self._flush)
-        while any(self._lanes[name].stored < at for name, at in cursors.items()):
+        while any(self._streams[name].stored < at for name, at in cursors.items()):
             self._moved.clear()
             await self._moved.wait()
 
@@ -173,22 +173,22 @@ class Feed:
         self._producer = await asyncio.to_thread(self._broker.producer)
         cursors = await asyncio.to_thread(self._open)
         now = self._clock.monotonic()
-        self._lanes = {name: Lane(at, at, moved_at=now) for name, at in cursors.items()}
-        async with aclosing(_closing(self.source.read(cursors, self))) as stream:
+        self._streams = {name: StreamState(at, at, moved_at=now) for name, at in cursors.items()}
+        async with aclosing(_closing(self.source.read(cursors, self))) as messages:
             watcher = asyncio.create_task(self._watch())
             try:
-                await self._pump(stream, watcher)
+                await self._pump(messages, watcher)
             finally:
                 watcher.cancel()
                 await asyncio.gather(watcher, return_exceptions=True)
 
-    async def _pump(self, stream: AsyncIterator[Sequence[Message]], watcher: asyncio.Task[None]) -> None:
+    async def _pump(self, source: AsyncIterator[Sequence[Message]], watcher: asyncio.Task[None]) -> None:
         """Send what the source gives; a watcher that fails, or a stop, ends the waiting for it."""
         stopping = asyncio.create_task(self._stopping.wait())
         ended = False
         try:
             while True:
-                turn = asyncio.ensure_future(anext(stream, None))
+                turn = asyncio.ensure_future(anext(source, None))
                 await asyncio.wait({turn, watcher, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if not turn.done():
                     turn.cancel()
@@ -217,15 +217,15 @@ class Feed:
     @property
     def ahead(self) -> int:
         """Rows sent and not yet stored."""
-        return sum(lane.rows for lane in self._lanes.values())
+        return sum(stream.rows for stream in self._streams.values())
 
     async def _send(self, messages: Sequence[Outgoing]) -> None:
         await asyncio.to_thread(self._hand_over, messages)
         now, rows = self._clock.monotonic(), 0
         for message in messages:
             rows += message.rows
-            if message.lane:
-                self._lanes[message.lane].note(message, now)
+            if message.stream:
+                self._streams[message.stream].note(message, now)
         self.sent += rows
         metrics.SENT.labels(self.source.name).inc(rows)
 
@@ -240,7 +240,7 @@ class Feed:
 
     def _open(self) -> dict[str, int]:
         with transaction(self._engine, PATIENCE) as connection:
-            return streams.open_lanes(connection, self.source.lanes())
+            return streams.open_streams(connection, self.source.streams())
 
     def _let_go(self) -> None:
         if self._producer is not None:
@@ -253,41 +253,43 @@ class Feed:
             await asyncio.sleep(LOOK_SECONDS)
             if self._epochs() != self._log_of:
                 raise Rewind
-            if not any(lane.ahead for lane in self._lanes.values()):
+            if not any(stream.ahead for stream in self._streams.values()):
                 continue
             try:
                 stored = await asyncio.to_thread(self._positions)
                 await self._excuse_posts()
             except Unavailable:
-                for lane in self._lanes.values():
-                    lane.moved_at = self._clock.monotonic()
+                for stream in self._streams.values():
+                    stream.moved_at = self._clock.monotonic()
                 continue
             now = self._clock.monotonic()
-            for name, lane in self._lanes.items():
-                before = lane.stored
-                lane.settle(stored.get(name, before), now)
-                if lane.stored > before:
+            for name, stream in self._streams.items():
+                before = stream.stored
+                stream.settle(stored.get(name, before), now)
+                if stream.stored > before:
                     self._moved.set()
                     self._stall = STALL_SECONDS
-                elif lane.ahead and now - lane.moved_at > self._stall:
+                elif stream.ahead and now - stream.moved_at > self._stall:
                     self._stall = min(2 * self._stall, LONGEST_STALL)
                     raise Rewind
 
     async def _excuse_posts(self) -> None:
-        """Posts that wait for the scoring queue are not lost: their lanes may stand still."""
+        """Posts that wait for the scoring queue are not lost: their streams may stand still."""
         now = self._clock.monotonic()
-        still = [lane for lane in self._lanes.values() if lane.posts and now - lane.moved_at > STALL_SECONDS / 2]
-        if any(lane.ahead for lane in still) and await asyncio.to_thread(self._full):
-            for lane in still:
-                lane.moved_at = now
+        still = [
+            stream for stream in self._streams.values() if stream.posts and now - stream.moved_at > STALL_SECONDS / 2
+        ]
+        if any(stream.ahead for stream in still) and await asyncio.to_thread(self._full):
+            for stream in still:
+                stream.moved_at = now
 
     def _positions(self) -> dict[str, int]:
-        waiting = [name for name, lane in self._lanes.items() if lane.ahead]
+        waiting = [name for name, stream in self._streams.items() if stream.ahead]
         with transaction(self._engine, PATIENCE) as connection:
             return streams.positions(connection, waiting)
 
 
-async def _closing(stream: AsyncIterator[Sequence[Message]]) -> AsyncGenerator[Sequence[Message]]:
+async def _closing(items: AsyncIterator[Sequence[Message]]) -> AsyncGenerator[Sequence[Message]]:
     """An async generator around any async iterator, so that it can be closed in time."""
-    async for item in stream:
+    async for item in items:
         yield item

@@ -15,7 +15,7 @@ from db.migrate import maintain
 from db.queries import streams
 from db.queries.market_history import note_gaps
 from db.queries.outcomes import correct, give_up, settle
-from db.queries.streams import Letter
+from db.queries.streams import DeadLetter
 from domain.errors import Unavailable
 from streaming import metrics
 from streaming.broker import Broker
@@ -100,10 +100,10 @@ HELD_SECONDS = 20.0
 
 
 def produce_due(engine: Engine, broker: Broker) -> int:
-    """Send the letters that are stored and not on the topic yet; returns how many.
+    """Send the dead letters that are stored and not on the topic yet; returns how many.
 
     A message carries the original bytes as its value, the original key, and reason, topic, partition, offset and id as
-    headers. A crash between sending and noting it sends a letter twice; its id tells.
+    headers. A crash between sending and noting it sends one twice; its id tells.
 
     Raises:
         BrokerDown: not everything was acknowledged; asking again is safe.
@@ -113,7 +113,7 @@ def produce_due(engine: Engine, broker: Broker) -> int:
 
 
 def replay(engine: Engine, broker: Broker, ids: Sequence[int] | None) -> int:
-    """Send letters (these, or all) to their own topics once more, as they were; those replayed before are passed over.
+    """Send dead letters (these, or all) to their own topics once more, as they were; those replayed before are passed over.
 
     Returns how many were sent.
 
@@ -136,9 +136,11 @@ def _send(engine: Engine, broker: Broker, ids: Sequence[int] | None, *, again: b
                 broker.ensure(TOPICS)
                 producer = broker.producer()
                 try:
-                    for letter in found:
-                        topic = FORMER.get(letter.topic, letter.topic) if again else DEAD_LETTERS
-                        producer.send(topic, letter.key or b"", letter.payload, _headers(letter, again=again))
+                    for dead_letter in found:
+                        topic = FORMER.get(dead_letter.topic, dead_letter.topic) if again else DEAD_LETTERS
+                        producer.send(
+                            topic, dead_letter.key or b"", dead_letter.payload, _headers(dead_letter, again=again)
+                        )
                     producer.flush(FLUSH_SECONDS)
                 finally:
                     producer.close()
@@ -148,8 +150,8 @@ def _send(engine: Engine, broker: Broker, ids: Sequence[int] | None, *, again: b
         after = found[-1].id
 
 
-def _headers(letter: Letter, *, again: bool) -> list[tuple[str, bytes]]:
+def _headers(dead_letter: DeadLetter, *, again: bool) -> list[tuple[str, bytes]]:
     if again:
-        return [("replayed", str(letter.id).encode())]
-    told = {"reason": letter.reason, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
-    return [(name, str(value).encode()) for name, value in {**told, "id": letter.id}.items()]
+        return [("replayed", str(dead_letter.id).encode())]
+    names = ("reason", "topic", "partition", "offset", "id")
+    return [(name, str(getattr(dead_letter, name)).encode()) for name in names]

@@ -90,7 +90,7 @@ class LiveCandles:
         """The websocket that tells of each market now."""
         self._news = asyncio.Event()
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return dict.fromkeys(self._symbols, int(self._clock.now().timestamp()) // 60 * 60 - BACK)
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
@@ -104,8 +104,8 @@ class LiveCandles:
                 parts = [symbols[i : i + size] for i in range(0, len(symbols), size)]
                 listeners = [asyncio.create_task(self._listen(part)) for part in parts]
             while True:
-                for lane in self._due(at):
-                    async for messages in self._closed(exchange, lane, at):
+                for stream in self._due(at):
+                    async for messages in self._closed(exchange, stream, at):
                         yield messages
                 if listeners:
                     await self._check_silent(exchange)
@@ -126,37 +126,37 @@ class LiveCandles:
             InputError: it has none of them.
         """
         await ask(exchange, "load_markets")
-        unknown = {lane: s for lane, s in self._symbols.items() if s not in exchange.markets}
+        unknown = {stream: s for stream, s in self._symbols.items() if s not in exchange.markets}
         if len(unknown) == len(self._symbols):
             raise InputError(f"{self.name} has none of the markets {', '.join(unknown.values())[:200]}.")
         if unknown:
             log.warning("the exchange does not have some markets", exchange=self.name, markets=sorted(unknown.values()))
-            self._symbols = {lane: s for lane, s in self._symbols.items() if lane not in unknown}
+            self._symbols = {stream: s for stream, s in self._symbols.items() if stream not in unknown}
 
     def _due(self, at: Mapping[str, int]) -> list[str]:
-        """Lanes with a minute that has closed: by the websocket's word, or by the clock and some grace."""
+        """Streams with a minute that has closed: by the websocket's word, or by the clock and some grace."""
         now, later = self._clock.now().timestamp(), self._clock.monotonic()
         grace = self._quirks.grace + (20 if self._lives else 0)
         by_clock = int(now - grace) // 60 * 60 - 60
         due = []
-        for lane, symbol in self._symbols.items():
+        for stream, symbol in self._symbols.items():
             market = self._markets[symbol]
-            if max(by_clock, market.begun - 60) > at[lane] and later >= market.again_at:
-                due.append(lane)
+            if max(by_clock, market.begun - 60) > at[stream] and later >= market.again_at:
+                due.append(stream)
         return due
 
-    async def _closed(self, exchange: Any, lane: str, at: dict[str, int]) -> AsyncIterator[list[Message]]:
-        """Final candles after the lane's cursor, and once more the two before it."""
-        symbol, before = self._symbols[lane], at[lane]
+    async def _closed(self, exchange: Any, stream: str, at: dict[str, int]) -> AsyncIterator[list[Message]]:
+        """Final candles after the stream's cursor, and once more the two before it."""
+        symbol, before = self._symbols[stream], at[stream]
         key = MarketKey(self._exchange, kind_of(symbol), symbol)
         until = max(int(self._clock.now().timestamp()) // 60 * 60, self._markets[symbol].begun)
-        start = at[lane] - (OVERLAP - 1) * 60
+        start = at[stream] - (OVERLAP - 1) * 60
         async for candles in pages(exchange, key, start, until, self._quirks.page):
-            again, new = candles.take(candles.at <= before), candles.take(candles.at > at[lane])
-            yield [*candle_messages(again), *candle_messages(new, lane, at[lane])]
+            again, new = candles.take(candles.at <= before), candles.take(candles.at > at[stream])
+            yield [*candle_messages(again), *candle_messages(new, stream, at[stream])]
             if len(new):
-                at[lane] = int(new.at[-1])
-        self._wait_longer(self._markets[symbol], nothing=at[lane] == before)
+                at[stream] = int(new.at[-1])
+        self._wait_longer(self._markets[symbol], nothing=at[stream] == before)
 
     def _wait_longer(self, market: _Market, *, nothing: bool) -> None:
         """Ask less and less often for a minute that does not come: many a market has minutes without a trade."""

@@ -108,7 +108,7 @@ async def pages(exchange: Any, key: MarketKey, since: int, until: int, page: int
 
 
 class Backfill:
-    """The past of some markets of one exchange; finite, and resumed where its lanes stand.
+    """The past of some markets of one exchange; finite, and resumed where its streams stand.
 
     It ends before the candle that is still open, whatever ``until`` says: every candle is sent as final.
     """
@@ -146,7 +146,7 @@ class Backfill:
         """Candles in the asked-for time if the exchange has no holes."""
         return len(self._symbols) * max(0, (self._until - self._since) // SECONDS[self._timeframe])
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return dict.fromkeys(self._symbols, self._since - SECONDS[self._timeframe])
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
@@ -154,14 +154,14 @@ class Backfill:
         exchange = open_exchange(self._exchange, self._symbols.values(), self._rest)
         step = SECONDS[self._timeframe]
         try:
-            for lane, symbol in self._symbols.items():
+            for stream, symbol in self._symbols.items():
                 key = MarketKey(self._exchange, kind_of(symbol), symbol, self._timeframe)
-                at = cursors[lane]
+                at = cursors[stream]
                 async for candles in pages(exchange, key, at + step, self._until, page):
                     if candles.at[0] - at > (page + 1) * step:
                         since, first = (datetime.fromtimestamp(t, UTC).isoformat() for t in (at + step, candles.at[0]))
                         log.warning("the exchange has nothing there", market=symbol, since=since, until=first)
-                    yield candle_messages(candles, lane, at)
+                    yield candle_messages(candles, stream, at)
                     at = int(candles.at[-1])
         finally:
             await exchange.close()

@@ -1,8 +1,8 @@
 """What travels on the topics: typed JSON, one object per message.
 
-A message of a source names its *lane* (one market, one list of posts) and the span of the lane that it covers,
-``after`` exclusive to ``upto`` inclusive. The sink moves the lane's cursor only over spans that join; see
-:func:`db.queries.streams.move_lanes`. Messages from elsewhere may leave the lane empty.
+A message of a source names its *stream* (one market, one list of posts) and the span of the stream that it covers,
+``after`` exclusive to ``upto`` inclusive. The sink moves the stream's cursor only over spans that join; see
+:func:`db.queries.streams.move_streams`. Messages from elsewhere may leave the stream empty.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class CandleMessage(msgspec.Struct, frozen=True, gc=False):
     market: str = "spot"
     timeframe: str = "1m"
     final: bool = True
-    lane: str = ""
+    stream: str = ""
     after: Whole = 0
     upto: Whole = 0
 
@@ -84,7 +84,7 @@ class PostMessage(msgspec.Struct, frozen=True, gc=False):
     retweets: int | None = None
     replies: int | None = None
     score: bool = True
-    lane: str = ""
+    stream: str = ""
     after: Whole = 0
     upto: Whole = 0
 
@@ -110,7 +110,7 @@ class Outgoing:
     topic: str
     key: bytes
     value: bytes
-    lane: str
+    stream: str
     upto: int
     rows: int = 1
 
@@ -133,14 +133,14 @@ def decode(topic: str, payload: bytes) -> Message:
 
 
 def span_of(payload: bytes) -> tuple[str, int, int] | None:
-    """Lane, after and upto of a message that was refused, so that its lane goes on; None where even they cannot be stored."""
+    """Stream, after and upto of a refused message, so that its stream goes on; None where even they cannot be stored."""
     try:
         found = json.loads(payload)  # more lenient than msgspec: what is wrong elsewhere does not matter here
-        lane, after, upto = str(found["lane"]), int(found["after"]), int(found["upto"])
+        stream, after, upto = str(found["stream"]), int(found["after"]), int(found["upto"])
     except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
         return None
-    fits = max(abs(after), abs(upto)) <= 2**62 and not UNSTORABLE.search(lane)
-    return (lane, after, upto) if lane and fits else None
+    fits = max(abs(after), abs(upto)) <= 2**62 and not UNSTORABLE.search(stream)
+    return (stream, after, upto) if stream and fits else None
 
 
 def encode(message: Message) -> bytes:
@@ -154,30 +154,30 @@ def encode(message: Message) -> bytes:
 def outgoing(message: Message) -> Outgoing:
     """The message addressed to its topic; the key keeps a market, or a source, in one partition and so in order."""
     if isinstance(message, PostMessage):
-        key = message.lane or message.source
-        return Outgoing(POSTS, key.encode(), encode(message), message.lane, message.upto)
-    key = message.lane or "/".join((message.exchange, message.market, message.symbol, message.timeframe))
+        key = message.stream or message.source
+        return Outgoing(POSTS, key.encode(), encode(message), message.stream, message.upto)
+    key = message.stream or "/".join((message.exchange, message.market, message.symbol, message.timeframe))
     rows = len(message.at) if isinstance(message.at, list) else 1
-    return Outgoing(CANDLES, key.encode(), encode(message), message.lane, message.upto, rows)
+    return Outgoing(CANDLES, key.encode(), encode(message), message.stream, message.upto, rows)
 
 
 def candle_message(
-    key: MarketKey, at: Sequence[int], bars: NDArray[np.float64], lane: str = "", after: int = 0, upto: int = 0
+    key: MarketKey, at: Sequence[int], bars: NDArray[np.float64], stream: str = "", after: int = 0, upto: int = 0
 ) -> CandleMessage:
     """Final candles of one market, oldest first, as one message; ``bars`` is float64[n, 5] OHLCV."""
     exchange, kind, symbol, timeframe = key
     opened, high, low, close, volume = bars.T.tolist()
     return CandleMessage(
-        exchange, symbol, list(at), opened, high, low, close, volume, kind, timeframe, True, lane, after, upto
+        exchange, symbol, list(at), opened, high, low, close, volume, kind, timeframe, True, stream, after, upto
     )  # fmt: skip
 
 
 def candle_messages(
-    candles: CandleColumns, lane: str = "", after: int = 0, marks: NDArray[np.int64] | None = None, most: int = BLOCK
+    candles: CandleColumns, stream: str = "", after: int = 0, marks: NDArray[np.int64] | None = None, most: int = BLOCK
 ) -> list[Message]:
     """Final candles of one market, oldest first, as messages of at most ``most``.
 
-    ``marks``: int64[n], the lane's cursor after each candle; without them it is the opening time. A candle with a value
+    ``marks``: int64[n], the stream's cursor after each candle; without them it is the opening time. A candle with a value
     that is no number, or without a time, gets a message of its own, and so is refused alone.
     """
     if not len(candles):
@@ -190,8 +190,8 @@ def candle_messages(
     out: list[Message] = []
     times, cursors = at.tolist(), marks.tolist()
     for start, stop in pairwise(sorted(cuts)):
-        bars, upto = candles.bars[start:stop], cursors[stop - 1] if lane else 0
-        out.append(candle_message(candles.key, times[start:stop], bars, lane, after, upto))
+        bars, upto = candles.bars[start:stop], cursors[stop - 1] if stream else 0
+        out.append(candle_message(candles.key, times[start:stop], bars, stream, after, upto))
         after = upto
     return out
 
@@ -221,9 +221,9 @@ def _flat(columns: Sequence[Any]) -> list[Any]:
     return out
 
 
-def post_message(post: Post, *, score: bool = True, lane: str = "", after: int = 0, upto: int = 0) -> PostMessage:
+def post_message(post: Post, *, score: bool = True, stream: str = "", after: int = 0, upto: int = 0) -> PostMessage:
     """A post as a message."""
     return PostMessage(
         post.id, post.source, post.text, post.posted_at.timestamp(), post.language, post.symbols, post.author_hash,
-        post.likes, post.retweets, post.replies, score, lane, after, upto,
+        post.likes, post.retweets, post.replies, score, stream, after, upto,
     )  # fmt: skip

@@ -30,8 +30,8 @@ from streaming.messages import BLOCK, Message, PostMessage, candle_messages
 
 TICK = 0.05
 """Seconds of real time that one batch of a paced replay covers."""
-MOST_LETTERS = 1_000_000
-"""Letters of a post that are sent on: a message of more does not fit the topic, and the sink refuses far shorter ones."""
+MOST_CHARACTERS = 1_000_000
+"""Characters of a post that are sent on: a message of more does not fit the topic, and the sink refuses far shorter ones."""
 _LAST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 SHARE = 2_000
 """Messages given at a time when there is no pace."""
@@ -83,7 +83,7 @@ class Replay:
         first, last = (int(end(moments)) for end in (np.min, np.max))
         return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(min(last, _LAST) + 60, UTC)
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return dict.fromkeys([*self._candles, *self._posts], 0)
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
@@ -91,13 +91,15 @@ class Replay:
             async for messages in self._paced(dict(cursors), wait):
                 yield messages
             return
-        for lane, table in self._candles.items():
-            for messages in _shares(self._candle_rows(lane, cursors[lane], len(table)), SHARE // BLOCK + 1):
+        for stream, table in self._candles.items():
+            for messages in _shares(self._candle_rows(stream, cursors[stream], len(table)), SHARE // BLOCK + 1):
                 yield messages
-        await wait.stored({lane: len(table) for lane, table in self._candles.items()})  # posts are scored against them
-        for lane, posts in self._posts.items():
-            for first in range(cursors[lane], len(posts.at), SHARE):
-                yield [self._post(lane, posts, row) for row in range(first, min(first + SHARE, len(posts.at)))]
+        await wait.stored(
+            {stream: len(table) for stream, table in self._candles.items()}
+        )  # posts are scored against them
+        for stream, posts in self._posts.items():
+            for first in range(cursors[stream], len(posts.at), SHARE):
+                yield [self._post(stream, posts, row) for row in range(first, min(first + SHARE, len(posts.at)))]
 
     def _load(
         self, path: Path, cut: Cut, columns: dict[str, Any], exchange: str, symbol: str | None, timeframe: str
@@ -115,51 +117,51 @@ class Replay:
             if timeframe:
                 columns.pop("timeframe", None)
             for table in candle_tables(columns, cut, exchange, symbol, timeframe or timeframe_in(path.stem)):
-                self._candles[_lane(identity, table.key)] = table
+                self._candles[_stream_name(identity, table.key)] = table
         elif kind == "posts":
             for posts in post_tables(columns, cut, stem[:40]):
                 self._posts[f"replay/{identity}/{posts.source}"] = posts
 
     async def _paced(self, at: dict[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
         """A candle when it closes, a post when it was posted; pauses in the files last as long as they lasted."""
-        due = {lane: (t.at + 60).astype(np.float64) for lane, t in self._candles.items()}
-        due |= {lane: t.at for lane, t in self._posts.items()}
-        left = [float(moments[at[lane]]) for lane, moments in due.items() if at[lane] < len(moments)]
+        due = {stream: (t.at + 60).astype(np.float64) for stream, t in self._candles.items()}
+        due |= {stream: t.at for stream, t in self._posts.items()}
+        left = [float(moments[at[stream]]) for stream, moments in due.items() if at[stream] < len(moments)]
         if not left:
             return
         origin, started = min(left), self._clock.monotonic()
-        while any(at[lane] < len(moments) for lane, moments in due.items()):
+        while any(at[stream] < len(moments) for stream, moments in due.items()):
             now = origin + (self._clock.monotonic() - started) * self._speed
             messages: list[tuple[float, Message]] = []
-            for lane, moments in due.items():
+            for stream, moments in due.items():
                 upto = int(np.searchsorted(moments, now, side="right"))
-                messages += self._due(lane, at[lane], upto, moments)
-                at[lane] = max(at[lane], upto)
+                messages += self._due(stream, at[stream], upto, moments)
+                at[stream] = max(at[stream], upto)
             if messages:
                 messages.sort(key=lambda pair: pair[0])
                 yield [message for _, message in messages]
             await wait.sleep(TICK)
 
-    def _due(self, lane: str, start: int, stop: int, due: NDArray[np.float64]) -> list[tuple[float, Message]]:
+    def _due(self, stream: str, start: int, stop: int, due: NDArray[np.float64]) -> list[tuple[float, Message]]:
         """Rows ``start`` to before ``stop``, each a message with the time at which it is due."""
-        if lane in self._candles:
-            rows: list[Message] = self._candle_rows(lane, start, stop, most=1)
+        if stream in self._candles:
+            rows: list[Message] = self._candle_rows(stream, start, stop, most=1)
         else:
-            rows = [self._post(lane, self._posts[lane], row) for row in range(start, stop)]
+            rows = [self._post(stream, self._posts[stream], row) for row in range(start, stop)]
         return list(zip(due[start:stop].tolist(), rows, strict=True))
 
-    def _candle_rows(self, lane: str, start: int, stop: int, most: int = BLOCK) -> list[Message]:
-        candles = self._candles[lane].take(slice(start, stop))
-        return candle_messages(candles, lane, start, np.arange(start + 1, stop + 1), most)
+    def _candle_rows(self, stream: str, start: int, stop: int, most: int = BLOCK) -> list[Message]:
+        candles = self._candles[stream].take(slice(start, stop))
+        return candle_messages(candles, stream, start, np.arange(start + 1, stop + 1), most)
 
-    def _post(self, lane: str, table: PostTable, row: int) -> PostMessage:
+    def _post(self, stream: str, table: PostTable, row: int) -> PostMessage:
         columns = {name: values[row] for name, values in table.columns.items()}
         named = columns.get("symbols") or ""
         named = " ".join(map(str, named)) if isinstance(named, list) else str(named)
         return PostMessage(
             id=table.ids[row],
             source=table.source,
-            text=table.text[row][:MOST_LETTERS],
+            text=table.text[row][:MOST_CHARACTERS],
             at=float(table.at[row]),
             language=_language(columns.get("lang") or columns.get("language")),
             symbols=tuple(s for s in re.split(r"[^A-Za-z0-9/:]+", named) if s),
@@ -168,14 +170,14 @@ class Replay:
             retweets=columns.get("retweets"),
             replies=columns.get("replies"),
             score=self._score,
-            lane=lane,
+            stream=stream,
             after=row,
             upto=row + 1,
         )
 
 
-def _lane(identity: str, key: MarketKey) -> str:
-    """The lane of a market; one whose names are no such names has a lane that can be stored all the same."""
+def _stream_name(identity: str, key: MarketKey) -> str:
+    """The stream of a market; one whose names are no such names has a stream that can be stored all the same."""
     name = "/".join(key)
     plain = len(name) < 200 and name.isascii() and name.isprintable()
     return f"replay/{identity}/{name if plain else hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"

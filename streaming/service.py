@@ -51,7 +51,7 @@ class Counts:
         self.corrected += done.candles.corrected
         self.posts += done.posts
         self.duplicates += done.candles.unchanged + len(batch.posts) - done.posts
-        self.refused += len(done.letters)
+        self.refused += len(done.dead_letters)
         for key, at in batch.candles.newest().items():
             name = (key.exchange, key.symbol)
             self.newest[name] = max(self.newest.get(name, 0), at)

@@ -17,7 +17,7 @@ from db.queries import streams
 from db.queries.candles import Upserted, upsert_candles
 from db.queries.outcomes import open_windows
 from db.queries.posts import insert_posts
-from db.queries.streams import Letter
+from db.queries.streams import DeadLetter
 from domain.clock import Clock
 from domain.errors import Busy, Unavailable
 from domain.types import Post
@@ -75,7 +75,7 @@ class Stored:
 
     candles: Upserted
     posts: int
-    letters: Sequence[Letter]
+    dead_letters: Sequence[DeadLetter]
 
 
 class Writer:
@@ -132,9 +132,9 @@ class Writer:
         if self._scoring and wanted:
             self._scoring.enqueue(connection, wanted, priority=Priority.LIVE)
             open_windows(connection, wanted)
-        streams.keep(connection, batch.letters)
-        streams.move_lanes(connection, batch.spans)
-        return Stored(candles, len(new), batch.letters), wanted
+        streams.keep(connection, batch.dead_letters)
+        streams.move_streams(connection, batch.spans)
+        return Stored(candles, len(new), batch.dead_letters), wanted
 
     def _committed_before(self, connection: Connection, batch: Batch) -> bool:
         """Whether an earlier attempt, whose answer was lost with its connection, had been committed after all."""

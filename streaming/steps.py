@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from db.queries.streams import Letter, Move
+from db.queries.streams import DeadLetter, Move
 from domain.candles import NO_CANDLES, CandleColumns, join
 from domain.clock import Clock
 from domain.types import Post
@@ -50,14 +50,14 @@ class Decoded:
     candles: CandleColumns = NO_CANDLES
     posts: list[Post] = field(default_factory=list)
     scored: set[str] = field(default_factory=set)
-    letters: list[Letter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     spans: list[tuple[str, int, int]] = field(default_factory=list)
     apart: Callable[[str], Sequence[Decoded]] = lambda reason: ()
     """The same records in two parts; a single one as a dead letter with this reason."""
 
     @property
     def rows(self) -> int:
-        return len(self.candles.at) + len(self.posts) + len(self.letters)
+        return len(self.candles.at) + len(self.posts) + len(self.dead_letters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,12 @@ class Batch:
     candles: CandleColumns
     posts: list[Post]
     scored: set[str]
-    letters: list[Letter]
+    dead_letters: list[DeadLetter]
     spans: list[tuple[str, int, int]]
 
     @property
     def rows(self) -> int:
-        return len(self.candles.at) + len(self.posts) + len(self.letters)
+        return len(self.candles.at) + len(self.posts) + len(self.dead_letters)
 
 
 def merge(parts: Sequence[Decoded]) -> Batch:
@@ -88,7 +88,7 @@ def merge(parts: Sequence[Decoded]) -> Batch:
         candles=join([part.candles for part in parts]),
         posts=[post for p in parts for post in p.posts],
         scored={post_id for p in parts for post_id in p.scored},
-        letters=[letter for p in parts for letter in p.letters],
+        dead_letters=[dead_letter for p in parts for dead_letter in p.dead_letters],
         spans=[span for p in parts for span in p.spans],
     )
 

@@ -192,7 +192,7 @@ class Synthetic:
         self._markets = {f"{NAME}/spot/{m.symbol}/1m": m for m in markets}
         self._posts = f"{NAME}/posts"
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         start = (self._clock.now() - self._back).replace(second=0, microsecond=0)
         at = int(start.timestamp())
         return {**dict.fromkeys(self._markets, at), self._posts: at // POST_EVERY}
@@ -202,24 +202,24 @@ class Synthetic:
         while True:
             now = self._clock.now().timestamp()
             minute = int(now) // 60 * 60 - 60
-            if any(minute - at[lane] > 120 for lane in self._markets):
-                for lane in self._markets:
-                    yield self._candles(lane, at, minute)
-                await wait.stored({lane: at[lane] for lane in self._markets})  # posts are scored against them
+            if any(minute - at[stream] > 120 for stream in self._markets):
+                for stream in self._markets:
+                    yield self._candles(stream, at, minute)
+                await wait.stored({stream: at[stream] for stream in self._markets})  # posts are scored against them
                 continue
-            closed = [message for lane in self._markets for message in self._candles(lane, at, minute)]
+            closed = [message for stream in self._markets for message in self._candles(stream, at, minute)]
             if due := [*closed, *self._due_posts(at, now)]:
                 yield due
             else:
                 await wait.sleep((at[self._posts] + 2) * POST_EVERY - now)
 
-    def _candles(self, lane: str, at: dict[str, int], last: int) -> list[Message]:
+    def _candles(self, stream: str, at: dict[str, int], last: int) -> list[Message]:
         """The market's candles after its cursor up to ``last``; moves the cursor."""
-        market, after = self._markets[lane], at[lane]
+        market, after = self._markets[stream], at[stream]
         minutes = np.arange(after + 60, last + 1, 60)
-        at[lane] = max(after, last)
+        at[stream] = max(after, last)
         key = MarketKey(NAME, "spot", market.symbol)
-        return candle_messages(CandleColumns.of(key, minutes, candles(market, self._seed, minutes)), lane, after)
+        return candle_messages(CandleColumns.of(key, minutes, candles(market, self._seed, minutes)), stream, after)
 
     def _due_posts(self, at: dict[str, int], now: float) -> list[Message]:
         """At most 500 posts; those that lie further back are history and are not scored."""
@@ -230,4 +230,4 @@ class Synthetic:
 
     def _message(self, made: Post, number: int, now: float) -> PostMessage:
         score = now - made.posted_at.timestamp() <= LIVE_SECONDS
-        return post_message(made, score=score, lane=self._posts, after=number - 1, upto=number)
+        return post_message(made, score=score, stream=self._posts, after=number - 1, upto=number)

@@ -29,7 +29,7 @@ MOST_SYMBOLS = 50
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,39}")
 _TIMEFRAME = re.compile(r"[1-9][0-9]?[mhdw]")
 _LENGTHS = {"id": 300, "author": 64, "language": 16}
-"""Most letters of a post's texts: an index takes no key of more than 2.7 kB."""
+"""Most characters of a post's texts: an index takes no key of more than 2.7 kB."""
 _CLAIMS: tuple[tuple[str, Callable[[NDArray[np.float64]], Any]], ...] = (
     ("a price or the volume is not a number", lambda b: ~np.isfinite(b).all(axis=1)),
     ("a price is zero or negative", lambda b: (b[:, :4] <= 0).any(axis=1)),
@@ -106,7 +106,7 @@ def to_post(message: PostMessage, now: float, language: Callable[[str], str]) ->
     refuse_unstorable(text=message.text, **short)
     for name, most in _LENGTHS.items():
         if len(short[name]) > most:
-            raise ValueError(f"the {name} is longer than {most} letters")
+            raise ValueError(f"the {name} is longer than {most} characters")
     if not message.id.strip():
         raise ValueError("the id is empty")
     if len(message.symbols) > MOST_SYMBOLS:

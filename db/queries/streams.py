@@ -88,8 +88,8 @@ def stored(connection: Connection, group: str) -> dict[Partition, tuple[str, int
     return {(topic, number): (epoch, offset) for topic, number, epoch, offset in rows}
 
 
-def open_lanes(connection: Connection, starts: Mapping[str, int]) -> dict[str, int]:
-    """Stored position of each lane of a source; a lane that is new begins at the position given."""
+def open_streams(connection: Connection, starts: Mapping[str, int]) -> dict[str, int]:
+    """Stored position of each stream of a source; a stream that is new begins at the position given."""
     names = sorted(starts)
     connection.execute(
         text(
@@ -106,7 +106,7 @@ def open_lanes(connection: Connection, starts: Mapping[str, int]) -> dict[str, i
 
 
 def positions(connection: Connection, names: Iterable[str], lock: bool = False) -> dict[str, int]:
-    """Stored position of each known lane; with ``lock`` the rows are held until the transaction ends."""
+    """Stored position of each known stream; with ``lock`` the rows are held until the transaction ends."""
     query = (
         "select source, (cursor->>'position')::bigint from source_cursors where source = any(:names) order by source"
     )
@@ -114,18 +114,18 @@ def positions(connection: Connection, names: Iterable[str], lock: bool = False) 
     return {row[0]: row[1] for row in rows}
 
 
-def move_lanes(connection: Connection, spans: Sequence[tuple[str, int, int]]) -> dict[str, int]:
-    """Advance the lanes by the spans (lane, after, upto) in order; returns the new positions of those that moved.
+def move_streams(connection: Connection, spans: Sequence[tuple[str, int, int]]) -> dict[str, int]:
+    """Advance the streams by the spans (stream, after, upto) in order; returns the new positions of those that moved.
 
-    A span counts only when it joins what is stored: a hole, left by a broker that lost a message, keeps the lane where
+    A span counts only when it joins what is stored: a hole, left by a broker that lost a message, keeps the stream where
     it is, so that its source reads again from there.
     """
-    known = positions(connection, {lane for lane, _, _ in spans}, lock=True)
+    known = positions(connection, {stream for stream, _, _ in spans}, lock=True)
     moved: dict[str, int] = {}
-    for lane, after, upto in spans:
-        at = moved.get(lane, known.get(lane))
+    for stream, after, upto in spans:
+        at = moved.get(stream, known.get(stream))
         if at is not None and after <= at < upto:
-            moved[lane] = upto
+            moved[stream] = upto
     names = sorted(moved)
     if names:
         connection.execute(
@@ -164,7 +164,7 @@ def feed(connection: Connection) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """One refused message; ``id`` is 0 until it is stored."""
 
     topic: str
@@ -190,15 +190,15 @@ _COLUMNS = (
 )
 
 
-def keep(connection: Connection, letters: Sequence[Letter]) -> int:
+def keep(connection: Connection, dead_letters: Sequence[DeadLetter]) -> int:
     """Store the letters that are not there yet; returns how many were new."""
-    rows = [(x.topic, x.partition, x.offset, x.epoch, x.key, x.payload, x.reason) for x in letters]
+    rows = [(x.topic, x.partition, x.offset, x.epoch, x.key, x.payload, x.reason) for x in dead_letters]
     return len(insert_rows(connection, "dead_letters", _COLUMNS, rows, returning="id")) if rows else 0
 
 
 def find(
     connection: Connection, ids: Sequence[int] | None = None, *, limit: int = 100, all_: bool = False
-) -> list[Letter]:
+) -> list[DeadLetter]:
     """Letters by id, or the newest ones; those replayed already only with ``all_`` or when asked for by id."""
     rows = connection.execute(
         text(
@@ -210,7 +210,7 @@ def find(
         ),
         {"ids": list(ids) if ids is not None else None, "every": all_ or ids is not None, "limit": limit},
     )
-    return [Letter(*row) for row in rows]
+    return [DeadLetter(*row) for row in rows]
 
 
 def newest(connection: Connection) -> int:
@@ -220,7 +220,7 @@ def newest(connection: Connection) -> int:
 
 def take(
     connection: Connection, step: str, ids: Sequence[int] | None, limit: int, *, span: tuple[int, int]
-) -> list[Letter]:
+) -> list[DeadLetter]:
     """Letters whose ``step`` (``produced_at`` or ``replayed_at``) is still to come, oldest first; it is noted as done now.
 
     ``span``: those with an id after the first number, up to the second.
@@ -243,4 +243,4 @@ def take(
         ),
         {"ids": list(ids) if ids is not None else None, "limit": limit, "after": span[0], "last": span[1]},
     )
-    return sorted((Letter(*row) for row in rows), key=lambda letter: letter.id)
+    return sorted((DeadLetter(*row) for row in rows), key=lambda dead_letter: dead_letter.id)

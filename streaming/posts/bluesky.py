@@ -60,7 +60,7 @@ class Bluesky:
         self._url = url
         self._silence = silence
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return {"bluesky": int(self._clock.now().timestamp() * 1e6)}
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:

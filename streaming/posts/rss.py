@@ -37,7 +37,7 @@ class Rss:
         self._every = every
         self.name = f"rss-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return {self.name: 0}
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:

@@ -82,7 +82,7 @@ class Scraped:
         self._key = key
         self._every = every
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return {self.name: 0}
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:

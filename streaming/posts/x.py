@@ -39,7 +39,7 @@ class X:
         """The page to go on with, of the search after ``_after``."""
         self._found: dict[int, Any] = {}
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return {"x": 0}
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
@@ -101,7 +101,7 @@ class X:
             likes=counts.get("like_count"),
             retweets=counts.get("retweet_count"),
             replies=counts.get("reply_count"),
-            lane="x",
+            stream="x",
             after=at,
             upto=int(tweet.id),
         )

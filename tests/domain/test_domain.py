@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from domain import errors
 from domain.clock import ManualClock, SystemClock
 from domain.errors import MoodtapeError, TooLarge
-from domain.text import MAX_LETTERS, clean
+from domain.text import MAX_CHARACTERS, clean
 from domain.types import (
     HORIZON,
     complete_at,
@@ -28,7 +28,7 @@ def test_clean_drops_what_cannot_be_stored_and_keeps_emoji() -> None:
     assert clean(f"\x00a\ud800b \u202ec\u200b {family}\r\n") == f"ab c {family}"
     assert clean("\u200b\u200d \ufeff") == ""
     with pytest.raises(TooLarge, match="Send a shorter one"):
-        clean("a" * (MAX_LETTERS + 1))
+        clean("a" * (MAX_CHARACTERS + 1))
 
 
 @given(st.text(max_size=300))

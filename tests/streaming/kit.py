@@ -82,9 +82,9 @@ class Rig:
 
 
 def candle(
-    minute: int, *, symbol: str = "BTC/USDT", lane: str = "", close: float = 100.5, **more: Any
+    minute: int, *, symbol: str = "BTC/USDT", stream: str = "", close: float = 100.5, **more: Any
 ) -> CandleMessage:
-    """A good candle that opens ``minute`` minutes after T0, on a lane that counts minutes."""
+    """A good candle that opens ``minute`` minutes after T0, on a stream that counts minutes."""
     return CandleMessage(
         "binance",
         symbol,
@@ -94,17 +94,17 @@ def candle(
         99.0,
         close,
         5.0,
-        lane=lane,
+        stream=stream,
         after=minute,
         upto=minute + 1,
         **more,
     )
 
 
-def post(number: int, *, lane: str = "", words: str = "bitcoin is fine", **more: Any) -> PostMessage:
+def post(number: int, *, stream: str = "", words: str = "bitcoin is fine", **more: Any) -> PostMessage:
     """A good post."""
     return PostMessage(
-        f"test:{number}", "test", f"{words} {number}", T0 + number, lane=lane, after=number, upto=number + 1, **more
+        f"test:{number}", "test", f"{words} {number}", T0 + number, stream=stream, after=number, upto=number + 1, **more
     )
 
 

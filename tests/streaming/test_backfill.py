@@ -19,7 +19,7 @@ async def test_a_backfill_leaves_out_the_open_candle(exchange: FakeExchange, now
         exchange.put(SYMBOL, day + 3600 * n)
     since, until = (datetime.fromtimestamp(day + n, UTC) for n in (0, 86_400))
     source = Backfill("binance", [SYMBOL], since, until, "1h", exchange.url, clock_at(day + now))
-    out = await collect(source, dict(source.lanes()), lambda out: False)
+    out = await collect(source, dict(source.streams()), lambda out: False)
     assert minutes(out) == [day + 3600 * n for n in range(last + 1)]
     assert (source.expected, source.until) == (last + 1, datetime.fromtimestamp(day + 3600 * (last + 1), UTC))
 
@@ -29,9 +29,9 @@ async def test_a_backfill_pages_and_resumes(exchange: FakeExchange) -> None:
     for n in range(2500):
         exchange.put(SYMBOL, T + 60 * n)
     source = backfill(exchange, 2500)
-    (lane,) = source.lanes()
-    whole = minutes(await collect(source, dict(source.lanes()), lambda out: False))
-    rest = minutes(await collect(source, {lane: T + 2000 * 60}, lambda out: False))
+    (stream,) = source.streams()
+    whole = minutes(await collect(source, dict(source.streams()), lambda out: False))
+    rest = minutes(await collect(source, {stream: T + 2000 * 60}, lambda out: False))
     assert whole == [T + 60 * n for n in range(2500)]
     assert rest == whole[2001:]
     assert source.expected == 2500

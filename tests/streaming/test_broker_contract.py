@@ -8,9 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from streaming.broker import Broker, BrokerDown, Consumer, Partition
+from streaming.broker import Broker, BrokerDown, Consumer, MemoryBroker, Partition
 from streaming.kafka import KafkaBroker
-from streaming.memory import MemoryBroker
 
 
 @pytest.fixture(params=["memory", "kafka"])

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from db.queries import streams
-from db.queries.streams import Letter
+from db.queries.streams import DeadLetter
 from domain.clock import parse_time
 from domain.errors import InputError
 from runtime import progress
@@ -188,7 +188,7 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(
 def test_dead_letters_are_listed_shown_and_replayed(shell: CliRunner, engine: Engine) -> None:
     """The reason and the original bytes come back; a replayed letter leaves the list."""
     with engine.begin() as connection:
-        streams.keep(connection, [Letter(POSTS, 0, 7, "e", b"k", b'{"broken', "Input data was truncated")])
+        streams.keep(connection, [DeadLetter(POSTS, 0, 7, "e", b"k", b'{"broken', "Input data was truncated")])
     listed = json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"]
     assert [(x["topic"], x["offset"], x["bytes"]) for x in listed] == [(POSTS, 7, 8)]
     shown = json.loads(ask(shell, "dlq", "show", str(listed[0]["id"]), "--json").stdout)

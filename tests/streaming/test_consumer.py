@@ -14,8 +14,8 @@ from domain.candles import MarketKey
 from domain.errors import Unavailable
 from domain.types import Post
 from streaming import decode
+from streaming.broker import MemoryBroker, MemoryConsumer
 from streaming.decode import Limits, TooManyRefused
-from streaming.memory import MemoryBroker, MemoryConsumer
 from streaming.messages import CANDLES, POSTS, TOPICS, CandleMessage, Message, PostMessage
 from streaming.sink import Stored
 from streaming.steps import Batch
@@ -34,26 +34,26 @@ def offset_sum(engine: Engine) -> int:
     return int(count(engine, "select coalesce(sum(next_offset), 0) from stream_offsets"))
 
 
-def open_lane(engine: Engine, *names: str) -> None:
+def open_stream(engine: Engine, *names: str) -> None:
     with engine.begin() as connection:
-        streams.open_lanes(connection, dict.fromkeys(names, 0))
+        streams.open_streams(connection, dict.fromkeys(names, 0))
 
 
-def lanes(engine: Engine, *names: str) -> dict[str, int]:
+def cursors(engine: Engine, *names: str) -> dict[str, int]:
     with engine.connect() as connection:
         return streams.positions(connection, names)
 
 
 def test_rows_offsets_and_cursors_are_stored_together(engine: Engine, broker: MemoryBroker) -> None:
-    """Every message is stored once, the offsets equal the messages, and the lanes stand where they were read to."""
-    open_lane(engine, "m", "p")
-    send(broker, *(candle(n, lane="m") for n in range(30)), *(post(n, lane="p") for n in range(20)))
+    """Every message is stored once, the offsets equal the messages, and the streams stand where they were read to."""
+    open_stream(engine, "m", "p")
+    send(broker, *(candle(n, stream="m") for n in range(30)), *(post(n, stream="p") for n in range(20)))
     rig = Rig(engine, broker)
     rig.turn()
     assert count(engine, "select count(*) from candles") == 30
     assert count(engine, "select count(*) from posts") == 20
     assert offset_sum(engine) == 50
-    assert lanes(engine, "m", "p") == {"m": 30, "p": 20}
+    assert cursors(engine, "m", "p") == {"m": 30, "p": 20}
 
 
 def test_new_posts_are_handed_over_once(engine: Engine, broker: MemoryBroker) -> None:
@@ -111,16 +111,16 @@ def test_a_broker_that_forgot_everything_is_read_from_its_start(engine: Engine, 
 
 
 def test_a_hole_keeps_the_cursor(engine: Engine, broker: MemoryBroker) -> None:
-    """When a message of a lane was lost, the rows after it are stored but the cursor waits for the lost one."""
-    open_lane(engine, "m")
-    send(broker, candle(0, lane="m"), candle(2, lane="m"))
+    """When a message of a stream was lost, the rows after it are stored but the cursor waits for the lost one."""
+    open_stream(engine, "m")
+    send(broker, candle(0, stream="m"), candle(2, stream="m"))
     rig = Rig(engine, broker)
     rig.turn()
     assert count(engine, "select count(*) from candles") == 2
-    assert lanes(engine, "m") == {"m": 1}
-    send(broker, candle(1, lane="m"), candle(2, lane="m"))
+    assert cursors(engine, "m") == {"m": 1}
+    send(broker, candle(1, stream="m"), candle(2, stream="m"))
     rig.turn()
-    assert lanes(engine, "m") == {"m": 3}
+    assert cursors(engine, "m") == {"m": 3}
 
 
 def test_a_slow_database_pauses_the_reading(engine: Engine, broker: MemoryBroker) -> None:
@@ -185,16 +185,16 @@ def test_poison_goes_to_the_dead_letters(engine: Engine, broker: MemoryBroker) -
 
 
 def test_text_that_postgres_cannot_store_stops_nothing(engine: Engine, broker: MemoryBroker) -> None:
-    """NUL in a name, a language or a lane, and numbers beyond bigint, end as dead letters; a refused post moves its lane."""
-    open_lane(engine, "p")
+    """NUL in a name, a language or a stream, numbers beyond bigint: dead letters; a refused post moves its stream."""
+    open_stream(engine, "p")
     good = candle(1)
-    bad: list[Message] = [msgspec.structs.replace(good, exchange="bin\0"), msgspec.structs.replace(good, lane="a\0b")]
+    bad: list[Message] = [msgspec.structs.replace(good, exchange="bin\0"), msgspec.structs.replace(good, stream="a\0b")]
     bad += [msgspec.structs.replace(good, upto=2**64 - 1), msgspec.structs.replace(good, at=2**64 - 1)]
-    send(broker, *bad, good, post(0, lane="p", language="e\0"), post(1, lane="p"))
+    send(broker, *bad, good, post(0, stream="p", language="e\0"), post(1, stream="p"))
     Rig(engine, broker).turn()
     assert count(engine, "select count(*) from dead_letters") == 5
     assert count(engine, "select count(*) from candles") == count(engine, "select count(*) from posts") == 1
-    assert lanes(engine, "p") == {"p": 2}
+    assert cursors(engine, "p") == {"p": 2}
 
 
 def test_too_many_in_a_row_stop_the_stream(engine: Engine, broker: MemoryBroker) -> None:
@@ -234,15 +234,15 @@ def test_what_only_the_database_refuses_goes_to_the_dead_letters(
 
     monkeypatch.setattr(decode, "market_key", lax_key)
     monkeypatch.setattr(decode, "to_post", lax_post)
-    open_lane(engine, "p")
+    open_stream(engine, "p")
     send(broker, *(candle(n) for n in range(20)), candle(20, symbol="BAD/USDT"), *(candle(n) for n in range(21, 40)))
-    send(broker, *(post(n, lane="p") for n in range(20)))
+    send(broker, *(post(n, stream="p") for n in range(20)))
     rig = Rig(engine, broker)
     rig.turn(60)
     assert (count(engine, "select count(*) from candles"), count(engine, "select count(*) from posts")) == (39, 19)
     assert count(engine, "select string_agg(topic, ' ' order by topic) from dead_letters") == "candles posts"
     assert count(engine, "select count(*) from dead_letters where reason like 'the database refuses it: %'") == 2
-    assert (offset_sum(engine), lanes(engine, "p"), rig.counts.refused) == (60, {"p": 20}, 2)
+    assert (offset_sum(engine), cursors(engine, "p"), rig.counts.refused) == (60, {"p": 20}, 2)
 
 
 def test_corrections_and_doubles(engine: Engine, broker: MemoryBroker) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from domain.clock import ManualClock
-from streaming.broker import Chunk, Partition
+from streaming.broker import Chunk, MemoryRecord, Partition
 from streaming.decode import Assigned, Decode, Limits
-from streaming.memory import MemoryRecord
 from streaming.messages import CANDLES, POSTS
 from streaming.steps import Decoded, Full
 from tests.streaming.kit import NOW, T0
@@ -88,7 +87,7 @@ def with_(base: dict[str, Any], **changes: Any) -> bytes:
         (POSTS, with_(POST, text="a\0b"), "NUL"),
         (POSTS, b'{"id": "x:1", "source": "x", "text": "\\ud800", "at": 1}', ""),
         (POSTS, with_(POST, text="   "), "no words"),
-        (POSTS, with_(POST, text="x" * 30_000), "30,000 letters"),
+        (POSTS, with_(POST, text="x" * 30_000), "30,000 characters"),
         (POSTS, with_(POST, text="x" * 1_000_000), "1,000,0"),
         (POSTS, with_(POST, id=" "), "id is empty"),
         (POSTS, with_(POST, source="../x"), "not a source"),
@@ -105,9 +104,9 @@ def test_bad_input_is_refused_and_the_next_row_stored(topic: str, payload: bytes
     """The reason says what is wrong, the original bytes are kept, and the good message after it passes."""
     good = {CANDLES: CANDLE, POSTS: POST}[topic]
     out = run(topic, payload, with_(good))
-    assert [letter.payload for letter in out.letters] == [payload]
-    assert reason in out.letters[0].reason
-    assert out.letters[0].reason
+    assert [dead_letter.payload for dead_letter in out.dead_letters] == [payload]
+    assert reason in out.dead_letters[0].reason
+    assert out.dead_letters[0].reason
     assert len(out.candles.at) + len(out.posts) == 1
     assert (out.expected, out.next) == (0, 2)
 
@@ -115,25 +114,25 @@ def test_bad_input_is_refused_and_the_next_row_stored(topic: str, payload: bytes
 @pytest.mark.parametrize(
     ("topic", "payload"),
     [
-        (CANDLES, with_(CANDLE, close=-1, lane="m", after=0, upto=1)),
-        (CANDLES, with_(CANDLE, close=None, lane="m", after=0, upto=1)),
-        (CANDLES, with_(BLOCK, close=[], lane="m", after=0, upto=1)),
-        (POSTS, with_(POST, text="a\0b", lane="m", after=0, upto=1)),
-        (POSTS, with_(POST, text="a \ud83d", lane="m", after=0, upto=1)),
-        (POSTS, with_(POST, text="x" * 1_000_000, lane="m", after=0, upto=1)),
+        (CANDLES, with_(CANDLE, close=-1, stream="m", after=0, upto=1)),
+        (CANDLES, with_(CANDLE, close=None, stream="m", after=0, upto=1)),
+        (CANDLES, with_(BLOCK, close=[], stream="m", after=0, upto=1)),
+        (POSTS, with_(POST, text="a\0b", stream="m", after=0, upto=1)),
+        (POSTS, with_(POST, text="a \ud83d", stream="m", after=0, upto=1)),
+        (POSTS, with_(POST, text="x" * 1_000_000, stream="m", after=0, upto=1)),
     ],
 )
-def test_a_refused_message_still_moves_its_lane(topic: str, payload: bytes) -> None:
-    """A lane goes on past what was refused, for whatever reason, else its source would send it for ever."""
+def test_a_refused_message_still_moves_its_stream(topic: str, payload: bytes) -> None:
+    """A stream goes on past what was refused, for whatever reason, else its source would send it for ever."""
     out = run(topic, payload)
-    assert len(out.letters) == 1
+    assert len(out.dead_letters) == 1
     assert out.spans == [("m", 0, 1)]
 
 
 @pytest.mark.parametrize(
-    "more", [{"lane": "a\0"}, {"lane": ""}, {"lane": "m", "upto": 2**70}, {"lane": "m", "upto": "x"}]
+    "more", [{"stream": "a\0"}, {"stream": ""}, {"stream": "m", "upto": 2**70}, {"stream": "m", "upto": "x"}]
 )
-def test_a_lane_that_cannot_be_stored_is_not_moved(more: dict[str, Any]) -> None:
+def test_a_stream_that_cannot_be_stored_is_not_moved(more: dict[str, Any]) -> None:
     """Nothing that a stranger writes into a refused message reaches the cursors unchecked."""
     assert run(POSTS, with_(POST, **{"text": "a\0b", "after": 0, "upto": 1, **more})).spans == []
 

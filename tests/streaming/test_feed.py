@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from db.queries import streams
 from streaming import feed as feeds
-from streaming.feed import Feed, Lane, Waiter
-from streaming.memory import MemoryBroker
+from streaming.broker import MemoryBroker
+from streaming.feed import Feed, StreamState, Waiter
 from streaming.messages import TOPICS, Message, Outgoing
 from tests.streaming.kit import Rig, candle, count
 
@@ -26,13 +26,13 @@ class Counting:
     name: str = "counting"
     begun: list[int] = field(default_factory=list)
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return {"c": 0}
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
         self.begun.append(cursors["c"])
         for minute in range(cursors["c"], self.upto):
-            yield [candle(minute, lane="c")]
+            yield [candle(minute, stream="c")]
         while self.live:
             await wait.sleep(0.01)
 
@@ -166,12 +166,12 @@ async def test_a_broker_that_is_away_is_waited_for(engine: Engine) -> None:
     assert count(engine, "select count(*) from candles") == 10
 
 
-def test_a_lane_forgets_what_is_stored() -> None:
+def test_a_stream_forgets_what_is_stored() -> None:
     """Rows ahead are those of messages whose end lies beyond the stored cursor."""
-    lane = Lane(0, 0)
+    stream = StreamState(0, 0)
     for upto in (10, 20, 30):
-        lane.note(Outgoing("t", b"", b"", "l", upto, rows=10), now=0.0)
-    lane.settle(20, now=1.0)
-    assert (lane.rows, lane.stored, lane.moved_at) == (10, 20, 1.0)
-    lane.settle(15, now=2.0)
-    assert (lane.rows, lane.stored, lane.moved_at) == (10, 20, 1.0)
+        stream.note(Outgoing("t", b"", b"", "l", upto, rows=10), now=0.0)
+    stream.settle(20, now=1.0)
+    assert (stream.rows, stream.stored, stream.moved_at) == (10, 20, 1.0)
+    stream.settle(15, now=2.0)
+    assert (stream.rows, stream.stored, stream.moved_at) == (10, 20, 1.0)

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from domain.types import Post
 from streaming import decode
 from streaming import feed as feeds
+from streaming.broker import MemoryBroker, MemoryConsumer
 from streaming.feed import Feed, Waiter
-from streaming.memory import MemoryBroker, MemoryConsumer
 from streaming.messages import POSTS, TOPICS, Message, PostMessage
 from streaming.sink import no_room
 from streaming.validate import to_post
@@ -129,13 +129,13 @@ class Writing:
     def __init__(self) -> None:
         self.begun: list[int] = []
 
-    def lanes(self) -> Mapping[str, int]:
+    def streams(self) -> Mapping[str, int]:
         return {"p": 0}
 
     async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
         self.begun.append(cursors["p"])
         for number in range(cursors["p"], 10):
-            yield [post(number, lane="p")]
+            yield [post(number, stream="p")]
         while True:
             await wait.sleep(0.01)
 

@@ -111,7 +111,7 @@ def test_twint_needs_a_time_zone(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("07:14:00,,", "07:14:00,+0100,"))
     (again,) = load(path, Reader(None, "k"))._posts.values()
     assert again.at.tolist() == table.at.tolist()
-    here, there = (load(path, Reader(zone)).lanes() for zone in ("Europe/Berlin", "America/New_York"))
+    here, there = (load(path, Reader(zone)).streams() for zone in ("Europe/Berlin", "America/New_York"))
     assert not set(here) & set(there), "another zone gives other times"
 
 

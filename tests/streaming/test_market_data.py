@@ -23,7 +23,7 @@ from tests.streaming.test_replay import Waits
 
 T = 1_772_366_400
 SYMBOL = "BTC/USDT"
-LANE = "binance/spot/BTC/USDT/1m"
+STREAM = "binance/spot/BTC/USDT/1m"
 NAMED = ("binance", "bybit", "okx", "kraken", "coinbase", "bitstamp", "kucoin", "bitget")
 
 
@@ -65,8 +65,8 @@ def minutes(messages: Sequence[Message]) -> list[int]:
 
 
 def finals(messages: Sequence[Message]) -> list[int]:
-    """Minutes that move the lane, counted from T."""
-    return [(at - T) // 60 for at in minutes([m for m in messages if m.lane])]
+    """Minutes that move the stream, counted from T."""
+    return [(at - T) // 60 for at in minutes([m for m in messages if m.stream])]
 
 
 async def test_a_minute_is_final_when_a_newer_one_began(exchange: FakeExchange) -> None:
@@ -75,7 +75,7 @@ async def test_a_minute_is_final_when_a_newer_one_began(exchange: FakeExchange) 
         exchange.put(SYMBOL, T + 60 * n)
     clock = clock_at(T + 190)
     source = LiveCandles("binance", [SYMBOL], clock, exchange.url, exchange.ws)
-    task = asyncio.create_task(collect(source, {LANE: T}, lambda out: 3 in finals(out)))
+    task = asyncio.create_task(collect(source, {STREAM: T}, lambda out: 3 in finals(out)))
     await exchange.listened()
     assert not task.done()
     clock.advance(52)
@@ -86,22 +86,22 @@ async def test_a_minute_is_final_when_a_newer_one_began(exchange: FakeExchange) 
 
 
 async def test_a_correction_comes_with_the_next_minute(exchange: FakeExchange) -> None:
-    """The two minutes before are fetched again; a changed one is sent once more, outside the lane."""
+    """The two minutes before are fetched again; a changed one is sent once more, outside the stream."""
     for n in range(3):
         exchange.put(SYMBOL, T + 60 * n)
     clock = clock_at(T + 190)
     source = LiveCandles("binance", [SYMBOL], clock, exchange.url, exchange.ws)
-    task = asyncio.create_task(collect(source, {LANE: T}, lambda out: 3 in finals(out)))
+    task = asyncio.create_task(collect(source, {STREAM: T}, lambda out: 3 in finals(out)))
     await exchange.listened()
     exchange.put(SYMBOL, T + 120, close=123.0)
     exchange.put(SYMBOL, T + 180)
     clock.advance(60)
     await exchange.tick(SYMBOL, T + 240)
     out = await task
-    again = [m for m in out if isinstance(m, CandleMessage) and not m.lane and T + 120 in minutes([m])]
+    again = [m for m in out if isinstance(m, CandleMessage) and not m.stream and T + 120 in minutes([m])]
     assert isinstance(again[-1].close, list)
     assert again[-1].close[minutes([again[-1]]).index(T + 120)] == 123.0
-    assert {outgoing(m).key for m in out} == {LANE.encode()}, "one partition, and so in order"
+    assert {outgoing(m).key for m in out} == {STREAM.encode()}, "one partition, and so in order"
 
 
 async def test_a_silent_websocket_is_noticed_and_the_clock_closes_minutes(exchange: FakeExchange) -> None:
@@ -110,9 +110,9 @@ async def test_a_silent_websocket_is_noticed_and_the_clock_closes_minutes(exchan
     for n in range(10):
         exchange.put(SYMBOL, T + 60 * n)
     source = LiveCandles("binance", [SYMBOL], clock_at(T + 600), exchange.url, exchange.ws, silence=1.0)
-    out = await collect(source, {LANE: T}, lambda out: 9 in finals(out))
+    out = await collect(source, {STREAM: T}, lambda out: 9 in finals(out))
     assert finals(out) == list(range(1, 10))
-    again = asyncio.create_task(collect(source, {LANE: T + 540}, lambda out: False, seconds=30))
+    again = asyncio.create_task(collect(source, {STREAM: T + 540}, lambda out: False, seconds=30))
     await exchange.listened(2)
     again.cancel()
     await asyncio.gather(again, return_exceptions=True)
@@ -125,7 +125,7 @@ async def test_after_a_hang_up_it_listens_again(exchange: FakeExchange) -> None:
         exchange.put(SYMBOL, T + 60 * n)
     clock = clock_at(T + 130)
     source = LiveCandles("binance", [SYMBOL], clock, exchange.url, exchange.ws)
-    task = asyncio.create_task(collect(source, {LANE: T}, lambda out: 3 in finals(out)))
+    task = asyncio.create_task(collect(source, {STREAM: T}, lambda out: 3 in finals(out)))
     await exchange.listened(1)
     await exchange.hang_up()
     await exchange.listened(2)
@@ -135,11 +135,11 @@ async def test_after_a_hang_up_it_listens_again(exchange: FakeExchange) -> None:
 
 
 async def test_a_hole_stays_a_hole(exchange: FakeExchange) -> None:
-    """Sixty minutes that the exchange does not have are not invented; the candle after them follows in the lane."""
+    """Sixty minutes that the exchange does not have are not invented; the candle after them follows in the stream."""
     for n in (0, 1, 62, 63):
         exchange.put(SYMBOL, T + 60 * n)
     source = backfill(exchange, 64)
-    out = await collect(source, dict(source.lanes()), lambda out: False)
+    out = await collect(source, dict(source.streams()), lambda out: False)
     assert [(at - T) // 60 for at in minutes(out)] == [0, 1, 62, 63]
 
 
@@ -148,12 +148,12 @@ async def test_too_many_requests_is_waited_for(exchange: FakeExchange, monkeypat
     exchange.put(SYMBOL, T)
     exchange.busy = 3
     source = backfill(exchange, 1)
-    assert minutes(await collect(source, dict(source.lanes()), lambda out: False)) == [T]
+    assert minutes(await collect(source, dict(source.streams()), lambda out: False)) == [T]
     assert exchange.calls["klines"] == 4
     monkeypatch.setattr(market_data, "BUSY_WAITS", (0.0,))
     exchange.busy = 5
     with pytest.raises(Unavailable, match="stays busy"):
-        await collect(source, dict(source.lanes()), lambda out: False)
+        await collect(source, dict(source.streams()), lambda out: False)
     assert exchange.busy == 3
 
 
@@ -164,7 +164,7 @@ async def test_a_market_that_falls_silent_alone_is_noticed(exchange: FakeExchang
         exchange.put("ETH/USDT", T + 60 * n)
     clock = clock_at(T + 190)
     source = LiveCandles("binance", [SYMBOL, "ETH/USDT"], clock, exchange.url, exchange.ws)
-    cursors = dict.fromkeys(source.lanes(), T)
+    cursors = dict.fromkeys(source.streams(), T)
     before = value("moodtape_feed_stalls_total", source="binance")
     task = asyncio.create_task(collect(source, cursors, lambda out: False, seconds=60))
     await exchange.listened()
@@ -194,11 +194,11 @@ async def test_markets_that_an_exchange_lacks_are_left_out(exchange: FakeExchang
     """The others go on; an exchange that has none of them is an error of the settings."""
     exchange.put(SYMBOL, T + 60)
     source = LiveCandles("binance", [SYMBOL, "NO/USDT"], clock_at(T + 190), exchange.url, exchange.ws)
-    out = await collect(source, dict.fromkeys(source.lanes(), T), lambda out: 1 in finals(out))
+    out = await collect(source, dict.fromkeys(source.streams(), T), lambda out: 1 in finals(out))
     assert {m.symbol for m in out if isinstance(m, CandleMessage)} == {SYMBOL}
     none = LiveCandles("binance", ["NO/USDT"], clock_at(T + 190), exchange.url, exchange.ws)
     with pytest.raises(InputError, match="none of the markets NO/USDT"):
-        await collect(none, dict.fromkeys(none.lanes(), T), lambda out: False)
+        await collect(none, dict.fromkeys(none.streams(), T), lambda out: False)
 
 
 async def test_swaps_are_fetched_and_kept_apart(exchange: FakeExchange) -> None:
@@ -207,7 +207,7 @@ async def test_swaps_are_fetched_and_kept_apart(exchange: FakeExchange) -> None:
     exchange.put(SYMBOL + ":USDT", T, close=100.7)
     since, until = (datetime.fromtimestamp(T + n, UTC) for n in (0, 60))
     source = Backfill("binance", [SYMBOL, SYMBOL + ":USDT"], since, until, rest=exchange.url)
-    out = [m for m in await collect(source, dict(source.lanes()), lambda out: False) if isinstance(m, CandleMessage)]
+    out = [m for m in await collect(source, dict(source.streams()), lambda out: False) if isinstance(m, CandleMessage)]
     assert [(m.market, m.symbol, m.close) for m in out] == [
         ("spot", SYMBOL, [100.0]),
         ("swap", SYMBOL + ":USDT", [100.7]),
@@ -230,7 +230,7 @@ async def test_an_exchange_that_tells_of_one_market_at_a_time(
     monkeypatch.setattr(live, "open_exchange", apart)
     clock = clock_at(T + 190)
     source = LiveCandles("binance", [SYMBOL, "ETH/USDT"], clock, exchange.url, exchange.ws)
-    cursors = dict.fromkeys(source.lanes(), T)
+    cursors = dict.fromkeys(source.streams(), T)
     task = asyncio.create_task(collect(source, cursors, lambda out: finals(out).count(3) == 2))
     await exchange.listened(2)
     clock.advance(52)
@@ -246,7 +246,7 @@ async def test_a_late_minute_is_waited_for_and_doubles_are_sent_once(exchange: F
     exchange.put(SYMBOL, T + 60)
     clock = clock_at(T + 190)
     source = LiveCandles("binance", [SYMBOL], clock, exchange.url, exchange.ws)
-    task = asyncio.create_task(collect(source, {LANE: T}, lambda out: 2 in finals(out)))
+    task = asyncio.create_task(collect(source, {STREAM: T}, lambda out: 2 in finals(out)))
     for _ in range(200):
         await asyncio.sleep(0.02)
         clock.advance(0.5)

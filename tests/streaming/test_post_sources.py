@@ -34,9 +34,9 @@ CLOCK = ManualClock(NOW)
 
 async def take(source: Any, cursor: int, count: int) -> list[PostMessage]:
     """The first ``count`` posts after the cursor; they join and the sink would store them."""
-    (lane,) = source.lanes()
+    (stream,) = source.streams()
     out: list[PostMessage] = []
-    stream = source.read({lane: cursor}, Waits(CLOCK))
+    stream = source.read({stream: cursor}, Waits(CLOCK))
     try:
         while len(out) < count:
             out += await asyncio.wait_for(anext(stream), 10)
@@ -247,4 +247,4 @@ def test_the_settings_name_the_live_sources() -> None:
     settings = StreamingSettings.model_validate(named)
     made = live_sources(settings, CLOCK)
     assert [s.name for s in made] == ["binance", "kraken", "bluesky"]
-    assert set(made[0].lanes()) == {"binance/spot/BTC/USDT/1m", "binance/spot/ETH/USDT/1m"}
+    assert set(made[0].streams()) == {"binance/spot/BTC/USDT/1m", "binance/spot/ETH/USDT/1m"}

@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
 async def test_unpaced_rows_come_once_candles_first(folder: Path, clock: ManualClock) -> None:
     """Candles come as blocks per market in order of time; the posts wait until they are stored."""
     replay, waits = Replay([folder], clock, speed=0), Waits(clock)
-    messages = [m async for batch in replay.read(replay.lanes(), waits) for m in batch]
+    messages = [m async for batch in replay.read(replay.streams(), waits) for m in batch]
     blocks = [m for m in messages if isinstance(m, CandleMessage)]
     posts = [m for m in messages if isinstance(m, PostMessage)]
     assert {(b.exchange, b.market, b.symbol): b.at for b in blocks} == {
@@ -85,7 +85,7 @@ async def test_paced_rows_follow_the_clock(folder: Path, clock: ManualClock) -> 
     """At 60 times real time a minute of the file takes a second; a candle comes when it closes."""
     replay, waits = Replay([folder], clock, speed=60), Waits(clock)
     came: list[tuple[float, int]] = []
-    async for batch in replay.read(replay.lanes(), waits):
+    async for batch in replay.read(replay.streams(), waits):
         came += [(clock.monotonic(), int(at)) for m in batch for at in (m.at if isinstance(m.at, list) else [m.at])]
     assert sorted(at for _, at in came) == [T, T, T, T + 1, T + 1, T + 60, T + 90, T + 120]
     assert clock.monotonic() == pytest.approx((T + 180 - (T + 1)) / 60, abs=0.2)
@@ -94,17 +94,17 @@ async def test_paced_rows_follow_the_clock(folder: Path, clock: ManualClock) -> 
 async def test_it_goes_on_from_the_cursors(folder: Path, clock: ManualClock) -> None:
     """After a restart only what was not stored is sent."""
     replay, waits = Replay([folder], clock, speed=0), Waits(clock)
-    at = dict.fromkeys(replay.lanes(), 1)
+    at = dict.fromkeys(replay.streams(), 1)
     messages = [m async for batch in replay.read(at, waits) for m in batch]
     assert sum(len(m.at) if isinstance(m.at, list) else 1 for m in messages) == 2 + 2
 
 
 def test_the_cut_limits_time_and_markets(folder: Path, clock: ManualClock) -> None:
-    """--since, --until and --symbols choose rows; another cut has other lanes."""
+    """--since, --until and --symbols choose rows; another cut has other streams."""
     cut = Cut(datetime.fromtimestamp(T + 60, UTC), datetime.fromtimestamp(T + 120, UTC), frozenset({"BTC/USDT"}))
     part = Replay([folder], clock, cut=cut)
     assert part.rows == (1, 1)
-    assert not set(part.lanes()) & set(Replay([folder], clock).lanes())
+    assert not set(part.streams()) & set(Replay([folder], clock).streams())
 
 
 def test_files_that_are_no_use_are_named(tmp_path: Path, clock: ManualClock) -> None:
@@ -179,7 +179,7 @@ def test_files_are_told_apart_by_what_they_hold(tmp_path: Path, clock: ManualClo
     both = Replay([tmp_path], clock)
     assert both.rows == (6, 0)
     paths[0].write_text(paths[0].read_text().replace("1.5", "1.6"))
-    assert len(set(Replay([tmp_path], clock).lanes()) - set(both.lanes())) == 1
+    assert len(set(Replay([tmp_path], clock).streams()) - set(both.streams())) == 1
     paths[0].write_text(head + "".join(f"{T + 60 * n},{('BTCUSDT', 'BTC/USDT')[n % 2]},{bar}" for n in range(4)))
     (table,) = Replay([paths[0]], clock)._candles.values()
     assert table.at.tolist() == [T, T + 60, T + 120, T + 180]

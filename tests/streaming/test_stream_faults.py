@@ -106,4 +106,4 @@ def test_sigterm_drains_and_ends_well(
         cursors = dict(
             connection.execute(text("select source, (cursor->>'position')::bigint from source_cursors")).all()
         )
-    assert all(cursors[lane] == at for lane, at in newest.items())
+    assert all(cursors[stream] == at for stream, at in newest.items())

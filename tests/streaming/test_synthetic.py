@@ -29,11 +29,11 @@ async def read(clock: ManualClock, cursors: dict[str, int], messages: int) -> li
 async def test_history_then_live_without_a_hole() -> None:
     """Blocks cover at least six days up to the last closed minute, then single candles follow minute by minute."""
     clock = ManualClock(NOW)
-    cursors = dict(Synthetic(7, clock).lanes())
+    cursors = dict(Synthetic(7, clock).streams())
     cursors["synthetic/posts"] = int(NOW.timestamp()) // synthetic.POST_EVERY
     out = await read(clock, cursors, 400)
-    lane = "synthetic/spot/BTC/USDT/1m"
-    parts = [m.at for m in out if isinstance(m, CandleMessage) and m.lane == lane and isinstance(m.at, list)]
+    stream = "synthetic/spot/BTC/USDT/1m"
+    parts = [m.at for m in out if isinstance(m, CandleMessage) and m.stream == stream and isinstance(m.at, list)]
     live = [at for part in parts if len(part) == 1 for at in part]
     history = [at for part in parts if len(part) > 1 for at in part]
     assert history[-1] == int(NOW.timestamp()) - 30 - 60
@@ -45,10 +45,10 @@ async def test_history_then_live_without_a_hole() -> None:
 async def test_a_restart_repeats_nothing_and_differs_in_nothing() -> None:
     """Read from a cursor, the feed gives the very messages it would have given."""
     clock = ManualClock(NOW)
-    lanes = dict(Synthetic(7, clock).lanes())
-    later = {lane: at + (600 if "spot" in lane else 100) for lane, at in lanes.items()}
+    streams = dict(Synthetic(7, clock).streams())
+    later = {stream: at + (600 if "spot" in stream else 100) for stream, at in streams.items()}
     prices = {}
-    for start in (lanes, later):
+    for start in (streams, later):
         for m in await read(ManualClock(NOW), dict(start), 150):
             if isinstance(m, CandleMessage) and isinstance(m.at, list) and isinstance(m.close, list):
                 for at, close in zip(m.at, m.close, strict=True):
@@ -60,7 +60,9 @@ async def test_only_fresh_posts_are_to_be_scored() -> None:
     clock = ManualClock(NOW)
     source = Synthetic(7, clock)
     last = int(NOW.timestamp())
-    cursors = {lane: last - 90 if "spot" in lane else last // synthetic.POST_EVERY - 500 for lane in source.lanes()}
+    cursors = {
+        stream: last - 90 if "spot" in stream else last // synthetic.POST_EVERY - 500 for stream in source.streams()
+    }
     out = await read(clock, cursors, 520)
     made = [m for m in out if isinstance(m, PostMessage)]
     assert not made[0].score

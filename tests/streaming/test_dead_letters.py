@@ -16,12 +16,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.queries import revisions, streams
-from db.queries.streams import Letter
+from db.queries.streams import DeadLetter
 from streaming import housekeeping
-from streaming.broker import BrokerDown, Partition
+from streaming.broker import BrokerDown, MemoryBroker, Partition
 from streaming.housekeeping import produce_due, replay
 from streaming.kafka import KafkaBroker
-from streaming.memory import MemoryBroker
 from streaming.messages import CANDLES, DEAD_LETTERS, POSTS, TOPICS
 from tests.streaming.kit import count
 from tests.streaming.test_decode import BLOCK, CANDLE, POST, with_
@@ -41,8 +40,8 @@ BAD: list[tuple[str, bytes, str]] = [
 ]
 
 
-def letter(number: int, reason: str = "no words") -> Letter:
-    return Letter(POSTS, 0, number, "e", b"k", f"bad {number}".encode(), reason)
+def letter(number: int, reason: str = "no words") -> DeadLetter:
+    return DeadLetter(POSTS, 0, number, "e", b"k", f"bad {number}".encode(), reason)
 
 
 def keep(engine: Engine, *numbers: int) -> None:
