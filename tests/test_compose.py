@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from db.engine import variable_of
 from runtime import health
 from streaming.settings import StreamingSettings
 
@@ -86,7 +87,7 @@ def test_the_streams_settings_are_passed_through() -> None:
     service = COMPOSE["services"]["streaming"]
     passed = service["environment"]
     default = StreamingSettings.model_construct()
-    named = {f.validation_alias: getattr(default, name) for name, f in StreamingSettings.model_fields.items()}
+    named = {variable_of(StreamingSettings, name): getattr(default, name) for name in StreamingSettings.model_fields}
     for name in ("EXCHANGES", "SYMBOLS", "POST_SOURCES"):
         assert passed[f"MOODTAPE_{name}"] == f"${{MOODTAPE_{name}:-{named[f'MOODTAPE_{name}']}}}"
     hidden = {name for name, value in named.items() if isinstance(value, SecretStr)}

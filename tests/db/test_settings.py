@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from bot.settings import BotSettings
 from db import engine
-from db.engine import DatabaseSettings, Settings, database_url
+from db.engine import DatabaseSettings, Settings, database_url, variable_of
 from domain.errors import ConfigError
 from streaming.settings import StreamingSettings
 from web.settings import WebSettings
@@ -17,9 +17,9 @@ from workers.settings import WorkerSettings
 
 ALL: tuple[type[Settings], ...] = (DatabaseSettings, BotSettings, StreamingSettings, WebSettings, WorkerSettings)
 SECRETS = [
-    (kind, str(field.validation_alias))
+    (kind, variable_of(kind, name))
     for kind in ALL
-    for field in kind.model_fields.values()
+    for name, field in kind.model_fields.items()
     if field.annotation in (SecretStr, SecretStr | None)
 ]
 

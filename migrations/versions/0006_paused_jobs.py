@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0005_paused_jobs"
-down_revision = "0004_feeds"
+revision = "0006_paused_jobs"
+down_revision = "0005_markets"
 branch_labels = None
 depends_on = None
 
