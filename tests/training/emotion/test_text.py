@@ -13,7 +13,7 @@ from domain.errors import InputError
 from domain.types import EMOTIONS
 from models.emotion.net import load_net
 from training.emotion import text as recipe
-from training.emotion.calibrate import infer
+from training.emotion.calibration import infer
 from training.emotion.rows import thinned
 from training.emotion.texts import OWN, Texts, class_weights, load, varied
 from training.optim import groups, schedule
