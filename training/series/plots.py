@@ -17,7 +17,8 @@ from training.series.sets import SeriesSet
 UNITS = 12
 
 
-def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7, 4)) -> tuple[Any, Any]:
+def figure_of(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7, 4)) -> tuple[Any, Any]:
+    """A figure without a window, and its fields."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,7 +30,7 @@ def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7, 4))
 def curves(path: Path, by_method: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """Loss by step of every method, each in a field of its own: their losses are not comparable."""
     rows = -(-len(by_method) // 4)
-    figure, grid = _figure(rows, 4, (13, 2.6 * rows))
+    figure, grid = figure_of(rows, 4, (13, 2.6 * rows))
     fields = np.atleast_1d(grid).ravel()
     for axes, (name, points) in zip(fields, by_method.items(), strict=False):
         steps, losses = np.array(points, dtype=float).T
@@ -53,7 +54,7 @@ def dissection(path: Path, encoder: SeriesEncoder, data: SeriesSet) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     chosen = selectivity(encoder, data)
     order = np.argsort(-np.abs(chosen).max(1))[:UNITS]
-    figure, (left, right) = _figure(1, 2, (11, 4.5))
+    figure, (left, right) = figure_of(1, 2, (11, 4.5))
     left.imshow(chosen[order], cmap="coolwarm", vmin=-2, vmax=2, aspect="auto")
     left.set_xticks(range(len(data.classes)), data.classes, rotation=45)
     left.set_yticks(range(len(order)), [f"unit {u}" for u in order])
@@ -72,7 +73,7 @@ def correlation(path: Path, features: NDArray[np.float32]) -> float:
     path.parent.mkdir(parents=True, exist_ok=True)
     moving = features[:, features.std(0) > 1e-9]
     matrix: NDArray[np.float64] = np.atleast_2d(np.corrcoef(moving.T))
-    figure, axes = _figure(size=(5.4, 4.6))
+    figure, axes = figure_of(size=(5.4, 4.6))
     figure.colorbar(axes.imshow(matrix, cmap="coolwarm", vmin=-1, vmax=1))
     axes.set_title("correlation of features")
     figure.savefig(path, dpi=90)
@@ -82,7 +83,7 @@ def correlation(path: Path, features: NDArray[np.float32]) -> float:
 
 def importance(path: Path, names: Sequence[str], values: NDArray[np.float64]) -> None:
     """Bars of how much accuracy falls when a channel is taken away."""
-    figure, axes = _figure(size=(6, 3))
+    figure, axes = figure_of(size=(6, 3))
     axes.bar(list(names), values)
     axes.set_ylabel("accuracy lost without it")
     figure.savefig(path, dpi=90)

@@ -131,11 +131,7 @@ def test_the_head_left_out_does_not_move(data: ArmData) -> None:
 def test_the_text_encoder_learns_when_told(tmp_path: Path, trained: bool) -> None:
     """ "trainable" is honoured: as many text parameters in the optimiser as the encoder has, or none."""
     choice = replace(TINY, text_encoder=str(make_tiny(tmp_path)), train_text=trained, arms={}, epochs=1)
-    held = (
-        make(choice, pairs(60), tmp_path)
-        if False
-        else make(replace(choice, faults=["random_split"]), pairs(60), tmp_path)
-    )
+    held = make(replace(choice, faults=["random_split"]), pairs(60), tmp_path)
     net = Trainee(choice, shape_of(choice, held.width))
     count = sum(p.numel() for p in net.encoder.parameters()) if net.encoder is not None else 0
     assert (count > 0) == trained
