@@ -30,6 +30,19 @@ def test_every_command_is_documented() -> None:
     assert [name for name in sorted(names) if f"`moodtape {name}`" not in documented] == []
 
 
+def test_recipes_that_are_named_exist() -> None:
+    """Each `moodtape train CAPABILITY/NAME` in docs and configs has its file."""
+    known = {f"{path.parent.name}/{path.stem}" for path in (ROOT / "configs").glob("*/*.toml")}
+    texts = [f for f in TRACKED if f.startswith(("docs/", "configs/", "README"))]
+    named = {
+        n
+        for f in texts
+        for n in re.findall(r"moodtape train (\w+/[\w-]+)(?![\w.-])", (ROOT / f).read_text(errors="ignore"))
+    }
+    assert "emotion/text" in named
+    assert sorted(named - known) == []
+
+
 def test_every_table_is_documented() -> None:
     """docs/architecture.md names each table of the database that holds something of its own."""
     from db import market_tables, queue_tables  # noqa: F401  registers their tables

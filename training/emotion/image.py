@@ -23,7 +23,7 @@ from models.encoders.image import ImageEncoder, MoodNet
 from training.emotion.crossfit import SoftLabel, fold_of
 from training.emotion.face_views import Batch, Pool, Settings, draw, gather
 from training.emotion.faces import Faces, load, scenes
-from training.emotion.image_calibrate import calibrate, card, figures, outputs, refresh, rejected, scores
+from training.emotion.image_calibration import calibrate, card, figures, outputs, refresh, rejected, scores
 from training.loop import Loop, LoopOptions, Objective
 from training.optim import exponential_mean
 from training.registry import TrainOptions, settings

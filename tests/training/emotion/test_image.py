@@ -17,7 +17,7 @@ from domain.types import EMOTIONS
 from models.emotion.image import ImageMoodReader
 from models.encoders.image import CROP, ImageEncoder, MoodNet, prepare
 from training.emotion import face_views, faces, image
-from training.emotion import image_calibrate as finish
+from training.emotion import image_calibration as finish
 from training.emotion.image import Settings
 from training.registry import TrainOptions
 
