@@ -38,11 +38,14 @@ class Library:
 def encoder_revision(artifacts: Path = ARTIFACTS) -> str:
     """The revision to store beside an embedding: the head of the digest of the text encoder's own tensors.
 
-    Heads, lexicon and calibration stand in the same file and move no vector; a change of them keeps the library.
+    Heads, lexicon and calibration stand in the same file and move no vector; a change of them keeps the library. Where
+    only the library ships, as in the image of the doors, its settings name the encoder that made it.
 
     Raises:
-        WeightsError: the text encoder is missing or unreadable.
+        WeightsError: the text encoder (without it the library) is missing or unreadable.
     """
+    if not (artifacts / ENCODER).exists() and (artifacts / FOLDER).is_dir():
+        return str(checkpoint.load_config(artifacts / FOLDER)["encoder"])
     digest = hashlib.sha256()
     try:
         with safe_open(artifacts / ENCODER, framework="numpy") as file:

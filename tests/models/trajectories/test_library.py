@@ -57,6 +57,13 @@ def test_another_head_moves_no_vector(artifacts: Path) -> None:
     assert len(load_library(artifacts).rows.post_ids) == 20
 
 
+def test_without_its_encoder_the_library_names_it(artifacts: Path) -> None:
+    """The image of the doors holds no network; what it seeds has the revision that the workers ask for."""
+    revision = encoder_revision(artifacts)
+    (artifacts / ENCODER).unlink()
+    assert encoder_revision(artifacts) == load_library(artifacts).encoder == revision
+
+
 def test_a_broken_encoder_is_named(artifacts: Path) -> None:
     """A truncated text model is one sentence."""
     (artifacts / ENCODER).write_bytes(b"weights")
