@@ -16,8 +16,8 @@ BENCHMARKS = $(sort $(basename $(notdir $(filter-out %/__init__.py %/_%.py,$(wil
 run: $(VENV)/.installed ## start everything on this machine; options: make run ARGS="--workers 2"
 	@exec $(BIN)/moodtape up $(ARGS)
 
-test: $(VENV)/.installed-dev ## run the tests
-	@exec $(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev ## run the tests, one process a core
+	@exec $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, import rules, then the tests
 	$(BIN)/ruff format --check .

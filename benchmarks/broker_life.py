@@ -1,6 +1,6 @@
 """A month's feed at speed through the packaged broker, which the supervisor starts anew whenever it has grown.
 
-``python -m benchmarks.broker_life --days 30 --seconds 120 --bound 32``: candles of four markets and posts are made up,
+``python -m benchmarks.broker_life --days 30 --seconds 120 --bound 8``: candles of four markets and posts are made up,
 played by ``python -m streaming --replay`` in so many seconds, and counted in the database. Printed: the broker's memory and
 the rows on their way to the database in each third of the run (flat when the last is like the first), the longest
 time in which nothing was stored, how often the broker started anew, and rows lost or doubled. ``--bound 0`` never does so.
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--days", type=float, default=30.0)
     parser.add_argument("--seconds", type=float, default=120.0, help="how long the feed takes")
     parser.add_argument(
-        "--bound", type=int, default=32, help="MB by which the broker grows until it starts anew; 0 for never"
+        "--bound", type=int, default=8, help="MB by which the broker grows until it starts anew; 0 for never"
     )
     parser.add_argument("--json", action="store_true", help="print JSON only; it is JSON anyway")
     given = parser.parse_args()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,14 +19,16 @@ from db.engine import DatabaseSettings, make_engine
 from db.migrate import upgrade
 from moodtape.servers import Broker, Postgres, Redis
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: more threads would only wait for one another
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
 OURS = ("DATABASE_URL", "KAFKA_BOOTSTRAP", "REDIS_URL", "TELEGRAM_TOKEN", "TELEGRAM_API")
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test leans on what the caller's shell has set."""
-    import os
-
     for name in [*OURS, *(name for name in os.environ if name.startswith("MOODTAPE_"))]:
         monkeypatch.delenv(name, raising=False)
 
