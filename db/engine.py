@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from domain.errors import ConfigError, Unavailable
 
 SECRETS = Path("/run/secrets")
+NO_DATABASE = "There is no DATABASE_URL, neither as a variable nor as a secret; write one of them."
 
 
 def secrets_dir() -> Path | None:
@@ -121,7 +122,7 @@ def database_url(settings: DatabaseSettings) -> URL:
         ConfigError: the text is no PostgreSQL URL, or in a container there is none.
     """
     if secrets_dir() is not None and "database_url" not in settings.model_fields_set:
-        raise ConfigError("There is no DATABASE_URL, neither as a variable nor as a secret; write one of them.")
+        raise ConfigError(NO_DATABASE)
     try:
         url = make_url(settings.database_url.get_secret_value())
     except ArgumentError:

@@ -33,13 +33,17 @@ def connect(settings: StackSettings) -> None:
 
     Raises:
         Unavailable: no stack runs, and the environment names no database.
+        ConfigError: the same in a container, where none will run.
     """
-    from db.engine import secrets_dir
+    from db.engine import NO_DATABASE, secrets_dir
 
     folder = secrets_dir()
     if os.environ.get("DATABASE_URL") or (folder and (folder / "DATABASE_URL").exists()):
         return
-    for name, address in control.addresses(State(settings.data_dir)).items():
+    state = State(settings.data_dir)
+    if folder and state.supervisor() is None:
+        raise ConfigError(NO_DATABASE)
+    for name, address in control.addresses(state).items():
         os.environ.setdefault(name, address)
 
 

@@ -35,7 +35,7 @@ class StackSettings(Settings):
     workers: int = Field(default=1, ge=1, le=64, description="worker processes")
     broker_memory: int = Field(
         default=256,
-        ge=1,
+        ge=16,
         description="megabytes of messages that the packaged broker, which forgets none, may hold before it starts anew",
     )
     no_bot: bool = Field(default=False, description="no Telegram bot even with a token")

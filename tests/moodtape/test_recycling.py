@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from json import loads
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from sqlalchemy import Engine
 
+from benchmarks.broker_life import play
+from benchmarks.streams import Servers
 from moodtape.commands import stack_table
-from moodtape.servers import Broker
+from moodtape.servers import Broker, Postgres
 from moodtape.state import State
 from moodtape.supervisor import Embedded, Supervisor
 from runtime.supervised import Health, Service, Spec
@@ -68,12 +70,13 @@ def test_the_supervisor_starts_it_anew_at_its_address(broker: Broker, tmp_path: 
     assert any("feed live · unread 0" in cell for cell in told)
 
 
-def test_a_feed_through_a_broker_that_starts_anew_loses_and_doubles_nothing() -> None:
-    """Two days of four markets and posts in twelve seconds, the broker ended every few megabytes."""
-    argv = [sys.executable, "-m", "benchmarks.broker_life", "--days", "2", "--seconds", "12", "--bound", "4"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = loads(done.stdout)
-    assert (found["candles"], found["posts"]) == (11_520, 288)
+def test_a_feed_through_a_broker_that_starts_anew_loses_and_doubles_nothing(
+    broker: Broker, tmp_path: Path, database_url: str, engine: Engine
+) -> None:
+    """A day of four markets and posts in six seconds, the broker ended every few megabytes."""
+    database = cast("Postgres", SimpleNamespace(url=database_url))
+    stack = Servers(tmp_path, database, broker, broker.url, engine)
+    found = play(stack, days=1, seconds=6, bound=4)
+    assert (found["candles"], found["posts"]) == (5_760, 144)
     assert (found["lost"], found["doubled"], found["dead_letters"], found["restarts"]) == (0, 0, 0, 0)
     assert found["recycled"] >= 1
