@@ -10,7 +10,7 @@ from aiogram.types import CallbackQuery, Message
 
 from answer.catalogue import Say, Texts
 from bot.mailer import Mailer
-from bot.messages import Button, Reply, Unit
+from bot.messages import Button, PendingUpdate, Reply
 from db.engine import Store
 from db.queries.rescore import Progress, progress
 from domain.errors import InputError, MoodtapeError
@@ -85,7 +85,9 @@ def standing(found: Progress, say: Say) -> Reply:
     return Reply(words, buttons=(tuple(buttons),) if buttons else ())
 
 
-async def rescore(message: Message, unit: Unit, store: Store, watch: Watch, language: str, say: Say) -> Reply:
+async def rescore(
+    message: Message, pending: PendingUpdate, store: Store, watch: Watch, language: str, say: Say
+) -> Reply:
     """/rescore: the run under way, else the latest."""
     found = await store(progress)
     if found is None:
@@ -93,13 +95,13 @@ async def rescore(message: Message, unit: Unit, store: Store, watch: Watch, lang
     reply = standing(found, say)
 
     def sent(message_id: int) -> None:
-        watch.follow(unit.chat_id, message_id, found.id, language)
+        watch.follow(pending.chat_id, message_id, found.id, language)
 
     return Reply(reply.text, buttons=reply.buttons, sent=sent if reply.buttons else None)
 
 
 async def pressed(
-    query: CallbackQuery, unit: Unit, store: Store, mailer: Mailer, watch: Watch, language: str, say: Say
+    query: CallbackQuery, pending: PendingUpdate, store: Store, mailer: Mailer, watch: Watch, language: str, say: Say
 ) -> None:
     """A button under a run."""
     _, action, number = (query.data or "").split(":")
@@ -112,4 +114,4 @@ async def pressed(
         found = await store(rescoring.run_of, int(number))
         words = say("rescore-cannot", state=say(f"state-{found.state}"))
     await mailer.toast(query, words)
-    watch.follow(unit.chat_id, query.message.message_id, found.id, language, pause=False)
+    watch.follow(pending.chat_id, query.message.message_id, found.id, language, pause=False)

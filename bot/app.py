@@ -22,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from answer.catalogue import FALLBACK, Texts
 from bot.admin import Watch
-from bot.desk import LOOK_AGAIN, Desk
+from bot.dispatcher import LOOK_AGAIN, InboxDispatcher
 from bot.handlers import COMMANDS, make_router
 from bot.intake import LONGEST_PAUSE, Intake, loads, serve
 from bot.limiter import Limiter
@@ -51,7 +51,7 @@ class Door:
 
     bot: Bot
     intake: Intake
-    desk: Desk
+    dispatcher: InboxDispatcher
     store: Store
     settings: BotSettings
 
@@ -59,7 +59,7 @@ class Door:
         """Telegram has answered and the inbox has been read lately."""
         now = time.monotonic()
         polled = now - self.intake.moved_at < self.settings.poll_seconds + 15 or bool(self.settings.webhook_url)
-        return polled and now - self.desk.looked_at < LOOK_AGAIN + 10
+        return polled and now - self.dispatcher.looked_at < LOOK_AGAIN + 10
 
 
 def make_bot(settings: BotSettings) -> Bot:
@@ -91,17 +91,17 @@ async def opened(
     reader = Reader(bot, store, queue, clock or SystemClock(), settings.at_once)
     mailer = Mailer(bot, store, limiter or Limiter())
     watch = Watch(mailer, store, texts)
-    dispatcher = Dispatcher(disable_fsm=True)
-    dispatcher.include_router(make_router(settings.admin_ids))
-    dispatcher.workflow_data.update(
-        store=store, texts=texts, reader=reader, mailer=mailer, context=context, watch=watch
+    handlers = Dispatcher(disable_fsm=True)
+    handlers.include_router(make_router(settings.admin_ids))
+    handlers.workflow_data.update(store=store, texts=texts, reader=reader, mailer=mailer, context=context, watch=watch)
+    dispatcher = InboxDispatcher(
+        bot, handlers, store, mailer, texts, album_seconds=settings.album_seconds, at_once=settings.at_once
     )
-    desk = Desk(bot, dispatcher, store, mailer, texts, album_seconds=settings.album_seconds, at_once=settings.at_once)
-    intake = Intake(store, hash_key(settings), desk.wake)
+    intake = Intake(store, hash_key(settings), dispatcher.wake)
     try:
-        yield Door(bot, intake, desk, store, settings)
+        yield Door(bot, intake, dispatcher, store, settings)
     finally:
-        await desk.drain(DRAIN)
+        await dispatcher.drain(DRAIN)
         await watch.close()
         await asyncio.to_thread(reader.close)
         await bot.session.close()
@@ -126,10 +126,10 @@ async def run(settings: BotSettings, engine: Engine, queue: Queue) -> None:
 
 
 async def _until_stopped(door: Door, stop: asyncio.Event) -> None:
-    """Run intake, desk and housekeeping; one that ends by an error ends all."""
+    """Run intake, dispatcher and housekeeping; one that ends by an error ends all."""
     works = [
         asyncio.create_task(_arrive(door)),
-        asyncio.create_task(door.desk.run()),
+        asyncio.create_task(door.dispatcher.run()),
         asyncio.create_task(_expire(door)),
     ]
     stopped = asyncio.create_task(stop.wait())

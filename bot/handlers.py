@@ -14,7 +14,7 @@ from answer.chart import draw
 from answer.words import MEGABYTES, tell
 from bot import admin
 from bot.mailer import Mailer
-from bot.messages import Button, Reply, Unit
+from bot.messages import Button, PendingUpdate, Reply
 from bot.reader import Context, Reader
 from db.engine import Store
 from db.queries import telegram
@@ -73,20 +73,22 @@ async def privacy(message: Message, say: Say) -> Reply:
 
 
 async def language_(
-    message: Message, command: CommandObject, unit: Unit, texts: Texts, store: Store, say: Say
+    message: Message, command: CommandObject, pending: PendingUpdate, texts: Texts, store: Store, say: Say
 ) -> Reply:
     """/language, or /language de."""
     code = (command.args or "").strip().lower()
     if code not in texts.languages:
         buttons: list[Button] = [(texts.say(c, "language"), f"lang:{c}") for c in texts.languages]
         return Reply(say("language-choose"), buttons=(tuple(buttons),))
-    await store(telegram.set_language, unit.chat_id, code)
+    await store(telegram.set_language, pending.chat_id, code)
     return Reply(texts.say(code, "language-set"))
 
 
-async def last(message: Message, unit: Unit, store: Store, reader: Reader, context: Context, say: Say) -> Reply:
+async def last(
+    message: Message, pending: PendingUpdate, store: Store, reader: Reader, context: Context, say: Say
+) -> Reply:
     """/last: the chat's last answer again."""
-    post_id = await store(telegram.last, unit.chat_id)
+    post_id = await store(telegram.last, pending.chat_id)
     answer = await reader.again(post_id) if post_id else None
     if post_id is None or answer is None:
         return Reply(say("no-last"))
@@ -94,17 +96,17 @@ async def last(message: Message, unit: Unit, store: Store, reader: Reader, conte
     return Reply(words, await context.drawn(draw, answer), post_id=post_id)
 
 
-async def forget_me(message: Message, unit: Unit, store: Store, say: Say) -> Reply:
+async def forget_me(message: Message, pending: PendingUpdate, store: Store, say: Say) -> Reply:
     """/forget_me: delete everything of this person, now."""
-    own_chat = unit.chat_id if message.chat.type == "private" else None
-    posts = await store(telegram.forget, unit.author_hash or "", own_chat, keep=unit.lead)
+    own_chat = pending.chat_id if message.chat.type == "private" else None
+    posts = await store(telegram.forget, pending.author_hash or "", own_chat, keep=pending.lead)
     return Reply(say("forgotten", posts=posts), forget=True)
 
 
 async def post(
     message: Message,
     messages: Sequence[Message],
-    unit: Unit,
+    pending: PendingUpdate,
     reader: Reader,
     mailer: Mailer,
     context: Context,
@@ -117,39 +119,43 @@ async def post(
         Gone: the author was forgotten meanwhile.
     """
     notes = list(await context.notes(say))
-    if unit.post_id is None and not await reader.take(unit, messages):
+    if pending.post_id is None and not await reader.take(pending, messages):
         notes.append(say("note-forwarded"))
     if len(messages) > 1:
         notes.append(say("note-album", count=len(messages)))
-    assert unit.post_id is not None
-    await reader.submit(unit)
-    if unit.reply_id is None:
-        await mailer.hold(unit, say("reading"))
+    assert pending.post_id is not None
+    await reader.submit(pending)
+    if pending.reply_id is None:
+        await mailer.hold(pending, say("reading"))
     try:
-        answer = await reader.wait(unit.post_id, context.patience)
+        answer = await reader.wait(pending.post_id, context.patience)
     except NoAnswerYet:
-        await mailer.hold(unit, say("late"))
+        await mailer.hold(pending, say("late"))
         try:
-            answer = await reader.wait(unit.post_id, context.give_up)
+            answer = await reader.wait(pending.post_id, context.give_up)
         except NoAnswerYet:
             raise Unavailable("No verdict came; the worker may be down.") from None
     words = tell(answer, say, notes=tuple(notes))
-    buttons = ((say("button-right"), f"said:right:{unit.lead}"), (say("button-wrong"), f"said:wrong:{unit.lead}"))
-    return Reply(words, await context.drawn(draw, answer), buttons=(buttons,), post_id=unit.post_id)
+    buttons = ((say("button-right"), f"said:right:{pending.lead}"), (say("button-wrong"), f"said:wrong:{pending.lead}"))
+    return Reply(words, await context.drawn(draw, answer), buttons=(buttons,), post_id=pending.post_id)
 
 
-async def pressed_language(query: CallbackQuery, unit: Unit, texts: Texts, store: Store, mailer: Mailer) -> None:
+async def pressed_language(
+    query: CallbackQuery, pending: PendingUpdate, texts: Texts, store: Store, mailer: Mailer
+) -> None:
     """A button of /language."""
     code = texts.choose((query.data or "").partition(":")[2])
-    await store(telegram.set_language, unit.chat_id, code)
+    await store(telegram.set_language, pending.chat_id, code)
     await mailer.toast(query, texts.say(code, "language-set"))
 
 
-async def pressed_feedback(query: CallbackQuery, unit: Unit, store: Store, mailer: Mailer, say: Say) -> None:
+async def pressed_feedback(
+    query: CallbackQuery, pending: PendingUpdate, store: Store, mailer: Mailer, say: Say
+) -> None:
     """“Right” or “Wrong” under an answer."""
     _, label, number = (query.data or "").split(":")
     post_id = None
     if label in ("right", "wrong") and number.isdigit():
-        post_id = await store(telegram.post_of, int(number), unit.chat_id)
-    known = post_id is not None and await store(telegram.give_feedback, post_id, unit.author_hash or "", label)
+        post_id = await store(telegram.post_of, int(number), pending.chat_id)
+    known = post_id is not None and await store(telegram.give_feedback, post_id, pending.author_hash or "", label)
     await mailer.toast(query, say("thanks" if known else "feedback-gone"))

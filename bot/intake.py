@@ -64,7 +64,7 @@ def _scrub(value: Any) -> Any:
 
 
 class Intake:
-    """Takes updates in and tells the desk."""
+    """Takes updates in and tells the dispatcher."""
 
     def __init__(self, store: Store, key: bytes, wake: Callable[[], None]) -> None:
         self._store, self._key, self._wake = store, key, wake

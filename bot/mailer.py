@@ -45,7 +45,7 @@ from aiohttp import ClientConnectorError
 from sqlalchemy import Connection
 
 from bot.limiter import Limiter
-from bot.messages import Reply, Unit
+from bot.messages import PendingUpdate, Reply
 from db.engine import Store
 from db.queries import telegram
 from domain.errors import Unavailable
@@ -54,7 +54,7 @@ log = structlog.get_logger()
 
 _PASSING = (TelegramNetworkError, TelegramServerError, TelegramNotFound)
 
-PATIENCE = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+RETRY_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Seconds between attempts while Telegram is not well."""
 
 
@@ -82,8 +82,8 @@ class Mailer:
     ) -> None:
         self._bot, self._store, self._limiter, self._sleep = bot, store, limiter, sleep
 
-    async def answer(self, unit: Unit, reply: Reply, language: str, note: str) -> None:
-        """Deliver a unit's one answer and close it; who has blocked the bot gets none, and the row says so.
+    async def answer(self, pending: PendingUpdate, reply: Reply, language: str, note: str) -> None:
+        """Deliver the one answer to an update and close it; who has blocked the bot gets none, and the row says so.
 
         ``note`` is sent instead where an earlier try may have arrived.
 
@@ -93,11 +93,11 @@ class Mailer:
         error = reply.error
         message_id: int | None = None
         try:
-            message_id = await self._once(unit, reply, note)
+            message_id = await self._once(pending, reply, note)
         except (Undeliverable, Uncertain) as why:
             error = str(why)
-            log.warning("an answer could not be delivered", update=unit.lead, error=error)
-        await self._noted(partial(self._close, unit, reply, message_id, error, language))
+            log.warning("an answer could not be delivered", update=pending.lead, error=error)
+        await self._noted(partial(self._close, pending, reply, message_id, error, language))
         if message_id is not None and reply.sent is not None:
             reply.sent(message_id)
 
@@ -115,15 +115,15 @@ class Mailer:
                 return "not modified" in error.message
         return True
 
-    async def _once(self, unit: Unit, reply: Reply, note: str) -> int:
-        if unit.uncertain:
-            return await self._deliver(unit, Reply(note), reserved=True)
+    async def _once(self, pending: PendingUpdate, reply: Reply, note: str) -> int:
+        if pending.uncertain:
+            return await self._deliver(pending, Reply(note), reserved=True)
         try:
-            return await self._deliver(unit, reply)
+            return await self._deliver(pending, reply)
         except Uncertain:
-            return await self._deliver(unit, Reply(note), reserved=True)
+            return await self._deliver(pending, Reply(note), reserved=True)
 
-    async def hold(self, unit: Unit, words: str) -> None:
+    async def hold(self, pending: PendingUpdate, words: str) -> None:
         """Send a first message that the answer will replace, or put these words into it.
 
         Raises:
@@ -131,27 +131,27 @@ class Mailer:
             Undeliverable: Telegram does not take it.
             Uncertain: it may have arrived, twice over; nothing is noted.
         """
-        if unit.reply_id is not None:
-            await self._reserve(unit)
-            await self.refresh(unit.chat_id, unit.reply_id, Reply(words))
+        if pending.reply_id is not None:
+            await self._reserve(pending)
+            await self.refresh(pending.chat_id, pending.reply_id, Reply(words))
             return
         try:
-            message_id = await self._deliver(unit, Reply(words), reserved=unit.uncertain)
+            message_id = await self._deliver(pending, Reply(words), reserved=pending.uncertain)
         except Uncertain:
-            message_id = await self._deliver(unit, Reply(words), reserved=True)
-        await self._noted(partial(self._attach, unit, message_id))
-        unit.reply_id = message_id
+            message_id = await self._deliver(pending, Reply(words), reserved=True)
+        await self._noted(partial(self._attach, pending, message_id))
+        pending.reply_id = message_id
 
-    async def _attach(self, unit: Unit, message_id: int) -> None:
-        if not await self._store(telegram.attach_reply, unit.lead, message_id):
+    async def _attach(self, pending: PendingUpdate, message_id: int) -> None:
+        if not await self._store(telegram.attach_reply, pending.lead, message_id):
             raise Gone
 
-    async def withdraw(self, unit: Unit) -> None:
+    async def withdraw(self, pending: PendingUpdate) -> None:
         """Take the first message back where no answer will replace it; one that is gone already is no harm."""
-        if unit.reply_id is None:
+        if pending.reply_id is None:
             return
         try:
-            await self._bot.delete_message(unit.chat_id, unit.reply_id)
+            await self._bot.delete_message(pending.chat_id, pending.reply_id)
         except AiogramError as error:
             log.info("a message could not be taken back", error=type(error).__name__)
 
@@ -165,14 +165,16 @@ class Mailer:
         except AiogramError as error:
             log.info("a button could not be answered", error=type(error).__name__)
 
-    async def _close(self, unit: Unit, reply: Reply, message_id: int | None, error: str | None, language: str) -> None:
+    async def _close(
+        self, pending: PendingUpdate, reply: Reply, message_id: int | None, error: str | None, language: str
+    ) -> None:
         if reply.forget:
-            await self._store(telegram.remove, unit.ids)
+            await self._store(telegram.remove, pending.ids)
             return
 
         def close(connection: Connection) -> None:
-            if telegram.close(connection, unit.ids, message_id, error) and reply.post_id:
-                telegram.set_last(connection, chat_id=unit.chat_id, code=language, post_id=reply.post_id)
+            if telegram.close(connection, pending.ids, message_id, error) and reply.post_id:
+                telegram.set_last(connection, chat_id=pending.chat_id, code=language, post_id=reply.post_id)
 
         await self._store(close)
 
@@ -185,66 +187,66 @@ class Mailer:
                 log.error("a sent answer cannot be noted yet", error=error.message)
                 await self._sleep(1.0)
 
-    async def _deliver(self, unit: Unit, reply: Reply, *, reserved: bool = False) -> int:
+    async def _deliver(self, pending: PendingUpdate, reply: Reply, *, reserved: bool = False) -> int:
         """Send, and return the message's id; with ``reserved`` an earlier reservation stands, whatever comes of this."""
-        async with self._limiter.turn(unit.chat_id) as ready:
-            pauses = iter(PATIENCE)
+        async with self._limiter.turn(pending.chat_id) as ready:
+            pauses = iter(RETRY_PAUSES)
             forms = _forms(reply)
             form, parse_mode = next(forms)
             while True:
                 await ready()
                 if not reserved:
-                    await self._reserve(unit)
+                    await self._reserve(pending)
                 try:
-                    return await self._send(unit, form, parse_mode)
+                    return await self._send(pending, form, parse_mode)
                 except TelegramBadRequest as error:
-                    if "not modified" in error.message and unit.reply_id is not None:
-                        return unit.reply_id
+                    if "not modified" in error.message and pending.reply_id is not None:
+                        return pending.reply_id
                     if not reserved:
-                        await self._free(unit)
-                    form, parse_mode = self._other(unit, error, (form, parse_mode), forms)
+                        await self._free(pending)
+                    form, parse_mode = self._other(pending, error, (form, parse_mode), forms)
                 except (TelegramAPIError, ClientDecodeError) as error:
-                    pause = self._pause(unit, error, pauses)
+                    pause = self._pause(pending, error, pauses)
                     if not reserved:
-                        await self._free(unit)
+                        await self._free(pending)
                     await self._sleep(pause)
 
-    async def _reserve(self, unit: Unit) -> None:
+    async def _reserve(self, pending: PendingUpdate) -> None:
         """Before a send the row is reserved; an edit needs only that it is still open."""
-        take = telegram.reserve if unit.reply_id is None else telegram.is_open
-        if not await self._store(take, unit.lead):
+        take = telegram.reserve if pending.reply_id is None else telegram.is_open
+        if not await self._store(take, pending.lead):
             raise Gone
 
-    async def _free(self, unit: Unit) -> None:
-        if unit.reply_id is None:
-            await self._store(telegram.release, unit.lead)
+    async def _free(self, pending: PendingUpdate) -> None:
+        if pending.reply_id is None:
+            await self._store(telegram.release, pending.lead)
 
     def _other(
         self,
-        unit: Unit,
+        pending: PendingUpdate,
         error: TelegramBadRequest,
         now: tuple[Reply, str | None],
         forms: Iterator[tuple[Reply, str | None]],
     ) -> tuple[Reply, str | None]:
         """What to try after a refusal: a new message where the old one is gone, else a simpler form."""
-        if unit.reply_id is not None and "edit" in error.message:
-            unit.reply_id = None
+        if pending.reply_id is not None and "edit" in error.message:
+            pending.reply_id = None
             return now
         found = next(forms, None)
         if found is None or "chat not found" in error.message:
             raise Undeliverable(error.message)
         return found
 
-    def _pause(self, unit: Unit, error: AiogramError, pauses: Iterator[float]) -> float:
+    def _pause(self, pending: PendingUpdate, error: AiogramError, pauses: Iterator[float]) -> float:
         """Seconds to wait before trying again, where Telegram has certainly not taken the message."""
         if isinstance(error, TelegramRetryAfter):
             return float(error.retry_after)
         if isinstance(error, TelegramMigrateToChat):
-            unit.chat_id = error.migrate_to_chat_id
+            pending.chat_id = error.migrate_to_chat_id
             return 0.0
         if isinstance(error, TelegramForbiddenError):
             raise Undeliverable("blocked")
-        if _may_have_arrived(error) and unit.reply_id is None:
+        if _may_have_arrived(error) and pending.reply_id is None:
             raise Uncertain("no answer from Telegram; it may have arrived")
         if isinstance(error, TelegramAPIError) and not isinstance(error, _PASSING):
             raise Undeliverable(error.message)
@@ -253,18 +255,20 @@ class Mailer:
             raise Undeliverable(f"{type(error).__name__} again and again")
         return pause
 
-    async def _send(self, unit: Unit, reply: Reply, parse_mode: str | None) -> int:
+    async def _send(self, pending: PendingUpdate, reply: Reply, parse_mode: str | None) -> int:
         words = reply.markup if parse_mode else reply.plain
         keyboard = _keyboard(reply)
         photo = BufferedInputFile(reply.picture, "answer.png") if reply.picture else None
-        if unit.reply_id is not None:
-            await self._edit(unit.chat_id, unit.reply_id, photo, words, parse_mode, keyboard)
-            return unit.reply_id
-        to = ReplyParameters(message_id=unit.reply_to, allow_sending_without_reply=True) if unit.reply_to else None
+        if pending.reply_id is not None:
+            await self._edit(pending.chat_id, pending.reply_id, photo, words, parse_mode, keyboard)
+            return pending.reply_id
+        to = (
+            ReplyParameters(message_id=pending.reply_to, allow_sending_without_reply=True) if pending.reply_to else None
+        )
         sent: Message
         if photo is not None:
             sent = await self._bot.send_photo(
-                unit.chat_id,
+                pending.chat_id,
                 photo,
                 caption=words,
                 parse_mode=parse_mode,
@@ -273,7 +277,7 @@ class Mailer:
             )
         else:
             sent = await self._bot.send_message(
-                unit.chat_id, words, parse_mode=parse_mode, reply_markup=keyboard, reply_parameters=to
+                pending.chat_id, words, parse_mode=parse_mode, reply_markup=keyboard, reply_parameters=to
             )
         return sent.message_id
 

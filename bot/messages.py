@@ -66,8 +66,8 @@ def shorten(text: str, limit: int) -> str:
 
 
 @dataclass
-class Unit:
-    """Open inbox rows that get one answer; the first one leads. ``reply_id`` is our message that the answer replaces."""
+class PendingUpdate:
+    """An update, or the several of an album, that gets one answer; ``reply_id`` is our message that the answer replaces."""
 
     rows: list[Open]
     chat_id: int
@@ -96,14 +96,14 @@ class Unit:
         return self.rows[0].sending_at is not None and self.reply_id is None
 
 
-def unit_of(rows: list[Open]) -> Unit | None:
-    """The unit of some rows; None where there is no chat to answer."""
+def pending_of(rows: list[Open]) -> PendingUpdate | None:
+    """The update that some rows make; None where there is no chat to answer."""
     first = rows[0]
     if first.chat_id is None:
         return None
     post_id = next((row.post_id for row in rows if row.post_id), None)
     message = first.payload.get("message") or {}
-    return Unit(rows, first.chat_id, message.get("message_id"), first.reply_id, post_id)
+    return PendingUpdate(rows, first.chat_id, message.get("message_id"), first.reply_id, post_id)
 
 
 def sender(payload: dict[str, Any]) -> tuple[int | None, int | None, str | None]:

@@ -18,7 +18,7 @@ from aiohttp import ClientError
 from answer.catalogue import Say
 from answer.words import MEGABYTES, FileTooBig, Unsupported
 from bot.mailer import Gone
-from bot.messages import Unit
+from bot.messages import PendingUpdate
 from db.engine import Store
 from db.queries import streams, telegram, verdicts
 from domain.answer import Json
@@ -123,8 +123,8 @@ class Reader:
         self._bot, self._store, self._queue, self._clock = bot, store, queue, clock
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="reader")
 
-    async def take(self, unit: Unit, messages: Sequence[Message]) -> bool:
-        """Store what was sent as a post and note it in the unit; False when the original's time had no prices.
+    async def take(self, pending: PendingUpdate, messages: Sequence[Message]) -> bool:
+        """Store what was sent as a post and note it in the update; False when the original's time had no prices.
 
         Raises:
             InputError: what cannot be used, by its kind.
@@ -136,7 +136,7 @@ class Reader:
         if picture is None and not words.strip():
             raise EmptyPost("There is neither text nor a picture to read; send text or a picture.")
         image = await fetch(self._bot, picture) if picture else None
-        whose = unit.author_hash
+        whose = pending.author_hash
         request = partial(Request, text=words, image=image, source=SOURCE, author_hash=whose, requester=whose)
         sent, original = self._times(messages)
         as_original = True
@@ -145,16 +145,16 @@ class Reader:
         except NoCandles:
             as_original = False
             post = await self._prepare(request(), sent)
-        if not await self._store(telegram.attach_post, unit.lead, post.id):
+        if not await self._store(telegram.attach_post, pending.lead, post.id):
             await self._store(telegram.forget_post, post.id)
             raise Gone
-        unit.post_id = post.id
+        pending.post_id = post.id
         return as_original
 
-    async def submit(self, unit: Unit) -> None:
-        """Put the unit's post on the queue; harmless when it is there already."""
-        assert unit.post_id is not None
-        put = partial(self._queue.submit, [unit.post_id], priority=Priority.PEOPLE, requester=unit.author_hash)
+    async def submit(self, pending: PendingUpdate) -> None:
+        """Put the update's post on the queue; harmless when it is there already."""
+        assert pending.post_id is not None
+        put = partial(self._queue.submit, [pending.post_id], priority=Priority.PEOPLE, requester=pending.author_hash)
         await self._thread(put)
 
     async def wait(self, post_id: str, seconds: float) -> Json:

@@ -23,7 +23,7 @@ RECONNECT_SECONDS = 1.0
 class VerdictListener:
     """LISTEN on a thread of its own, begun with the first who waits or subscribes.
 
-    News may be missed while PostgreSQL is away: whoever waits must look for himself now and then.
+    News may be missed while PostgreSQL is away, so a waiter must look at the tables now and then.
 
     Example:
         >>> with listener.waiting("x:1") as news:  # doctest: +SKIP

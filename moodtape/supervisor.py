@@ -24,7 +24,7 @@ from runtime.supervised import Phase, Service
 LOG_LIMIT = 8 << 20
 BROKER_MEMORY = 256 << 20
 TICK = 0.1
-PATIENCE = 30.0
+SERVER_SECONDS = 30.0
 
 log = structlog.get_logger()
 
@@ -128,13 +128,13 @@ class Supervisor:
         Raises:
             ConfigError, BrokenInstall: before the stack was ever ready, a service that counts gave up.
         """
-        patience = time.monotonic() + PATIENCE
+        patience = time.monotonic() + SERVER_SECONDS
         while not self._stop.wait(TICK):
             self.step(time.monotonic())
             if self.ready_at is None:
                 self._give_up_if_hopeless()
                 if time.monotonic() > patience:
-                    patience += PATIENCE
+                    patience += SERVER_SECONDS
                     self.tell(f"still waiting for {self._awaited()}")
                 if self.ready:
                     self.ready_at = datetime.now(UTC)

@@ -15,7 +15,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from streaming.broker import BrokerDown, Chunk, Partition
 
-_PATIENCE = {
+_CLIENT_LIMITS = {
     "reconnect_backoff_ms": 50,
     "reconnect_backoff_max_ms": 1000,
     "request_timeout_ms": 10_000,
@@ -113,7 +113,7 @@ class KafkaBroker:
             try:
                 if self._admin is None:
                     knock(self._bootstrap)
-                    self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap, **_PATIENCE)
+                    self._admin = KafkaAdminClient(bootstrap_servers=self._bootstrap, **_CLIENT_LIMITS)
                 return getattr(self._admin, question)(*args)
             except TopicAlreadyExistsError:
                 raise
@@ -153,7 +153,7 @@ class KafkaSender:
                 delivery_timeout_ms=_DELIVERY_MS,
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
-                **_PATIENCE,
+                **_CLIENT_LIMITS,
             )
         except (KafkaError, OSError) as error:
             raise BrokerDown(f"no producer could be made ({type(error).__name__})") from error
@@ -247,7 +247,7 @@ class KafkaReader:
                 allow_auto_create_topics=False,
                 metadata_max_age_ms=30_000,
                 metrics_enabled=False,
-                **_PATIENCE,
+                **_CLIENT_LIMITS,
             )
         except (KafkaError, OSError) as error:
             raise BrokerDown(f"no consumer could be made ({type(error).__name__})") from error

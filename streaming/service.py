@@ -31,7 +31,7 @@ from streaming.steps import Batch, Gather
 
 log = structlog.get_logger()
 
-BROKER_PATIENCE = 30.0
+BROKER_SECONDS = 30.0
 
 
 @dataclass
@@ -224,7 +224,7 @@ class Service:
             raise self._sink.error
 
     async def _reach_broker(self) -> None:
-        end = self._clock.monotonic() + BROKER_PATIENCE
+        end = self._clock.monotonic() + BROKER_SECONDS
         while not self._stopping.is_set():
             await asyncio.to_thread(self._watch.look)
             if self._watch.up:

@@ -36,8 +36,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 BUSY_WAIT = 1.0
 """Seconds after which posts that the scoring queue had no room for are offered to it again."""
 
-LONGEST_PATIENCE = 60.0
-"""Seconds to which the wait for an answer grows, lest a slow database be taken for one that is away for ever."""
+LONGEST_ANSWER = 60.0
+"""Seconds to which the wait for an answer grows, so that a slow database is not taken for one that is away."""
 
 LONGEST_WRITE = PATIENCE
 """Seconds after which a transaction under way counts as hanging."""
@@ -92,7 +92,7 @@ class Writer:
         self._group = group
         self._scoring = scoring
         self._cluster = cluster
-        self._patience = PATIENCE
+        self._answer_seconds = PATIENCE
 
     def write(self, batch: Batch) -> Stored:
         """Everything of the batch or nothing.
@@ -104,14 +104,14 @@ class Writer:
         """
         clusters = self._cluster(batch.posts) if self._cluster and batch.posts else None
         try:
-            with metrics.BATCH_SECONDS.time(), transaction(self._engine, self._patience) as connection:
+            with metrics.BATCH_SECONDS.time(), transaction(self._engine, self._answer_seconds) as connection:
                 done, wanted = self._store(connection, batch, clusters)
         except Busy:
             raise
         except Unavailable:
-            self._patience = min(2 * self._patience, LONGEST_PATIENCE)
+            self._answer_seconds = min(2 * self._answer_seconds, LONGEST_ANSWER)
             raise
-        self._patience = max(PATIENCE, self._patience / 2)
+        self._answer_seconds = max(PATIENCE, self._answer_seconds / 2)
         if self._scoring and wanted:
             self._scoring.ring(Priority.LIVE)
         return done

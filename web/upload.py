@@ -15,7 +15,7 @@ from workers.client.images import MAX_BYTES
 MAX_BODY = MAX_BYTES + 256 * 1024
 """A picture of the greatest size, and words."""
 
-PATIENCE = 3 * MAX_BODY
+MOST_DISCARDED = 3 * MAX_BODY
 """Bytes read and dropped beyond the limit, so that an ordinary client gets to read why it was refused."""
 
 MAX_FIELD = 128 * 1024
@@ -80,7 +80,7 @@ async def _counted(request: Request) -> AsyncGenerator[bytes, None]:
         seen += len(chunk)
         if seen <= MAX_BODY:
             yield chunk
-        elif seen > PATIENCE:
+        elif seen > MOST_DISCARDED:
             break
     if seen > MAX_BODY:
         raise TooLarge("The upload is too large: image too large (max 20 MB). Send a smaller one.")

@@ -90,8 +90,8 @@ class Reconciler:
         """
         if self._due("report", 2.0):
             self._report()
-        if self._due("bury", 1.0):
-            self._bury()
+        if self._due("expire_batches", 1.0):
+            self._expire_batches()
         with transaction(self._engine) as connection:
             fed = feed(connection, self._runner.revision, self._settings.rescore_window)
         self._ring_again(now=fed > 0)
@@ -138,9 +138,11 @@ class Reconciler:
         except ValueError:
             log.exception("the library could not grow; scoring goes on")
 
-    def _bury(self) -> None:
+    def _expire_batches(self) -> None:
         with transaction(self._engine) as connection:
-            counted, failed = jobs.bury(connection, "error: Scoring this post ended the worker several times over.")
+            counted, failed = jobs.expire_batches(
+                connection, "error: Scoring this post ended the worker several times over."
+            )
         if counted:
             self._metrics.deaths.inc(counted)
             log.warning("a batch died", jobs=counted, failed=failed)

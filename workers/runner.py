@@ -106,7 +106,7 @@ class Runner:
     """Runs batches; any thread may ask for the next one.
 
     The models serve one batch at a time. Everything else of a batch (claim, loading, tokenising, decoding, writing)
-    overlaps with them when a second thread asks too: see :class:`workers.service.Lane`.
+    overlaps with them when a second thread asks too: see :class:`workers.service.SecondRunner`.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Runner:
     def run_once(self, by_bell: bool = True) -> Done:
         """Score the next batch, if anything waits; one that a bell began rings again when more waits.
 
-        Others do not, lest each batch leave a ring more in Redis than it took: who began them goes on by himself.
+        Other batches do not ring, because their caller goes on without: rings would only pile up in Redis.
 
         Raises:
             Unavailable: PostgreSQL went away; the jobs are free again and nothing was written.

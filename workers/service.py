@@ -52,14 +52,14 @@ def run_safely(runner: Runner, on_defect: Callable[[], None], by_bell: bool = Tr
     return Done(0)
 
 
-class Lane:
+class SecondRunner:
     """Helps a runner while more waits than its current batch."""
 
     def __init__(self, runner: Runner, on_defect: Callable[[], None]) -> None:
         self._runner = runner
         self._on_defect = on_defect
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="second-lane", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="second-runner", daemon=True)
 
     def start(self) -> None:
         """Wait for work from a thread."""
@@ -81,7 +81,7 @@ class Lane:
 
 log = structlog.get_logger()
 
-PATIENCE = 60.0
+DATABASE_SECONDS = 60.0
 """Seconds that a starting worker waits for PostgreSQL."""
 
 
@@ -135,8 +135,8 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
         on_defect=_end_process,
     )
     answer_the_bell(app, runner, metrics)
-    lane = Lane(runner, on_defect=_end_process)
-    lane.start()
+    second = SecondRunner(runner, on_defect=_end_process)
+    second.start()
     reconciler.start()
     log.info("ready to score", revision=loaded.scorer.revision, device=loaded.device)
     about = {"revision": loaded.scorer.revision, "device": loaded.device}
@@ -144,7 +144,7 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
         with Heartbeat("workers").beating(lambda: reconciler.healthy, lambda: about):
             return _consume(app)
     finally:
-        lane.stop()
+        second.stop()
         reconciler.stop()
         client.close()
         engine.dispose()
@@ -157,7 +157,7 @@ def register(engine: Engine, manifest: Manifest, shadow: bool) -> str:
         return revisions.register(connection, manifest.revision, body, shadow)
 
 
-def wait_for_database(engine: Engine, first: Callable[[], object], patience: float = PATIENCE) -> None:
+def wait_for_database(engine: Engine, first: Callable[[], object], patience: float = DATABASE_SECONDS) -> None:
     """Do ``first`` as soon as PostgreSQL answers and has its tables.
 
     Raises:

@@ -23,7 +23,7 @@ class Claim:
 SMALLER = (None, 8, 1)
 """Most jobs per batch by how many batches have died with them: a poisonous post is soon alone."""
 
-PATIENCE = 10.0
+LIVE_WAIT_SECONDS = 10.0
 """Seconds that a live post gives way to people; an older one has a share of the batches."""
 
 SHARE = 4
@@ -34,13 +34,13 @@ def claim(connection: Connection, revision: str, limits: Sequence[int], pictures
     """Lock the next batch until the transaction ends: one priority, ``limits[priority]`` jobs, people by turns.
 
     People come first, then live posts, then rescoring; but however many people ask, one batch in :data:`SHARE` is one
-    of live posts when the oldest of these has waited for :data:`PATIENCE` seconds. The batch ends before it would hold
+    of live posts when the oldest of these has waited for :data:`LIVE_WAIT_SECONDS` seconds. The batch ends before it would hold
     more than ``pictures`` posts with a picture, which cost far more than words.
 
     Jobs whose post is being deleted are left out. Posts are locked against deletion, so that a deletion waits for the
     verdict and takes it along instead of running into a deadlock.
     """
-    who = {"revision": revision, "patience": PATIENCE, "share": SHARE}
+    who = {"revision": revision, "patience": LIVE_WAIT_SECONDS, "share": SHARE}
     first = connection.execute(text(_AGED), who).first() or connection.execute(text(_FIRST), who).first()
     if first is None:
         return []

@@ -175,7 +175,7 @@ SPACE = 0x6D74
 """First key of the advisory locks of batches."""
 
 
-def bury(connection: Connection, error: str) -> tuple[int, int]:
+def expire_batches(connection: Connection, error: str) -> tuple[int, int]:
     """Count a death for the jobs of batches whose transaction is gone; returns (jobs counted, jobs failed)."""
     dead = connection.execute(
         text(

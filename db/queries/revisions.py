@@ -13,7 +13,7 @@ from domain.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Scorer:
+class WorkerInfo:
     """A scoring process that reported itself lately."""
 
     name: str
@@ -127,7 +127,7 @@ def leave(connection: Connection, name: str, silence: float = 3600.0) -> None:
     )
 
 
-def scorers(connection: Connection, silence: float = 15.0) -> list[Scorer]:
+def scorers(connection: Connection, silence: float = 15.0) -> list[WorkerInfo]:
     """Processes that have reported themselves within ``silence`` seconds."""
     rows = connection.execute(
         text(
@@ -136,7 +136,7 @@ def scorers(connection: Connection, silence: float = 15.0) -> list[Scorer]:
         ),
         {"silence": silence},
     )
-    return [Scorer(*row) for row in rows]
+    return [WorkerInfo(*row) for row in rows]
 
 
 def known(connection: Connection) -> list[dict[str, Any]]:

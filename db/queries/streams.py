@@ -225,7 +225,7 @@ def take(
 
     ``span``: those with an id after the first number, up to the second.
 
-    The rows are held until the transaction ends: whoever takes them does the step before that, or rolls back. Rows held
+    The rows are locked until the transaction ends; the caller does the step before that, or rolls back. Rows held
     by another process are passed over.
     """
     assert step in ("produced_at", "replayed_at")

@@ -113,7 +113,7 @@ async def running(
     limiter = limiter or Limiter(per_second=10_000, chat_seconds=0.0, group_per_minute=10_000)
     with working(engine, scorer or FakeScorer()) if worker else nullcontext():
         async with opened(settings, engine, queue, limiter=limiter) as door:
-            tasks = [asyncio.create_task(door.desk.run()), asyncio.create_task(door.intake.poll(door.bot, 5))]
+            tasks = [asyncio.create_task(door.dispatcher.run()), asyncio.create_task(door.intake.poll(door.bot, 5))]
             try:
                 yield Bench(telegram, engine, door)
             finally:

@@ -161,9 +161,9 @@ def test_a_batch_that_died_is_counted_and_shrinks_until_its_job_fails(engine: En
             with transaction(engine) as note:
                 jobs.note_batch(note, batch, [c.id for c in claimed])
             with transaction(engine) as other:
-                assert jobs.bury(other, "error: died") == (0, 0), "a batch that lives is not buried"
+                assert jobs.expire_batches(other, "error: died") == (0, 0), "a batch that lives does not expire"
         with transaction(engine) as other:
-            counted, _ = jobs.bury(other, "error: died")
+            counted, _ = jobs.expire_batches(other, "error: died")
             assert counted == len(claimed)
     assert sizes == [20, 8, 1, 1, 1]
     with transaction(engine) as connection:

@@ -17,7 +17,7 @@ from tests.fakes.scoring import FakeScorer
 from workers.client.queue import Priority, ScoringClient
 from workers.metrics import Metrics
 from workers.runner import Done, Pace, Runner
-from workers.service import Lane, run_safely
+from workers.service import SecondRunner, run_safely
 from workers.settings import WorkerSettings
 
 
@@ -64,7 +64,7 @@ def test_a_batch_is_bounded_and_the_rest_is_rung_for(
 def test_only_a_batch_begun_by_a_bell_rings_again(
     engine: Engine, scorer: FakeScorer, metrics: Metrics, queue: Any
 ) -> None:
-    """A backlog worked off by the bell and the second lane leaves at most one ring waiting at any time."""
+    """A backlog worked off by the bell and the second second leaves at most one ring waiting at any time."""
     waiting = 1
     most = 0
 
@@ -75,12 +75,12 @@ def test_only_a_batch_begun_by_a_bell_rings_again(
 
     runner = Runner(engine, scorer, WorkerSettings(batch_posts=4), metrics, ring=ring)
     queue(*(f"post {n}" for n in range(40)))
-    lane = Lane(runner, on_defect=lambda: None)
-    lane.start()
+    second = SecondRunner(runner, on_defect=lambda: None)
+    second.start()
     while waiting:
         waiting -= 1
         run_safely(runner, on_defect=lambda: None)
-    lane.stop()
+    second.stop()
     runner.drain()
     assert most <= 1
     assert value(engine, "select count(*) from verdicts") == 40
@@ -139,7 +139,7 @@ def test_a_database_error_while_scoring_loses_nothing_and_is_no_death(
     runner._scorer = scorer
     assert runner.run_once() == Done(2)
     with transaction(engine) as connection:
-        assert jobs.bury(connection, "error: died") == (0, 0)
+        assert jobs.expire_batches(connection, "error: died") == (0, 0)
     assert value(engine, "select max(attempts) from jobs") == 0
 
 
@@ -231,10 +231,10 @@ def test_a_second_lane_claims_and_writes_while_the_models_work(
 
     queue(*(f"post {n}" for n in range(20)))
     runner = Runner(engine, Watched("fake"), WorkerSettings(batch_posts=4), metrics)
-    lane = Lane(runner, on_defect=lambda: None)
-    lane.start()
+    second = SecondRunner(runner, on_defect=lambda: None)
+    second.start()
     runner.drain()
-    lane.stop()
+    second.stop()
     assert value(engine, "select count(*) from verdicts") == 20
     assert value(engine, "select count(*) from jobs where state <> 'done'") == 0
 
@@ -253,4 +253,4 @@ def test_a_defect_of_the_models_ends_the_process(
     assert run_safely(Runner(engine, Broken("fake"), settings, metrics), lambda: ended.append(True)) == Done(0)
     assert ended == [True]
     with transaction(engine) as connection:
-        assert jobs.bury(connection, "error: died") == (1, 0)
+        assert jobs.expire_batches(connection, "error: died") == (1, 0)

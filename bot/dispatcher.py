@@ -1,4 +1,4 @@
-"""Open updates to answers: takes them from the inbox, gathers albums, lets handlers think, and mails what they say."""
+"""Takes open updates from the inbox, gathers albums, calls the handlers, and sends their replies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from answer.catalogue import Texts
 from answer.words import complain
 from bot.mailer import Gone, Mailer, Uncertain, Undeliverable
-from bot.messages import Reply, Unit, unit_of
+from bot.messages import PendingUpdate, Reply, pending_of
 from db.engine import Store
 from db.queries import telegram
 from db.queries.telegram import Open
@@ -32,13 +32,13 @@ TRIES = 5
 LONGEST_PAUSE = 30.0
 
 
-class Desk:
-    """Works on at most ``at_once`` units at a time; what it leaves open, the next process takes up."""
+class InboxDispatcher:
+    """Works on at most ``at_once`` updates at a time; what it leaves open, the next process takes up."""
 
     def __init__(
         self,
         bot: Bot,
-        dispatcher: Dispatcher,
+        handlers: Dispatcher,
         store: Store,
         mailer: Mailer,
         texts: Texts,
@@ -46,7 +46,7 @@ class Desk:
         album_seconds: float = 1.0,
         at_once: int = 32,
     ) -> None:
-        self._bot, self._dispatcher, self._store = bot, dispatcher, store
+        self._bot, self._handlers, self._store = bot, handlers, store
         self._mailer, self._texts = mailer, texts
         self._album_seconds, self._at_once = album_seconds, at_once
         self._news = asyncio.Event()
@@ -133,16 +133,16 @@ class Desk:
 
     async def _answer(self, rows: list[Open]) -> None:
         """Nothing may escape from here but cancellation: the update stays open, or is closed with its error."""
-        unit = unit_of(rows)
+        pending = pending_of(rows)
         try:
-            if unit is None:
+            if pending is None:
                 await self._store(telegram.close, [row.update_id for row in rows], error="no chat to answer")
                 return
-            await self._think_and_mail(unit)
+            await self._handle_and_send(pending)
         except Gone:
             log.info("no answer is needed any more", update=rows[0].update_id)
-            if unit is not None:
-                await self._mailer.withdraw(unit)
+            if pending is not None:
+                await self._mailer.withdraw(pending)
         except Uncertain:
             log.warning("a first message may have arrived", update=rows[0].update_id)
             await asyncio.sleep(LOOK_AGAIN)
@@ -157,59 +157,59 @@ class Desk:
             await asyncio.sleep(LOOK_AGAIN)
             await self._give_up(rows)
 
-    async def _think_and_mail(self, unit: Unit) -> None:
-        language = await self._language(unit)
+    async def _handle_and_send(self, pending: PendingUpdate) -> None:
+        language = await self._language(pending)
         say = self._texts.speaker(language)
-        note = say("interrupted" if unit.post_id else "interrupted-early")
-        reply: Reply | None = Reply(note, post_id=unit.post_id)
-        if unit.post_id or not unit.uncertain:
-            reply = await self._think(unit, language)
+        note = say("interrupted" if pending.post_id else "interrupted-early")
+        reply: Reply | None = Reply(note, post_id=pending.post_id)
+        if pending.post_id or not pending.uncertain:
+            reply = await self._handle(pending, language)
         if reply is None:
-            await self._store(telegram.close, unit.ids)
+            await self._store(telegram.close, pending.ids)
         else:
-            await self._mailer.answer(unit, reply, language, note)
+            await self._mailer.answer(pending, reply, language, note)
 
-    async def _think(self, unit: Unit, language: str) -> Reply | None:
-        """What the handlers say; an error becomes words, and one that may pass is tried again a few times."""
+    async def _handle(self, pending: PendingUpdate, language: str) -> Reply | None:
+        """The reply of the handlers; an error becomes words, and one that may pass is tried again a few times."""
         say = self._texts.speaker(language)
         while True:
             try:
-                return await self._dispatch(unit, language)
+                return await self._dispatch(pending, language)
             except (Gone, Uncertain, Undeliverable):
                 raise
             except Unavailable as error:
-                tries = await self._store(telegram.count_attempt, unit.lead)
+                tries = await self._store(telegram.count_attempt, pending.lead)
                 if isinstance(error, Busy) or tries >= TRIES:
-                    log.warning("given up", update=unit.lead, id=error.id, error=error.message)
+                    log.warning("given up", update=pending.lead, id=error.id, error=error.message)
                     return Reply(complain(error, say), error=error.code)
                 await asyncio.sleep(min(2.0**tries / 2, LONGEST_PAUSE))
             except MoodtapeError as error:
-                log.info("a post cannot be read", update=unit.lead, id=error.id, error=error.message)
+                log.info("a post cannot be read", update=pending.lead, id=error.id, error=error.message)
                 return Reply(complain(error, say), error=error.code)
             except ValidationError as error:
-                log.warning("an update of an unknown shape", update=unit.lead, errors=error.error_count())
+                log.warning("an update of an unknown shape", update=pending.lead, errors=error.error_count())
                 return None
             except Exception:
                 wrapped = MoodtapeError("a defect")
-                log.exception("a handler failed", update=unit.lead, id=wrapped.id)
+                log.exception("a handler failed", update=pending.lead, id=wrapped.id)
                 return Reply(complain(wrapped, say), error="internal")
 
-    async def _dispatch(self, unit: Unit, language: str) -> Reply | None:
+    async def _dispatch(self, pending: PendingUpdate, language: str) -> Reply | None:
         context = {"bot": self._bot}
-        updates = [Update.model_validate(row.payload, context=context) for row in unit.rows]
-        said = await self._dispatcher.feed_update(
+        updates = [Update.model_validate(row.payload, context=context) for row in pending.rows]
+        reply = await self._handlers.feed_update(
             self._bot,
             updates[0],
-            unit=unit,
+            pending=pending,
             messages=[update.message for update in updates if update.message is not None],
             language=language,
             say=self._texts.speaker(language),
         )
-        return None if said is UNHANDLED else said
+        return None if reply is UNHANDLED else reply
 
-    async def _language(self, unit: Unit) -> str:
-        chosen = await self._store(telegram.language, unit.chat_id)
-        payload = unit.rows[0].payload
+    async def _language(self, pending: PendingUpdate) -> str:
+        chosen = await self._store(telegram.language, pending.chat_id)
+        payload = pending.rows[0].payload
         user = (payload.get("callback_query") or payload.get("message") or {}).get("from") or {}
         return self._texts.choose(chosen, user.get("language_code"))
 
