@@ -52,36 +52,36 @@ class Watch:
                 await asyncio.sleep(self._every)
             pause = True
             try:
-                found = await self._store(rescoring.run_of, run)
+                status = await self._store(rescoring.run_of, run)
             except MoodtapeError as error:
                 log.info("a run cannot be looked at now", error=error.message)
                 continue
-            reply = standing(found, say)
+            reply = standing(status, say)
             if reply.text != shown and not await self._mailer.refresh(chat_id, message_id, reply):
                 return
             shown = reply.text
-            if found.state not in _STEPS:
+            if status.state not in _STEPS:
                 return
 
 
-def standing(found: Progress, say: Say) -> Reply:
+def standing(status: Progress, say: Say) -> Reply:
     """How a run stands, in words, with the buttons that fit its state."""
-    share = min(found.done / found.total, 1.0) if found.total else 1.0
+    share = min(status.done / status.total, 1.0) if status.total else 1.0
     words = say(
         "rescore",
-        run=str(found.id),
-        state=say(f"state-{found.state}"),
+        run=str(status.id),
+        state=say(f"state-{status.state}"),
         bar="█" * round(_BAR * share) + "░" * (_BAR - round(_BAR * share)),
         percent=int(100 * share),
-        done=found.done,
-        total=found.total,
-        revision=found.revision,
-        rate=round(found.rate),
+        done=status.done,
+        total=status.total,
+        revision=status.revision,
+        rate=round(status.rate),
     )
-    if found.seconds_left is not None:
-        seconds = round(found.seconds_left)
+    if status.seconds_left is not None:
+        seconds = round(status.seconds_left)
         words += "\n" + say("rescore-left", seconds=seconds, minutes=round(seconds / 60) if seconds >= 90 else 0)
-    buttons: list[Button] = [(say(f"steer-{step}"), f"run:{step}:{found.id}") for step in _STEPS.get(found.state, ())]
+    buttons: list[Button] = [(say(f"steer-{step}"), f"run:{step}:{status.id}") for step in _STEPS.get(status.state, ())]
     return Reply(words, buttons=(tuple(buttons),) if buttons else ())
 
 
@@ -89,13 +89,13 @@ async def rescore(
     message: Message, pending: PendingUpdate, store: Store, watch: Watch, language: str, say: Say
 ) -> Reply:
     """/rescore: the run under way, else the latest."""
-    found = await store(progress)
-    if found is None:
+    status = await store(progress)
+    if status is None:
         return Reply(say("rescore-none"))
-    reply = standing(found, say)
+    reply = standing(status, say)
 
     def sent(message_id: int) -> None:
-        watch.follow(pending.chat_id, message_id, found.id, language)
+        watch.follow(pending.chat_id, message_id, status.id, language)
 
     return Reply(reply.text, buttons=reply.buttons, sent=sent if reply.buttons else None)
 
@@ -108,10 +108,10 @@ async def pressed(
     if action not in get_args(rescoring.Action) or not number.isdigit() or query.message is None:
         return
     try:
-        found = await store(rescoring.turn, cast(rescoring.Action, action), int(number))
-        words = say(f"state-{found.state}")
+        status = await store(rescoring.turn, cast(rescoring.Action, action), int(number))
+        words = say(f"state-{status.state}")
     except InputError:
-        found = await store(rescoring.run_of, int(number))
-        words = say("rescore-cannot", state=say(f"state-{found.state}"))
+        status = await store(rescoring.run_of, int(number))
+        words = say("rescore-cannot", state=say(f"state-{status.state}"))
     await mailer.toast(query, words)
-    watch.follow(pending.chat_id, query.message.message_id, found.id, language, pause=False)
+    watch.follow(pending.chat_id, query.message.message_id, status.id, language, pause=False)

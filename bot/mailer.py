@@ -232,10 +232,10 @@ class Mailer:
         if pending.reply_id is not None and "edit" in error.message:
             pending.reply_id = None
             return now
-        found = next(forms, None)
-        if found is None or "chat not found" in error.message:
+        form = next(forms, None)
+        if form is None or "chat not found" in error.message:
             raise Undeliverable(error.message)
-        return found
+        return form
 
     def _pause(self, pending: PendingUpdate, error: AiogramError, pauses: Iterator[float]) -> float:
         """Seconds to wait before trying again, where Telegram has certainly not taken the message."""

@@ -58,8 +58,8 @@ def shorten(text: str, limit: int) -> str:
         return text
     cut = text.encode("utf-16-le")[: 2 * (limit - 1)].decode("utf-16-le", errors="ignore")
     for mark in ("\n", " "):
-        head, found, _ = cut.rpartition(mark)
-        if found and length(head) >= limit // 2:
+        head, separator, _ = cut.rpartition(mark)
+        if separator and length(head) >= limit // 2:
             cut = head
             break
     return cut.rstrip() + ELLIPSIS

@@ -45,9 +45,9 @@ def picture_of(messages: Sequence[Message]) -> Picture | None:
     Raises:
         Unsupported: a file of another kind, and nothing else to read.
     """
-    found = [picture for message in messages if (picture := _picture(message)) is not None]
-    if found:
-        return found[0]
+    pictures = [picture for message in messages if (picture := _picture(message)) is not None]
+    if pictures:
+        return pictures[0]
     if any(m.document or m.video or m.voice or m.audio or m.video_note or m.sticker for m in messages) and not any(
         m.caption or m.text for m in messages
     ):

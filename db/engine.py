@@ -54,10 +54,10 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            said = first["msg"].removeprefix("Value error, ")
+            reason = first["msg"].removeprefix("Value error, ")
             named = str(first["loc"][0]) if first["loc"] else "A setting"
             named = variable_of(type(self), named) if named in type(self).model_fields else named
-            raise ConfigError(f"{named} cannot be used: {said}.") from None
+            raise ConfigError(f"{named} cannot be used: {reason}.") from None
         except (OSError, SettingsError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             if not isinstance(cause, OSError):

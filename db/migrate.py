@@ -97,8 +97,8 @@ def _upgrade(engine: Engine, tries: int) -> None:
 
 
 def _require_vector(connection: Connection) -> None:
-    found = connection.execute(text("select 1 from pg_available_extensions where name = 'vector'")).scalar()
-    if not found:
+    available = connection.execute(text("select 1 from pg_available_extensions where name = 'vector'")).scalar()
+    if not available:
         raise ConfigError(
             "This PostgreSQL has no pgvector extension; install it there (package postgresql-NN-pgvector)."
         )

@@ -165,8 +165,10 @@ def show_stack(console: Console, state: dict[str, Any], *, seconds: float | None
 
 def _with_detail(word: str, part: dict[str, Any]) -> str:
     """The word and what the part tells of itself: "ready · unread 0"."""
-    told = [f"{name.replace('_', ' ')} {value}" for name, value in part.get("detail", {}).items() if value is not None]
-    return " · ".join([word, *told])
+    details = [
+        f"{name.replace('_', ' ')} {value}" for name, value in part.get("detail", {}).items() if value is not None
+    ]
+    return " · ".join([word, *details])
 
 
 def _mark(good: bool, word: str) -> str:

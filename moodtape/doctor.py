@@ -60,14 +60,14 @@ def report(findings: list[Finding]) -> dict[str, Any]:
 
 def _ask(part: str, check: Callable[[], str | Finding]) -> Finding:
     try:
-        said = check()
+        sentence = check()
     except MoodtapeError as error:
         return Finding(part, "wrong", error.message, error.exit_code)
     except KeyError as error:
         return Finding(
             part, "wrong", f"It is not running, and {error.args[0]} is not set; run `make run`.", EX_TEMPFAIL
         )
-    return said if isinstance(said, Finding) else Finding(part, "ok", said)
+    return sentence if isinstance(sentence, Finding) else Finding(part, "ok", sentence)
 
 
 def database(url: str) -> str:
@@ -182,8 +182,10 @@ def gpu() -> Finding:
     if find_spec("torch") is None:
         raise BrokenInstall("PyTorch is not installed, so no worker can run here; run `make run`.")
     there = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
-    said = "an NVIDIA GPU is here; a CUDA build of PyTorch is needed to use it" if there else "none; the CPU is used"
-    return Finding("GPU", "ok" if there else "note", said)
+    sentence = (
+        "an NVIDIA GPU is here; a CUDA build of PyTorch is needed to use it" if there else "none; the CPU is used"
+    )
+    return Finding("GPU", "ok" if there else "note", sentence)
 
 
 def token(environ: Mapping[str, str]) -> Finding:

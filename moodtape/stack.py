@@ -189,11 +189,11 @@ class Preparation:
 
     def _failure(self, code: int) -> MoodtapeError:
         lines = files.tail(self._log, since=self._offset).splitlines()
-        told = [
+        messages = [
             line.removeprefix("moodtape: ").rpartition(" (id ")[0] for line in lines if line.startswith("moodtape: ")
         ]
         kinds = {EX_USAGE: ConfigError, EX_TEMPFAIL: Unavailable}
-        return kinds.get(code, BrokenInstall)(told[-1] if told else f"The migration failed (log: {self._log}).")
+        return kinds.get(code, BrokenInstall)(messages[-1] if messages else f"The migration failed (log: {self._log}).")
 
 
 def _fingerprint(plan: Plan) -> str:

@@ -125,8 +125,8 @@ def current(state: State) -> dict[str, Any]:
 def public(seen: dict[str, Any]) -> dict[str, Any]:
     """What `status --json` prints: servers and services in one list, without the addresses, which hold passwords."""
     rows = [{"kind": "service", **part} for part in seen["services"]]
-    told = {name: value for name, value in seen.items() if name not in ("addresses", "servers")}
-    return {**told, "services": [*seen["servers"], *rows]}
+    shown = {name: value for name, value in seen.items() if name not in ("addresses", "servers")}
+    return {**shown, "services": [*seen["servers"], *rows]}
 
 
 def addresses(state: State) -> dict[str, str]:
@@ -146,7 +146,7 @@ def down(state: State, patience: float = 40.0) -> bool:
     if not state.run.is_dir():
         return False
     pid = state.supervisor()
-    found = pid is not None
+    stopped = pid is not None
     if pid is not None:
         born = (state.read().get("supervisor") or {}).get("born")
         processes.end(pid, str(born), signal.SIGTERM, patience)
@@ -157,5 +157,5 @@ def down(state: State, patience: float = 40.0) -> bool:
     processes.end_all(left, patience=10.0)
     for kind in (Redis, Broker, Postgres):
         server = kind(state.data_dir)
-        found = server.stop() or found
-    return found or bool(left)
+        stopped = server.stop() or stopped
+    return stopped or bool(left)

@@ -181,8 +181,8 @@ class Supervisor:
 
     def _unread(self) -> float | None:
         """Rows between the feeds and the database; None while a service that reads has not told."""
-        told = [service.detail.get("unread") for service in self.services if service.spec.name == "streaming"]
-        return None if not told or None in told else sum(float(rows or 0) for rows in told)
+        unread = [service.detail.get("unread") for service in self.services if service.spec.name == "streaming"]
+        return None if not unread or None in unread else sum(float(rows or 0) for rows in unread)
 
     def _move_services(self) -> None:
         fresh = {service.spec.name: service.spec for service in self.build(self.addresses)}

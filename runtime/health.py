@@ -140,8 +140,8 @@ def application(ready: Callable[[], bool]) -> Callable[[dict[str, Any], Callable
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            found: Iterable[bytes] = metrics(environ, start)
-            return found
+            page: Iterable[bytes] = metrics(environ, start)
+            return page
         if path == "/live":
             status, body = "200 OK", b"alive\n"
         elif path == "/ready":

@@ -189,19 +189,19 @@ class Service:
         return f"{self.spec.name} did not answer and was ended; it starts again in {self._next - now:.1f} s"
 
     def _died(self, code: int, now: float) -> str:
-        said = self.last_words()
+        words = self.last_words()
         if self._child is not None:
             processes.end_group(self._child.pid)
         self._child = self._born = None
-        self.reason = said
+        self.reason = words
         if code == EX_USAGE:
             self.phase = Phase.REFUSED
-            return f"{self.spec.name} refuses its settings and is not started again: {said}"
+            return f"{self.spec.name} refuses its settings and is not started again: {words}"
         self._pause(now)
         if code == EX_SOFTWARE and self.failures >= self.spec.tries:
             self.phase = Phase.BROKEN
             where = f" (log: {self.log})" if self.log else ""
-            return f"{self.spec.name} failed {self.failures} times and is not started again: {said}{where}"
+            return f"{self.spec.name} failed {self.failures} times and is not started again: {words}{where}"
         how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
         return f"{self.spec.name} {how}; it starts again in {self._next - now:.1f} s"
 
@@ -215,8 +215,8 @@ class Service:
         """The last line the process wrote since its start; the event of a JSON line."""
         if self.log is None:
             return "see what it said above"
-        said = processes.tail(self.log, since=self._offset)
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        text = processes.tail(self.log, since=self._offset)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         if not lines:
             return "it said nothing"
         try:

@@ -134,12 +134,12 @@ def list_(
 ) -> None:
     """The newest dead letters."""
     with _opened() as (engine, _), transaction(engine, PATIENCE) as connection:
-        found = streams.find(connection, limit=limit, all_=every)
+        dead_letters = streams.find(connection, limit=limit, all_=every)
     if as_json:
-        _show({"letters": [_as_json(dead_letter, payload=False) for dead_letter in found]}, as_json=True)
+        _show({"letters": [_as_json(dead_letter, payload=False) for dead_letter in dead_letters]}, as_json=True)
         return
     table = Table("id", "refused", "topic", "bytes", "reason")
-    for x in found:
+    for x in dead_letters:
         when = x.refused_at.strftime("%Y-%m-%d %H:%M:%S") if x.refused_at else ""
         table.add_row(str(x.id), when, x.topic, f"{len(x.payload):,}", x.reason[:100])
     Console().print(table)

@@ -31,10 +31,10 @@ def words(text: str) -> list[str]:
 
 def shingles(text: str) -> list[str]:
     """Word trigrams; short texts are one shingle."""
-    found = words(text)
-    if len(found) < 3:
-        return [" ".join(found)] if found else []
-    return [" ".join(found[i : i + 3]) for i in range(len(found) - 2)]
+    tokens = words(text)
+    if len(tokens) < 3:
+        return [" ".join(tokens)] if tokens else []
+    return [" ".join(tokens[i : i + 3]) for i in range(len(tokens) - 2)]
 
 
 class Clusters:
@@ -57,14 +57,14 @@ class Clusters:
         return out
 
     def _first(self, post: Post) -> str | None:
-        found = shingles(post.text)
-        if not found:
+        trigrams = shingles(post.text)
+        if not trigrams:
             return None
         exact = " ".join(words(post.text))
         if exact in self._seen:
             return self._seen[exact]
         sketch = RMinHash(PERMUTATIONS, seed=1)
-        sketch.update(found)
+        sketch.update(trigrams)
         near = self._lsh.query(sketch)
         first = self._first_of[min(near)] if near else post.id
         self._remember(exact, first, sketch)

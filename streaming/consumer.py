@@ -51,10 +51,10 @@ class EpochWatch:
     def look(self) -> None:
         """Ask once; a broker that is away leaves what was known."""
         try:
-            found = self._broker.epochs(self._topics)
-            if len(found) < len(self._topics):
+            epochs = self._broker.epochs(self._topics)
+            if len(epochs) < len(self._topics):
                 self._broker.ensure(self._topics)
-                found = self._broker.epochs(self._topics)
+                epochs = self._broker.epochs(self._topics)
         except BrokerDown as error:
             if self.up:
                 log.warning("the broker is away", error=str(error))
@@ -63,7 +63,7 @@ class EpochWatch:
             return
         if not self.up:
             log.info("the broker answers")
-        self.up, self.epochs = True, found
+        self.up, self.epochs = True, epochs
         metrics.BROKER_UP.set(1)
 
     def start(self) -> None:
@@ -218,9 +218,9 @@ class Runtime:
         except Unavailable as error:
             log.warning("the stored offsets cannot be read yet", error=error.message)
             return
-        found = {Partition(*p): offset for p, offset in claimed.items()}
-        self._at.update(found)
-        consumer.seek(found)
+        offsets = {Partition(*p): offset for p, offset in claimed.items()}
+        self._at.update(offsets)
+        consumer.seek(offsets)
         self._unsought.clear()
         log.info("partitions assigned", partitions=len(self._at))
 

@@ -64,10 +64,10 @@ class Housekeeping:
             return
         metrics.GAPS.inc(new)
         metrics.OUTCOMES.inc(scored)
-        found = {"gaps": new, "gaps_filled": filled, "predictions_scored": scored}
-        found |= {"windows_corrected": corrected, "windows_given_up": given_up}
-        if any(found.values()):
-            log.info("housekeeping", **found)
+        figures = {"gaps": new, "gaps_filled": filled, "predictions_scored": scored}
+        figures |= {"windows_corrected": corrected, "windows_given_up": given_up}
+        if any(figures.values()):
+            log.info("housekeeping", **figures)
 
     def _look(self, now: datetime) -> tuple[int, int]:
         """Record holes and note filled ones, a day at a time; a look that fails is owed to the next round."""
@@ -80,8 +80,8 @@ class Housekeeping:
         try:
             with transaction(self._engine, SECONDS) as connection:
                 while since <= now:
-                    found = note_gaps(connection, since, since + SLICE)
-                    new, filled, since = new + found[0], filled + found[1], since + SLICE
+                    noted = note_gaps(connection, since, since + SLICE)
+                    new, filled, since = new + noted[0], filled + noted[1], since + SLICE
         except Unavailable:
             self._remember(oldest)
             raise
@@ -131,12 +131,12 @@ def _send(engine: Engine, broker: Broker, ids: Sequence[int] | None, *, again: b
     while True:
         with transaction(engine, HELD_SECONDS) as connection:
             step = "replayed_at" if again else "produced_at"
-            found = streams.take(connection, step, ids, AT_ONCE, span=(after, last))
-            if found:
+            dead_letters = streams.take(connection, step, ids, AT_ONCE, span=(after, last))
+            if dead_letters:
                 broker.ensure(TOPICS)
                 producer = broker.producer()
                 try:
-                    for dead_letter in found:
+                    for dead_letter in dead_letters:
                         topic = FORMER.get(dead_letter.topic, dead_letter.topic) if again else DEAD_LETTERS
                         producer.send(
                             topic, dead_letter.key or b"", dead_letter.payload, _headers(dead_letter, again=again)
@@ -144,10 +144,10 @@ def _send(engine: Engine, broker: Broker, ids: Sequence[int] | None, *, again: b
                     producer.flush(FLUSH_SECONDS)
                 finally:
                     producer.close()
-        sent += len(found)
-        if len(found) < AT_ONCE:
+        sent += len(dead_letters)
+        if len(dead_letters) < AT_ONCE:
             return sent
-        after = found[-1].id
+        after = dead_letters[-1].id
 
 
 def _headers(dead_letter: DeadLetter, *, again: bool) -> list[tuple[str, bytes]]:

@@ -80,11 +80,11 @@ class KafkaBroker:
 
     def epochs(self, topics: Iterable[str]) -> dict[str, str]:
         described = self._ask("describe_topics", list(topics))
-        found = {t["name"]: str(t["topic_id"]) for t in described if not t["error_code"]}
-        if _NO_ID in found.values():
+        ids = {t["name"]: str(t["topic_id"]) for t in described if not t["error_code"]}
+        if _NO_ID in ids.values():
             cluster = str(self._ask("describe_cluster")["cluster_id"])
-            return dict.fromkeys(found, cluster)
-        return found
+            return dict.fromkeys(ids, cluster)
+        return ids
 
     def producer(self) -> KafkaSender:
         return KafkaSender(self._bootstrap, idempotent=not self._packaged())
@@ -186,10 +186,10 @@ class KafkaSender:
 
     def _partitions(self, topic: str) -> int:
         if topic not in self._counts:
-            found = self._producer.partitions_for(topic)
-            if not found:
+            partitions = self._producer.partitions_for(topic)
+            if not partitions:
                 raise BrokerDown(f"there is no topic {topic}")
-            self._counts[topic] = len(found)
+            self._counts[topic] = len(partitions)
         return self._counts[topic]
 
 
@@ -256,10 +256,10 @@ class KafkaReader:
 
     def poll(self, timeout: float, limit: int) -> list[Chunk]:
         try:
-            found = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=limit)
+            polled = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=limit)
         except (KafkaError, OSError) as error:
             raise BrokerDown(f"reading failed ({type(error).__name__})") from error
-        return [Chunk(Partition(p.topic, p.partition), records) for p, records in found.items()]
+        return [Chunk(Partition(p.topic, p.partition), records) for p, records in polled.items()]
 
     def changes(self) -> tuple[set[Partition], set[Partition]]:
         with self._changes.lock:
@@ -281,10 +281,10 @@ class KafkaReader:
 
     def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         try:
-            found = self._consumer.end_offsets([TopicPartition(*p) for p in partitions], timeout_ms=5_000)
+            offsets = self._consumer.end_offsets([TopicPartition(*p) for p in partitions], timeout_ms=5_000)
         except (KafkaError, OSError) as error:
             raise BrokerDown(f"the ends are not known ({type(error).__name__})") from error
-        return {Partition(p.topic, p.partition): offset for p, offset in found.items()}
+        return {Partition(p.topic, p.partition): offset for p, offset in offsets.items()}
 
     def close(self) -> None:
         with suppress(KafkaError, OSError):

@@ -233,12 +233,12 @@ class LiveCandles:
         """Every word about one market, or about a list of them where the exchange tells of many at once."""
         while True:
             if isinstance(asked, str):
-                found = {asked: await ask(exchange, "watch_ohlcv", asked, "1m")}
+                candles_of = {asked: await ask(exchange, "watch_ohlcv", asked, "1m")}
             else:
-                told = await ask(exchange, "watch_ohlcv_for_symbols", asked)
-                found = {symbol: candles["1m"] for symbol, candles in told.items()}
+                answer = await ask(exchange, "watch_ohlcv_for_symbols", asked)
+                candles_of = {symbol: candles["1m"] for symbol, candles in answer.items()}
             spoke[0] = asyncio.get_running_loop().time()
-            for symbol, candles in found.items():
+            for symbol, candles in candles_of.items():
                 self._heard(symbol, candles)
 
     def _heard(self, symbol: str, candles: Sequence[Any]) -> None:

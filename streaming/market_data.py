@@ -83,9 +83,9 @@ async def ask(exchange: Any, method: str, *arguments: Any, **named: Any) -> Any:
 def _retry_after(exchange: Any, default: float) -> float:
     """Seconds that the answer asks us to wait, at most two minutes."""
     headers = getattr(exchange, "last_response_headers", None) or {}
-    told = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
+    header = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
     try:
-        return min(120.0, float(told)) if told is not None else default
+        return min(120.0, float(header)) if header is not None else default
     except ValueError:
         return default
 

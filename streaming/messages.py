@@ -135,8 +135,8 @@ def decode(topic: str, payload: bytes) -> Message:
 def span_of(payload: bytes) -> tuple[str, int, int] | None:
     """Stream, after and upto of a refused message, so that its stream goes on; None where even they cannot be stored."""
     try:
-        found = json.loads(payload)  # more lenient than msgspec: what is wrong elsewhere does not matter here
-        stream, after, upto = str(found["stream"]), int(found["after"]), int(found["upto"])
+        message = json.loads(payload)  # more lenient than msgspec: what is wrong elsewhere does not matter here
+        stream, after, upto = str(message["stream"]), int(message["after"]), int(message["upto"])
     except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
         return None
     fits = max(abs(after), abs(upto)) <= 2**62 and not UNSTORABLE.search(stream)

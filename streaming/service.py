@@ -236,7 +236,7 @@ class Service:
 
     async def _oversee(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         maintained = self._clock.monotonic()
-        told = 0
+        refused = 0
         while not self._stopping.is_set():
             for task in tasks:
                 if task.done() and not task.cancelled() and task.exception():
@@ -248,8 +248,8 @@ class Service:
             if self._once and all(task.done() for task in tasks):
                 return
             self.counts.show_ages(self._clock.now().timestamp())
-            if self.counts.refused > told:
-                told = self.counts.refused
+            if self.counts.refused > refused:
+                refused = self.counts.refused
                 await asyncio.to_thread(self._send_letters)
             if self._sink and self._clock.monotonic() - maintained > housekeeping.SECONDS:
                 await asyncio.to_thread(self._keep_house)

@@ -156,7 +156,7 @@ async def stream(hub: Hub) -> AsyncIterator[str]:
     """Server-sent events until the page goes away or the hub stops."""
     with hub.listener() as listener:
         yield "retry: 2000\n: hello\n\n"
-        told = 0
+        missed = 0
         while True:
             try:
                 event = await asyncio.wait_for(listener.events.get(), BREATH)
@@ -165,9 +165,9 @@ async def stream(hub: Hub) -> AsyncIterator[str]:
                 continue
             if event["event"] == "end":
                 return
-            if listener.dropped > told:
-                yield f"event: missed\ndata: {listener.dropped - told}\n\n"
-                told = listener.dropped
+            if listener.dropped > missed:
+                yield f"event: missed\ndata: {listener.dropped - missed}\n\n"
+                missed = listener.dropped
             yield _sse(event["event"], event["data"])
 
 

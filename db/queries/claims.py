@@ -63,12 +63,12 @@ def _lock(connection: Connection, query: str, values: dict[str, Any], pictures: 
     if values["limit"] <= pictures:
         return _hold(connection, query, values)
     trial = connection.begin_nested()
-    found = _hold(connection, query, values)
-    fitting = [job for job, so_far in zip(found, accumulate(job.picture for job in found), strict=True)
+    claims = _hold(connection, query, values)
+    fitting = [job for job, so_far in zip(claims, accumulate(job.picture for job in claims), strict=True)
                if so_far <= pictures]  # fmt: skip
-    if len(fitting) == len(found):
+    if len(fitting) == len(claims):
         trial.commit()
-        return found
+        return claims
     trial.rollback()
     return _hold(connection, _CLAIM_THESE, {**values, "ids": [job.id for job in fitting]})
 

@@ -80,8 +80,8 @@ _MATCHING = """
 
 def count(connection: Connection, filters: Filters) -> int:
     """How many stored posts a run would pass."""
-    found = int(connection.execute(text("select count(*) " + _MATCHING), _values(_json(filters))).scalar_one())
-    return found if filters.limit is None else min(found, filters.limit)
+    matching = int(connection.execute(text("select count(*) " + _MATCHING), _values(_json(filters))).scalar_one())
+    return matching if filters.limit is None else min(matching, filters.limit)
 
 
 def begin(connection: Connection, revision: str, filters: Filters, started_by: str) -> int:

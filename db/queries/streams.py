@@ -33,7 +33,7 @@ def claim(connection: Connection, group: str, epochs: Mapping[Partition, str]) -
     rows = sorted((topic, number, epoch) for (topic, number), epoch in epochs.items())
     if not rows:
         return {}
-    found = connection.execute(
+    claimed = connection.execute(
         text(
             """
             insert into stream_offsets as o (consumer_group, topic, partition, next_offset, epoch)
@@ -52,7 +52,7 @@ def claim(connection: Connection, group: str, epochs: Mapping[Partition, str]) -
             "epochs": [r[2] for r in rows],
         },
     )
-    return {(topic, number): offset for topic, number, offset in found}
+    return {(topic, number): offset for topic, number, offset in claimed}
 
 
 def advance(connection: Connection, group: str, moves: Sequence[Move]) -> bool:

@@ -94,7 +94,7 @@ def album_rows(connection: Connection, row: Open) -> tuple[list[Open], bool]:
         InboxRow.album == row.album,
     )
     query = _select_open().where(near, InboxRow.answered_at.is_(None)).order_by(InboxRow.update_id)
-    parts = [Open(**found) for found in connection.execute(query).mappings()]
+    parts = [Open(**row) for row in connection.execute(query).mappings()]
     done = connection.execute(select(literal(1)).where(near, InboxRow.answered_at.is_not(None)).limit(1))
     return parts, done.first() is not None
 
@@ -161,13 +161,13 @@ def close(
     connection: Connection, update_ids: Sequence[int], reply_id: int | None = None, error: str | None = None
 ) -> bool:
     """Mark updates as done and empty their payloads; ``reply_id`` belongs to the first of them. Whether any is there."""
-    found = 0
+    count = 0
     for number, update_id in enumerate(update_ids):
         values: dict[str, Any] = {"answered_at": func.now(), "payload": {}, "error": error}
         if number == 0 and reply_id is not None:
             values["reply_id"] = reply_id
-        found += connection.execute(update(InboxRow).where(InboxRow.update_id == update_id).values(**values)).rowcount
-    return found > 0
+        count += connection.execute(update(InboxRow).where(InboxRow.update_id == update_id).values(**values)).rowcount
+    return count > 0
 
 
 def post_of(connection: Connection, update_id: int, chat_id: int) -> str | None:

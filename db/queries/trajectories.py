@@ -115,23 +115,23 @@ def load_library_rows(
             """,
             (revision, after, list(without)),
         )
-        found = cursor.fetchall()
-    return _rows(found), [int(row[0]) for row in found]
+        rows = cursor.fetchall()
+    return _rows(rows), [int(row[0]) for row in rows]
 
 
-def _rows(found: list[Any]) -> LibraryRows:
+def _rows(rows: list[Any]) -> LibraryRows:
     def column(n: int, dtype: Any, width: int) -> Any:
-        if not found:
+        if not rows:
             return np.zeros((0, width), dtype)
-        return np.stack([row[n].to_numpy() for row in found]).astype(dtype)
+        return np.stack([row[n].to_numpy() for row in rows]).astype(dtype)
 
     return LibraryRows(
-        post_ids=tuple(row[1] for row in found),
-        sources=tuple(row[2] for row in found),
-        symbols=tuple(row[3] for row in found),
-        posted_at=np.array([row[4] for row in found], dtype=np.int64),
-        starts_at=np.array([row[5] for row in found], dtype=np.int64),
+        post_ids=tuple(row[1] for row in rows),
+        sources=tuple(row[2] for row in rows),
+        symbols=tuple(row[3] for row in rows),
+        posted_at=np.array([row[4] for row in rows], dtype=np.int64),
+        starts_at=np.array([row[5] for row in rows], dtype=np.int64),
         embedding=column(6, np.float16, 384),
         change=column(7, np.float16, 256),
-        volatility=np.array([row[8] for row in found], dtype=np.float32),
+        volatility=np.array([row[8] for row in rows], dtype=np.float32),
     )

@@ -54,8 +54,8 @@ def answer(connection: Connection, post_id: str, revision: str | None = None) ->
     if revision is not None:
         query = query.where(VerdictRow.revision == revision)
     query = query.order_by((VerdictRow.revision == champion).desc().nulls_last(), VerdictRow.scored_at.desc()).limit(1)
-    found = connection.execute(query).scalar()
-    return None if found is None else to_answer(_whole(connection, read_answer(found)))
+    value = connection.execute(query).scalar()
+    return None if value is None else to_answer(_whole(connection, read_answer(value)))
 
 
 def _bare(verdict: Verdict) -> Verdict:

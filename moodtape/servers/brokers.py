@@ -147,8 +147,8 @@ class Redis(Server):
             return False
 
     def _mend(self) -> bool:
-        said = self.said()
-        if "RDB format" in said or "Bad file format" in said or "Unrecoverable error" in said:
+        output = self.said()
+        if "RDB format" in output or "Bad file format" in output or "Unrecoverable error" in output:
             shutil.rmtree(self.home / "appendonlydir", ignore_errors=True)
             return True
         return super()._mend()

@@ -183,27 +183,27 @@ class Server(ABC):
 
     def _mend(self) -> bool:
         """After a start that failed: True when another try is worth it."""
-        said = self.said().lower()
-        return "address already in use" in said or "still in use" in said
+        output = self.said().lower()
+        return "address already in use" in output or "still in use" in output
 
     def _failure(self) -> MoodtapeError:
-        said = self.said()
+        output = self.said()
         self.stop()
-        if "No space left" in said:
+        if "No space left" in output:
             return Unavailable(
                 f"The disk that holds {self.home} is full; free some room, or choose another --data-dir."
             )
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
         last = lines[-1][:200] if lines else "it said nothing"
         return Unavailable(f"{self.name} did not start: {last} (log: {self.log}).")
 
     def stop(self) -> bool:
         """Stop the server of this directory, whoever started it; False when none ran."""
         self.record = self.record or self.recorded()
-        found = self.running()
-        if found:
+        process = self.running()
+        if process:
             processes.end(self.record["pid"], self.record["born"], self.stop_signal, self.patience)
         if self.record and self.record_path.exists():
             self.record |= {"pid": None, "born": None}
             files.write_json(self.record_path, self.record)
-        return found
+        return process

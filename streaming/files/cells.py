@@ -54,16 +54,16 @@ def epoch_seconds(column: Any) -> NDArray[np.float64]:
 
 def _seconds(values: NDArray[np.float64]) -> NDArray[np.float64]:
     scale = np.select([np.abs(values) > 1e14, np.abs(values) > 1e11], [1e6, 1e3], 1.0)
-    found = np.asarray(values / scale, dtype=np.float64)
-    return np.where(np.abs(found) < 1e15, found, np.nan)
+    seconds = np.asarray(values / scale, dtype=np.float64)
+    return np.where(np.abs(seconds) < 1e15, seconds, np.nan)
 
 
 def _moment(text: str | None) -> float:
     """A text's time as a number of some unit; NaN where it is none."""
     for read in (float, datetime.fromisoformat):
         with suppress(ValueError):
-            found = read((text or "").strip())
-            return found if isinstance(found, float) else found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+            value = read((text or "").strip())
+            return value if isinstance(value, float) else value.replace(tzinfo=value.tzinfo or UTC).timestamp()
     return float("nan")
 
 
@@ -93,10 +93,10 @@ def timeframe_of(at: NDArray[np.int64], others: NDArray[np.int64]) -> str:
     for moments in (at[at >= 0], others[others >= 0]):
         steps, counts = np.unique(np.diff(np.unique(moments)), return_counts=True)
         if len(steps):
-            found = TIMEFRAMES.get(int(steps[np.argmax(counts)]))
-            if found is None:
+            timeframe = TIMEFRAMES.get(int(steps[np.argmax(counts)]))
+            if timeframe is None:
                 break
-            return found
+            return timeframe
     raise InputError("The candles do not tell how long each of them lasts; say it: --timeframe 1m.")
 
 

@@ -106,10 +106,10 @@ class Reader:
         value = next((row[name] for name in TIME_COLUMNS if row.get(name) is not None), None)
         if isinstance(value, str) and not value.replace(".", "", 1).isdigit():
             try:
-                found = datetime.fromisoformat(value.replace("Z", "+00:00"))
+                moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
             except ValueError:
                 return None
-            return found.replace(tzinfo=found.tzinfo or ZoneInfo("UTC")).timestamp()
+            return moment.replace(tzinfo=moment.tzinfo or ZoneInfo("UTC")).timestamp()
         return None if value is None else number(str(value))
 
     def _local(self, text: str, offset: str) -> float | None:
@@ -147,8 +147,8 @@ def _plain(value: object) -> str | None:
 
 
 def _whole(value: object) -> int | None:
-    found = number(str(value))
-    return int(found) if abs(found) < 2**53 else None
+    read = number(str(value))
+    return int(read) if abs(read) < 2**53 else None
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

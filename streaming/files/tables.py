@@ -62,15 +62,15 @@ def files_of(paths: Iterable[Path], suffixes: Sequence[str] = (".parquet", ".csv
     Raises:
         InputError: a path is missing, or there is no such file at all.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise InputError(f"There is no file or directory {path}; correct the path.")
-        found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    found = [p for p in found if p.suffix in suffixes]
-    if not found:
+        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = [p for p in files if p.suffix in suffixes]
+    if not files:
         raise InputError(f"There is no file to read there ({', '.join(suffixes)}); name files with candles or posts.")
-    return found
+    return files
 
 
 def read_columns(path: Path) -> dict[str, Any]:
@@ -124,11 +124,11 @@ def candle_tables(
     prices = [numbers(columns[n]) for n in _PRICES]
     prices.append(numbers(columns["volume"]) if "volume" in columns else np.zeros(len(at)))
     bars = np.stack(prices, axis=1)
-    found: dict[MarketKey, list[NDArray[np.intp]]] = {}
+    rows_of: dict[MarketKey, list[NDArray[np.intp]]] = {}
     for names, rows in _groups(columns, len(at), (exchange, symbol or "", "", timeframe)).items():
-        found.setdefault(_key(*names), []).append(rows)
+        rows_of.setdefault(_key(*names), []).append(rows)
     tables: dict[MarketKey, list[NDArray[np.intp]]] = {}
-    for place, parts in found.items():
+    for place, parts in rows_of.items():
         if not cut.symbols or place.symbol.split(":")[0] in cut.symbols:
             own = place.timeframe or timeframe_of(at_[np.concatenate(parts)], at_)
             tables.setdefault(place._replace(timeframe=own), []).extend(parts)

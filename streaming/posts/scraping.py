@@ -104,20 +104,20 @@ class Scraped:
         Raises:
             Unavailable: the site cannot be read back to the cursor; nothing is passed over.
         """
-        found: list[Item] = []
+        items: list[Item] = []
         known = read = 0
         pages = self._items()
         while part := await asyncio.to_thread(self._some, pages):
             for item in filter(None, part):
                 known = 0 if item.number > at else known + 1
                 if item.number > at:
-                    found.append(item)
+                    items.append(item)
             read += len(part)
             if known >= KNOWN or (not at and read >= FIRST):
                 break
             if read >= MOST:
                 raise Unavailable(f"{self.name} has more than {MOST:,} items after the newest stored one.")
-        return sorted(found)
+        return sorted(items)
 
     def _items(self) -> Iterator[Item | None]:
         yield from map(self._convert, self._fetch())

@@ -27,10 +27,10 @@ def run_of(connection: Connection, run: int | None = None) -> Progress:
     Raises:
         InputError: there is none.
     """
-    found = rescore.progress(connection, run)
-    if found is None:
+    progress = rescore.progress(connection, run)
+    if progress is None:
         raise InputError("There is no rescore run yet." if run is None else f"There is no rescore run {run}.")
-    return found
+    return progress
 
 
 def turn(connection: Connection, action: Action, run: int | None = None) -> Progress:
@@ -40,10 +40,10 @@ def turn(connection: Connection, action: Action, run: int | None = None) -> Prog
         InputError: there is no such run, or it is not in a state for that.
     """
     act, states = _STEPS[action]
-    found = (rescore.progress(connection, None, states) if run is None else None) or run_of(connection, run)
-    if not act(connection, found.id):
-        raise InputError(f"Cannot {action}: run {found.id} is {found.state}.")
-    return run_of(connection, found.id)
+    run_progress = (rescore.progress(connection, None, states) if run is None else None) or run_of(connection, run)
+    if not act(connection, run_progress.id):
+        raise InputError(f"Cannot {action}: run {run_progress.id} is {run_progress.state}.")
+    return run_of(connection, run_progress.id)
 
 
 def as_json(found: Progress) -> Json:
