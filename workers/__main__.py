@@ -13,9 +13,9 @@ import sys
 
 from sqlalchemy import Engine
 
-from runtime import memory
 from runtime.entry import told
 from runtime.logs import configure
+from runtime.processes import share_one_heap
 from runtime.supervised import count_processes, run_processes
 from workers.settings import WorkerSettings
 
@@ -43,7 +43,7 @@ def _score(settings: WorkerSettings) -> int:
     """One scoring process, until SIGTERM."""
     for name, value in LIBRARIES.items():
         os.environ.setdefault(name, value)
-    memory.share_one_heap()
+    share_one_heap()
     gc.disable()  # a fifth of the start: importing torch and transformers makes millions of objects that all stay
     from workers.loader import load
     from workers.service import Loaded, serve

@@ -16,7 +16,7 @@ from db.queries import jobs, revisions
 from db.queries.rescore import feed
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError
-from runtime import memory
+from runtime import processes
 from workers.client.queue import Priority
 from workers.metrics import Metrics
 from workers.runner import Runner
@@ -98,7 +98,7 @@ class Reconciler:
         if self._due("adopt", 10.0):
             self._adopt()
         if self._due("trim", 10.0):
-            memory.give_back()
+            processes.give_back()
         if self._due("refresh", OVERDUE if self._runner.busy else 5.0):
             self._grow()
 

@@ -10,17 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime import memory
+from runtime import processes
 
 ROOT = Path(__file__).parents[2]
 
 ELSEWHERE = """
 import ctypes, re, sys, threading
 from pathlib import Path
-from runtime import memory
+from runtime import processes
 
 if sys.argv[1] == "shared":
-    assert memory.share_one_heap()
+    assert processes.share_one_heap()
 libc, found = ctypes.CDLL(None), []
 libc.malloc.restype = ctypes.c_void_p
 threads = [threading.Thread(target=lambda: found.append(libc.malloc(8000))) for _ in range(4)]
@@ -47,11 +47,11 @@ def test_freed_memory_goes_back_where_the_library_can(monkeypatch: pytest.Monkey
         return 1
 
     monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(malloc_trim=trim))
-    assert memory.give_back()
+    assert processes.give_back()
     assert asked == [0]
     monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace())
-    assert not memory.give_back()
-    assert not memory.share_one_heap()
+    assert not processes.give_back()
+    assert not processes.share_one_heap()
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
