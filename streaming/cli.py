@@ -1,4 +1,4 @@
-"""Commands about the past and the refused: ``backfill``, ``import``, ``dlq``."""
+"""The commands ``backfill``, ``import`` and ``dlq`` (dead letters)."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def _run(source: Source, total: int, as_json: bool, *, score: bool, span: tuple[
 
 
 def _log_to_stderr() -> None:
-    """Standard output belongs to the answer; of the streams' events only warnings are told."""
+    """Log warnings only, to standard error: standard output belongs to the answer."""
     logging.getLogger("kafka").setLevel(logging.ERROR)
     structlog.configure(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

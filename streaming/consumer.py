@@ -25,12 +25,12 @@ log = structlog.get_logger()
 
 POLL_RECORDS = 5_000
 STUCK_SECONDS = 60.0
-"""A stream with unread messages that has not moved for so long ends its process; a new one starts clean."""
+"""After this many seconds without progress, with messages unread, the process ends; the supervisor starts another."""
 REJOIN_SECONDS = 20.0
-"""After so long without moving, the consumer is made anew first."""
+"""After this many seconds without progress, the consumer leaves and joins its group again."""
 LOOK_SECONDS = 1.0
 JOIN_SECONDS, LONGEST_JOIN = 9.0, 300.0
-"""How long a group may take to give us partitions before we ask anew; doubled each time, for there may be none left for us."""
+"""Seconds to wait for partitions before joining the group again; doubled each time, since there may be none to give."""
 
 
 class Rejoin(Exception):
@@ -84,7 +84,11 @@ class EpochWatch:
 
 
 class Runtime:
-    """Reads what its group gives it and feeds the pipeline; :meth:`step` is one turn of the loop."""
+    """Reads the partitions that its group assigns and feeds the pipeline; :meth:`step` is one turn of the loop.
+
+    It seeks to the offsets stored in the database, never to the broker's own. While the pipeline is full it pauses its
+    partitions and goes on polling.
+    """
 
     def __init__(
         self,
@@ -129,7 +133,7 @@ class Runtime:
         return max(self._moved_at, self._sink.stored_at)
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Turn until told to stop, then store what is held and leave the group.
+        """Turn until ``stop()``, then store what is held and leave the group.
 
         Raises:
             TooManyRefused: the dead-letter limit was reached.

@@ -1,4 +1,4 @@
-"""The first step: bytes into checked rows; what cannot be stored becomes a dead letter, and too many stop the stream."""
+"""The first step: bytes into checked rows. What cannot be stored becomes a dead letter; too many of them stop the stream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TooManyRefused(MoodtapeError):
 
 
 class Assigned(NamedTuple):
-    """A chunk with what its commit must find in the database."""
+    """A chunk with the log's identity and the offset that the database must hold when it is committed."""
 
     chunk: Chunk
     epoch: str
@@ -136,7 +136,7 @@ class Decode:
         return out
 
     def _checked(self, item: Assigned) -> tuple[Decoded, dict[int, str]]:
-        """The rows of a chunk, and number and reason of each record that has none or wrong ones; its letter is written."""
+        """The rows of a chunk, and number and reason of each record that was refused; its dead letter is written."""
         partition, records = item.chunk
         out = Decoded(partition, item.epoch, item.expected, records[-1].offset + 1)
         out.apart = lambda reason: self._apart(item, reason)
@@ -156,7 +156,7 @@ class Decode:
         return out, refused
 
     def _apart(self, item: Assigned, reason: str) -> list[Decoded]:
-        """A chunk that the database refused, in two; a single record as a dead letter."""
+        """The two halves of a chunk that the database refused; of a single record, its dead letter."""
         (partition, records), middle = item.chunk, len(item.chunk.records) // 2
         if not middle:
             out = Decoded(partition, item.epoch, item.expected, records[-1].offset + 1)

@@ -46,11 +46,25 @@ class Waiter(Protocol):
 
 
 class Source(Protocol):
-    """Something that can be read again from any cursor it has given out."""
+    """Candles or posts from outside, in one or more streams, each with a whole number as its growing cursor.
+
+    It must be readable again from any cursor it has given out.
+
+    Example:
+        >>> class Three:
+        ...     name, live = "three", False
+        ...
+        ...     def streams(self):
+        ...         return {"three": 0}
+        ...
+        ...     async def read(self, cursors, wait):
+        ...         for n in range(cursors["three"], 3):
+        ...             yield [PostMessage(f"x:{n}", "x", "bitcoin", 1.7e9 + n, stream="three", after=n, upto=n + 1)]
+    """
 
     name: str
     live: bool
-    """Whether it should go on for ever; one that is not live ends the feed when it ends."""
+    """True for a source without end; when another one ends, the feed has finished."""
 
     def streams(self) -> Mapping[str, int]:
         """The streams, each with the cursor to begin at when nothing is stored yet."""
@@ -94,7 +108,14 @@ class Rewind(Exception):
 
 
 class Feed:
-    """Runs one source. ``window``: rows it may be ahead of the database; ``full``: whether scoring takes no posts now."""
+    """Sends what one source gives to the broker, never more than ``window`` rows ahead of the database.
+
+    ``full``: whether the scoring queue takes no posts now; a stream of posts may then stand still.
+
+    Example:
+        >>> feed = Feed(Synthetic(7, clock), engine, broker, clock, window=100_000)  # doctest: +SKIP
+        >>> await feed.run()  # doctest: +SKIP
+    """
 
     def __init__(
         self,
@@ -129,7 +150,7 @@ class Feed:
         return all(not stream.ahead or now - stream.moved_at < STALL_SECONDS for stream in self._streams.values())
 
     async def run(self) -> None:
-        """Until the source ends and everything it gave is stored, or until :meth:`stop`."""
+        """Send until the source has ended and all of it is stored, or until :meth:`stop` is called."""
         wait = FIRST_WAIT
         while not self._stopping.is_set() and not self.finished:
             before = self.sent
@@ -147,7 +168,7 @@ class Feed:
                 await asyncio.to_thread(self._let_go)
 
     def stop(self) -> None:
-        """End after the message under way."""
+        """Stop after the current batch of messages."""
         self._stopping.set()
 
     async def pause(self, seconds: float) -> None:
@@ -183,7 +204,7 @@ class Feed:
                 await asyncio.gather(watcher, return_exceptions=True)
 
     async def _pump(self, source: AsyncIterator[Sequence[Message]], watcher: asyncio.Task[None]) -> None:
-        """Send what the source gives; a watcher that fails, or a stop, ends the waiting for it."""
+        """Send what the source gives, until it ends, the watcher fails or the feed is stopped."""
         stopping = asyncio.create_task(self._stopping.wait())
         ended = False
         try:

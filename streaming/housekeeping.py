@@ -50,7 +50,7 @@ class Housekeeping:
             self._remember(float(batch.candles.at.min()))
 
     def keep(self, now: datetime) -> None:
-        """One round; a database that is away is waited for until the next."""
+        """One round; if the database is away, the next round makes up for it."""
         try:
             with transaction(self._engine, SECONDS) as connection:
                 maintain(connection, now)
@@ -70,7 +70,7 @@ class Housekeeping:
             log.info("housekeeping", **figures)
 
     def _look(self, now: datetime) -> tuple[int, int]:
-        """Record holes and note filled ones, a day at a time; a look that fails is owed to the next round."""
+        """Record holes and note filled ones, a day at a time; a failed look is repeated in the next round."""
         with self._lock:
             oldest, self._oldest = self._oldest, math.inf
         since = now - (MEMORY if self._looked else FIRST_LOOK)
@@ -96,7 +96,7 @@ class Housekeeping:
 AT_ONCE = 200
 FLUSH_SECONDS = 10.0
 HELD_SECONDS = 20.0
-"""Patience of the transaction that holds a portion's rows while the broker takes them: half of what they may be held."""
+"""Seconds that the transaction may wait while it locks a portion's rows for the broker: half of what locks may last."""
 
 
 def produce_due(engine: Engine, broker: Broker) -> int:

@@ -28,13 +28,13 @@ MOST_BYTES = 8 << 20
 """Longest message that travels: far more than is ever stored, so that what is too long is refused with its bytes."""
 
 LINGER_MS = 50
-"""How long a message waits for others to travel with: brokers pay per batch, the packaged one for all that it still holds."""
+"""Milliseconds that a message waits for others, to be sent in one batch: brokers pay per batch."""
 
 SESSION_MS = 6_000
 """Silence after which a member's partitions go to others; Apache Kafka takes nothing shorter by default."""
 
 QUICK_MS = 3_000
-"""The same for the packaged broker, whose groups form only after half of it and free a dead member's place after twice."""
+"""The same for the packaged broker: it forms a group after half of this, and frees a dead member's place after twice."""
 
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -45,7 +45,7 @@ def partition_of(key: bytes, count: int) -> int:
 
 
 def knock(bootstrap: str) -> None:
-    """Find out in no time that nobody listens: kafka-python would try for seconds and leave sockets behind.
+    """Check quickly that somebody listens: kafka-python would try for seconds and leave sockets behind.
 
     Raises:
         BrokerDown: no address of the list takes a connection.
@@ -129,7 +129,7 @@ class KafkaBroker:
 
 
 class KafkaSender:
-    """acks=all, lz4, in order; the first message that fails spoils it, so that no hole is sent past.
+    """A producer (acks=all, lz4, in order); after the first message that fails it takes no more, so that no gap arises.
 
     Idempotent where the broker remembers its producers. The packaged one gives the same producer id again after a restart
     and then refuses the sequence numbers; there one request at a time keeps the order, and the database refuses doubles.

@@ -39,7 +39,7 @@ OVERLAP = 2
 BACK = 9 * 3600
 """Seconds of history at the first start: the models look back 256 minutes, and forecasts are matched over as many more."""
 SILENCE = 60.0
-"""Seconds without a word after which a websocket, or a market that moves, counts as stalled."""
+"""Seconds without a message after which a websocket, or a market that moves, counts as stalled."""
 LONGEST_SILENCE = 3600.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 """Seconds before a websocket is opened anew; doubled while it breaks again and again."""
@@ -49,7 +49,7 @@ CHECKS = 5
 
 @dataclass(slots=True)
 class _Market:
-    """What the websocket has told of one market. ``begun``: opening time of the newest minute, epoch seconds."""
+    """State of one market's websocket. ``begun``: opening time of the newest minute, epoch seconds."""
 
     begun: int = 0
     volume: float = 0.0
@@ -65,7 +65,11 @@ class _Market:
 
 
 class LiveCandles:
-    """One-minute candles of some markets of one exchange, for ever."""
+    """One-minute candles of some markets of one exchange, without end.
+
+    Example:
+        >>> source = LiveCandles("binance", ["BTC/USDT"], SystemClock())  # doctest: +SKIP
+    """
 
     live = True
 
@@ -87,7 +91,7 @@ class LiveCandles:
         self._quirks = quirks(exchange)
         self._markets = {s: _Market(patience=silence) for s in symbols}
         self._lives: dict[str, asyncio.Task[None]] = {}
-        """The websocket that tells of each market now."""
+        """The current websocket of each market."""
         self._news = asyncio.Event()
 
     def streams(self) -> Mapping[str, int]:
@@ -134,7 +138,7 @@ class LiveCandles:
             self._symbols = {stream: s for stream, s in self._symbols.items() if stream not in unknown}
 
     def _due(self, at: Mapping[str, int]) -> list[str]:
-        """Streams with a minute that has closed: by the websocket's word, or by the clock and some grace."""
+        """Streams with a closed minute, according to the websocket, or to the clock after some grace."""
         now, later = self._clock.now().timestamp(), self._clock.monotonic()
         grace = self._quirks.grace + (20 if self._lives else 0)
         by_clock = int(now - grace) // 60 * 60 - 60
@@ -159,7 +163,7 @@ class LiveCandles:
         self._wait_longer(self._markets[symbol], nothing=at[stream] == before)
 
     def _wait_longer(self, market: _Market, *, nothing: bool) -> None:
-        """Ask less and less often for a minute that does not come: many a market has minutes without a trade."""
+        """Ask less and less often for a minute that does not come: some markets have minutes without a trade."""
         market.empty = market.empty + 1 if nothing else 0
         market.again_at = self._clock.monotonic() + (min(30.0, 2.0**market.empty) if nothing else 0.0)
 
@@ -197,14 +201,14 @@ class LiveCandles:
                 await asyncio.gather(life, return_exceptions=True)
             error = None if life.cancelled() else life.exception()
             if error is not None and not isinstance(error, Unavailable | InputError | TimeoutError):
-                log.error("the websocket broke in a way nobody foresaw", exchange=self.name, exc_info=error)
+                log.error("the websocket broke unexpectedly", exchange=self.name, exc_info=error)
             metrics.RECONNECTS.labels(self.name).inc()
             log.warning("the websocket is opened anew", exchange=self.name, error=str(error or "it was silent"))
             wait = FIRST_PAUSE if self._clock.monotonic() - began > self._silence else min(2 * wait, LONGEST_PAUSE)
             await asyncio.sleep(wait)
 
     async def _follow(self, symbols: Sequence[str]) -> None:
-        """Hear what one connection says, until it breaks or says nothing about any market for too long.
+        """Read one connection until it breaks, or sends nothing about any market for too long.
 
         Raises:
             TimeoutError: it was silent.
@@ -230,7 +234,7 @@ class LiveCandles:
             await exchange.close()
 
     async def _hear(self, exchange: Any, spoke: list[float], asked: Any) -> None:
-        """Every word about one market, or about a list of them where the exchange tells of many at once."""
+        """Read the messages about one market, or about a list of markets where the exchange sends many at once."""
         while True:
             if isinstance(asked, str):
                 candles_of = {asked: await ask(exchange, "watch_ohlcv", asked, "1m")}

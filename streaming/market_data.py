@@ -56,7 +56,7 @@ def _everywhere(urls: Any, rest: str, ws: str) -> Any:
 
 
 async def ask(exchange: Any, method: str, *arguments: Any, **named: Any) -> Any:
-    """Call ccxt; an exchange that says “too many requests” is waited for, as long as it says or ever longer.
+    """Call ccxt; after “too many requests” wait as long as the exchange says, or longer each time.
 
     Raises:
         Unavailable: the exchange is away or slow, or stays busy for a minute; try again.
@@ -108,7 +108,12 @@ async def pages(exchange: Any, key: MarketKey, since: int, until: int, page: int
 
 
 class Backfill:
-    """The past of some markets of one exchange; finite, and resumed where its streams stand.
+    """Past candles of some markets of one exchange; a second run goes on from the stored cursors.
+
+    Example:
+        >>> day = datetime(2024, 1, 1, tzinfo=UTC)
+        >>> Backfill("binance", ["BTC/USDT"], day, day + timedelta(days=1)).expected
+        1440
 
     It ends before the candle that is still open, whatever ``until`` says: every candle is sent as final.
     """
@@ -138,7 +143,7 @@ class Backfill:
 
     @property
     def until(self) -> datetime:
-        """The time it stops before."""
+        """End of the fetched time, exclusive."""
         return datetime.fromtimestamp(self._until, UTC)
 
     @property

@@ -38,7 +38,11 @@ SHARE = 2_000
 
 
 class Replay:
-    """A finite source over files. ``speed``: times real time, 0 for as fast as the database stores."""
+    """Candles and posts of files. ``speed``: times real time; 0 for as fast as the database stores.
+
+    Example:
+        >>> Replay([Path("candles.parquet")], SystemClock(), speed=60)  # doctest: +SKIP
+    """
 
     name = "replay"
     live = False

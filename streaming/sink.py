@@ -40,7 +40,7 @@ LONGEST_ANSWER = 60.0
 """Seconds to which the wait for an answer grows, so that a slow database is not taken for one that is away."""
 
 LONGEST_WRITE = PATIENCE
-"""Seconds after which a transaction under way counts as hanging."""
+"""Seconds after which a running transaction counts as hanging."""
 
 
 class Fenced(Exception):
@@ -79,7 +79,10 @@ class Stored:
 
 
 class Writer:
-    """Stores batches. ``cluster`` names the near-duplicate group of new posts; ``scoring`` gets those that are wanted."""
+    """Stores each batch in one transaction: rows, offsets, the sources' cursors and the jobs of the scoring queue.
+
+    ``cluster``: gives new posts the id of the near-duplicate group they belong to; ``scoring``: queue of the new posts.
+    """
 
     def __init__(
         self,
@@ -152,12 +155,17 @@ def _count(batch: Batch, done: Stored) -> None:
 
 @dataclass
 class Sink:
-    """Writes one batch at a time on ``executor`` while the consumer goes on polling; a second one meanwhile is refused.
+    """Writes one batch at a time on ``executor``, while the consumer goes on polling; a second one is refused meanwhile.
+
+    Example:
+        >>> sink = Sink(Writer(engine, "sink"), clock, ThreadPoolExecutor(1), counts.stored)  # doctest: +SKIP
+        >>> gather = Gather(sink, clock, rows=20_000, seconds=0.2)  # doctest: +SKIP
+        >>> decode = Decode(gather, clock, Limits(), detect)  # doctest: +SKIP
 
     Posts that the scoring queue has no room for are held, and those that come after them too, while all else is
-    written. They are not committed, so a consumer that ends with them in hand costs nothing.
+    written. Their offsets are not committed, so nothing is lost when the consumer ends.
 
-    A batch whose values the database refuses is halved until the culprit stands alone, which becomes a dead letter.
+    A batch with values that the database refuses is halved until the record at fault stands alone: a dead letter.
     """
 
     writer: Writer

@@ -94,7 +94,7 @@ def merge(parts: Sequence[Decoded]) -> Batch:
 
 
 def halves(parts: Sequence[Decoded], reason: str) -> list[Sequence[Decoded]]:
-    """What is to be stored one after the other instead of ``parts``, whose values the database refused."""
+    """Smaller batches to store one after the other in place of ``parts``, whose values the database refused."""
     if len(parts) == 1:
         return [[part] for part in parts[0].apart(reason)]
     middle = len(parts) // 2
