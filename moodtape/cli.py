@@ -175,6 +175,24 @@ def analyze(
     commands.show(answer, as_json=as_json)
 
 
+@app.command()
+def match(
+    text: Annotated[str, typer.Option(help="Words: trajectories after posts like them.")] = "",
+    series: Annotated[Path | None, typer.Option(help="A file of prices: posts that such paths followed.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="A market; alone, its last 256 minutes are the series.")] = None,
+    at: Annotated[str | None, typer.Option(help="As of when (ISO 8601, UTC); without it now.")] = None,
+    as_json: AsJson = False,
+    chart: Annotated[Path | None, typer.Option(help="Draw the matches into this PNG.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Past trajectories near a text, or past posts near a price path, from the running stack."""
+    from moodtape import commands, matching
+
+    request = matching.request(text, series, symbol, at)
+    commands.connect(settings(data_dir=data_dir))
+    matching.show(matching.ask(request), as_json=as_json, chart=chart)
+
+
 def _mount(name: str, module: str, told: str) -> None:
     loose = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from domain.answer import answer_schema
 from domain.clock import Clock, SystemClock
 from models.language import detect
-from web import api, errors
+from web import api, errors, match
 from web.guard import Guard
 from web.health import Figures, Measured, look
 from web.live import Hub
@@ -78,6 +78,7 @@ def create_app(
     app = Described(title="moodtape", description=ABOUT, version="2", lifespan=lifespan, docs_url=None, redoc_url=None)
     errors.install(app)
     app.include_router(api.router)
+    app.include_router(match.router)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.state.hub = hub

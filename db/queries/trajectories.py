@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from db.copy import insert_rows, know_halfvec
 from db.engine import raw
+from domain.answer import Match
 from domain.library import LibraryRows, from_micros
 
 _COLUMNS = (
@@ -135,3 +137,35 @@ def _rows(rows: list[Any]) -> LibraryRows:
         change=column(7, np.float16, 256),
         volatility=np.array([row[8] for row in rows], dtype=np.float32),
     )
+
+
+def near_shape(connection: Connection, change: Any, until: datetime, symbol: str | None, most: int) -> list[Match]:
+    """Posts whose 256 minutes look most like ``change`` (float[256], percent): by cosine, which knows no scale.
+
+    Only windows that had ended by ``until``; of windows of one symbol that overlap in a 256-minute bin the nearest one.
+    ``symbol`` None searches all. Rows are those of the newest encoder, so that none stands twice.
+    """
+    know_halfvec(raw(connection))
+    with raw(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            """
+            with near as (
+                select post_id, source, posted_at, symbol, 1 - (change <=> %(asked)s) as similarity, change,
+                       (extract(epoch from starts_at)::int8 / 15360) as bin
+                from trajectories
+                where revision = (select revision from trajectories order by id desc limit 1) and shelved
+                  and starts_at + interval '256 minutes' <= %(until)s and (%(symbol)s::text is null or symbol = %(symbol)s)
+                  and vector_norm(change::vector) > 0
+                order by change <=> %(asked)s limit %(pool)s
+            )
+            select post_id, source, posted_at, symbol, similarity, change from (
+                select distinct on (symbol, bin) * from near order by symbol, bin, similarity desc
+            ) as apart order by similarity desc limit %(most)s
+            """,
+            {"asked": HalfVector(change), "until": until, "symbol": symbol, "pool": 40 * most, "most": most},
+        )
+        found = cursor.fetchall()
+    return [
+        Match(post, source, at, market, float(cosine), steps.to_numpy().astype(np.float32))
+        for post, source, at, market, cosine, steps in found
+    ]

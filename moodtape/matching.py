@@ -1,0 +1,76 @@
+"""`moodtape match`: past trajectories near a text, or past posts near a price path, from the running stack."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domain.clock import SystemClock, parse_time
+from domain.errors import InputError
+from runtime import processes
+
+if TYPE_CHECKING:
+    from domain.answer import Json
+    from workers.client.match import MatchRequest
+
+
+def request(text: str, series: Path | None, symbol: str | None, at: str | None) -> MatchRequest:
+    """What is asked, checked before anything is connected to.
+
+    Raises:
+        InputError: not one of the three ways, or a file that holds no prices.
+    """
+    from workers.client.match import MatchRequest, path_of, read_prices
+
+    if bool(text.strip()) + (series is not None) > 1 or not (text.strip() or series or symbol):
+        raise InputError("Give one of --text, --series or --symbol.")
+    prices: tuple[float, ...] = ()
+    if series is not None:
+        try:
+            prices = read_prices(series.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"The series {series} cannot be read ({error}).") from None
+        path_of(prices)
+    return MatchRequest(text, prices, symbol, parse_time(at) if at else None)
+
+
+def ask(asked: MatchRequest) -> Json:
+    """The matches from the running stack."""
+    from db.engine import make_engine
+    from workers.client.match import match
+    from workers.client.queue import ScoringClient
+
+    engine = make_engine()
+    client = ScoringClient(engine)
+    try:
+        return match(engine, client, asked, clock=SystemClock())
+    finally:
+        client.close()
+        engine.dispose()
+
+
+def show(result: Json, *, as_json: bool, chart: Path | None = None) -> None:
+    """Print the matches, as JSON or as lines; draw them where asked."""
+    if chart is not None:
+        from answer.match_chart import draw_matches
+
+        try:
+            chart.write_bytes(draw_matches(result))
+        except OSError as error:
+            raise processes.explain(error, chart) from None
+    if as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+        return
+    lines = [
+        f"{len(result['matches'])} matches by {result['matcher']} as of {result['as_of']}; history, not a forecast"
+    ]
+    lines += [
+        f"{m['posted_at']}  {m['symbol']:<10} {m['source']:<28} {m['similarity']:.3f}  ended {m['change'][-1]:+.2f} %"
+        for m in result["matches"]
+    ]
+    if result["matches"]:
+        ended = ", ".join(f"{name} {share:.0%}" for name, share in result["ended"].items())
+        lines.append(f"they ended {ended}; mean {result['mean'][-1]:+.2f} %")
+    sys.stdout.write("\n".join(lines) + "\n")

@@ -1,0 +1,153 @@
+"""Text to trajectories, and a price path to the posts that such paths followed: the use-case behind CLI and HTTP.
+
+Both ways are the plainest that the figures allow (docs/results.md, report 000): near words, and near shape. A trained
+matcher did not beat its placebo. Nothing that had not ended at the asked moment is found.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+
+from db.engine import transaction
+from db.queries.market_history import market_contexts
+from db.queries.trajectories import near_shape
+from domain.answer import Json, stamp
+from domain.clock import Clock
+from domain.errors import InputError, NoCandles
+from domain.symbols import normalize
+from domain.types import STEPS
+from workers.client.analyze import Queue, Request, analyze
+
+MOST = 10
+FLAT = 0.05
+"""Percent: an end move below this counts as flat."""
+
+SHORTEST, LONGEST = 16, 100_000
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+Path256 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRequest:
+    """One of ``text``, ``prices`` (a path of any length from 16 on) or ``symbol`` with ``at`` (its last 256 minutes).
+
+    With text or prices, ``symbol`` keeps to one market and ``at`` is the moment as of which to look; without them all, and now.
+    """
+
+    text: str = ""
+    prices: tuple[float, ...] = ()
+    symbol: str | None = None
+    at: datetime | None = None
+
+
+def match(engine: Engine, client: Queue, request: MatchRequest, *, clock: Clock, deadline: float = 30.0) -> Json:
+    """What is near, its mean, how it ended, and by which rule it was found.
+
+    Raises:
+        InputError: nothing, or too much, was asked; the path is no path. NoCandles: no whole 256 minutes before ``at``.
+    """
+    if request.text.strip() and request.prices:
+        raise InputError("Give a text or a series, not both.")
+    if request.text.strip():
+        return _by_words(engine, client, request, clock, deadline)
+    return _by_shape(engine, request, clock.now())
+
+
+def _by_words(engine: Engine, client: Queue, request: MatchRequest, clock: Clock, deadline: float) -> Json:
+    asked = Request(text=request.text, symbol=request.symbol, at=request.at)
+    answer = analyze(engine, client, asked, clock=clock, deadline=deadline)
+    paths = answer["trajectories"]
+    if not paths:
+        raise NoCandles("No window of any market had ended before that time; nothing can be matched yet.")
+    return _told("text_to_series", "near words", paths["matches"], request.at or clock.now(), None)
+
+
+def _by_shape(engine: Engine, request: MatchRequest, now: datetime) -> Json:
+    at = request.at or now
+    if at > now + timedelta(minutes=2):
+        raise InputError(f"The time {stamp(at)} lies in the future; give a past one, or none for now.")
+    symbol = normalize(request.symbol) if request.symbol else None
+    with transaction(engine) as connection:
+        if request.prices:
+            change = path_of(request.prices)
+        elif symbol is not None:
+            context = market_contexts(connection, [(symbol, at)])[0]
+            if context is None or len(context.mid) < STEPS or not np.isfinite(context.mid).all():
+                raise NoCandles(f"The {STEPS} minutes of {symbol} before {stamp(at)} are not all there.")
+            change = path_of(context.mid.tolist())
+        else:
+            raise InputError("Give a text, a series, or a market.")
+        found = near_shape(connection, change, at, symbol if request.prices else None, MOST)
+    matches = [
+        {
+            "post_id": m.post_id, "source": m.source, "posted_at": stamp(m.posted_at), "symbol": m.symbol,
+            "similarity": round(m.similarity, 5), "change": [round(float(v), 4) for v in m.change],
+        }
+        for m in found
+    ]  # fmt: skip
+    return _told("series_to_posts", "near shape", matches, at, change)
+
+
+def _told(direction: str, rule: str, matches: list[Json], at: datetime, asked: Path256 | None) -> Json:
+    ends = np.array([m["change"][-1] for m in matches], dtype=np.float64)
+    mean = np.mean([m["change"] for m in matches], axis=0) if matches else np.zeros(0)
+    shares = {"up": ends > FLAT, "down": ends < -FLAT, "flat": np.abs(ends) <= FLAT}
+    return {
+        "direction": direction,
+        "matcher": rule,
+        "beats_placebo": False,
+        "as_of": stamp(at),
+        "asked": None if asked is None else [round(float(v), 4) for v in asked],
+        "matches": matches,
+        "mean": [round(float(v), 4) for v in mean],
+        "ended": {name: round(float(mask.mean()), 4) if len(ends) else None for name, mask in shares.items()},
+    }
+
+
+def path_of(prices: Any) -> Path256:
+    """float64[256], percent since the first price; other lengths are interpolated.
+
+    Raises:
+        InputError: too short, too long, or a price that is no positive number.
+    """
+    values = np.asarray(prices, dtype=np.float64)
+    if not SHORTEST <= len(values) <= LONGEST:
+        raise InputError(f"A series needs {SHORTEST} to {LONGEST} prices; this one has {len(values)}.")
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise InputError("A series is made of prices, all of them above zero.")
+    change = 100.0 * (values / values[0] - 1.0)
+    places = np.linspace(0, len(change) - 1, STEPS)
+    return np.asarray(np.interp(places, np.arange(len(change)), change), dtype=np.float64)
+
+
+def read_prices(text: str) -> tuple[float, ...]:
+    """Prices of a file: a JSON list, or one number a line (of several columns, the last one).
+
+    Raises:
+        InputError: there is a line without a number.
+    """
+    stripped = text.strip()
+    if stripped.startswith("["):
+        try:
+            return tuple(float(v) for v in json.loads(stripped))
+        except (ValueError, TypeError):
+            raise InputError("The series is no JSON list of numbers.") from None
+    lines = [line for line in stripped.splitlines() if line.strip()]
+    if len(lines) == 1:
+        return tuple(float(n) for n in _NUMBER.findall(lines[0]))
+    cells = [line.replace(";", ",").rpartition(",")[2].strip() for line in lines]
+    if cells and not _NUMBER.fullmatch(cells[0]):
+        cells = cells[1:]  # a header
+    wrong = next((cell for cell in cells if not _NUMBER.fullmatch(cell)), None)
+    if wrong is not None:
+        raise InputError(f"“{wrong[:30]}” is no price; give one number a line, or a JSON list.")
+    return tuple(map(float, cells))
