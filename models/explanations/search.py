@@ -1,0 +1,102 @@
+"""Ways of writing a text from a vector: greedy, beam search, and sampling from the top k."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.explanations.decoder import END, START, Decoder, OnePass
+
+
+@torch.inference_mode()
+def greedy(decoder: Decoder, vectors: Tensor, top_k: int = 1, temperature: float = 1.0, seed: int = 0) -> list[list[int]]:
+    """The likeliest token at each step, or with ``top_k`` > 1 one drawn from that many; vectors (n, size) to token rows.
+
+    Rows end before the end mark, and at the decoder's last position.
+    """
+    if isinstance(decoder, OnePass):
+        return _all_at_once(decoder, vectors)
+    generator = torch.Generator(device=vectors.device).manual_seed(seed)
+    state = decoder.begin(vectors)
+    last = torch.full((len(vectors),), START, device=vectors.device)
+    alive = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
+    rows = torch.full((len(vectors), decoder.shape.positions), END, device=vectors.device)
+    for place in range(decoder.shape.positions):
+        logits = decoder.step(state, last)
+        logits[:, START] = float("-inf")
+        last = _choose(logits.float(), top_k, temperature, generator)
+        alive &= last != END
+        if not alive.any():
+            break
+        rows[:, place] = torch.where(alive, last, END)
+    return [_until_end(row) for row in rows.tolist()]
+
+
+@torch.inference_mode()
+def beam(decoder: Decoder, vectors: Tensor, width: int = 4, length_penalty: float = 1.0) -> list[list[int]]:
+    """The likeliest text that ``width`` hypotheses find, by log probability over length ** ``length_penalty``."""
+    if isinstance(decoder, OnePass):
+        return _all_at_once(decoder, vectors)
+    n, device = len(vectors), vectors.device
+    state = decoder.begin(vectors)
+    state.reorder(torch.arange(n, device=device).repeat_interleave(width))
+    scores = torch.full((n, width), float("-inf"), device=device)
+    scores[:, 0] = 0.0
+    rows = torch.full((n * width, 0), END, device=device)
+    last = torch.full((n * width,), START, device=device)
+    finished: list[tuple[float, list[int]]] = [(float("-inf"), [])] * n
+    first = torch.arange(n, device=device).unsqueeze(1) * width
+    for place in range(decoder.shape.positions):
+        logits = decoder.step(state, last).float()
+        logits[:, START] = float("-inf")
+        total = torch.log_softmax(logits, dim=1).view(n, width, -1) + scores.unsqueeze(2)
+        words = total.shape[2]
+        best, at = total.flatten(1).topk(2 * width)
+        origin, token = at // words + first, at % words
+        final = place + 1 == decoder.shape.positions
+        _collect(finished, rows, best, origin, token, (place + 1) ** length_penalty, final)
+        best = best.masked_fill(token == END, float("-inf"))
+        scores, keep = best.topk(width)
+        origin, token = origin.gather(1, keep).flatten(), token.gather(1, keep).flatten()
+        rows, last = torch.cat([rows[origin], token.unsqueeze(1)], dim=1), token
+        reachable = scores[:, 0] / (place + 1) ** length_penalty
+        if all(score >= float(most) for (score, _), most in zip(finished, reachable, strict=True)):
+            break
+        state.reorder(origin)
+    return [row for _, row in finished]
+
+
+def _collect(
+    finished: list[tuple[float, list[int]]],
+    rows: Tensor,
+    best: Tensor,
+    origin: Tensor,
+    token: Tensor,
+    norm: float,
+    final: bool,
+) -> None:
+    """Keep each text's best finished hypothesis; at the last position all count as finished."""
+    for i, (scores, places, tokens) in enumerate(zip(best.tolist(), origin.tolist(), token.tolist(), strict=True)):
+        for score, place, word in zip(scores, places, tokens, strict=True):
+            if (word == END or final) and score / norm > finished[i][0]:
+                row = rows[place].tolist()
+                finished[i] = (score / norm, row if word == END else [*row, word])
+
+
+def _all_at_once(decoder: OnePass, vectors: Tensor) -> list[list[int]]:
+    before = torch.full((len(vectors), decoder.shape.positions), START, device=vectors.device)
+    logits = decoder.words.logits(decoder(vectors, before))
+    logits[..., START] = float("-inf")
+    return [_until_end(row) for row in logits.argmax(-1).tolist()]
+
+
+def _choose(logits: Tensor, top_k: int, temperature: float, generator: torch.Generator) -> Tensor:
+    if top_k <= 1:
+        return logits.argmax(-1)
+    values, places = logits.topk(top_k)
+    drawn = torch.multinomial(torch.softmax(values / temperature, dim=-1), 1, generator=generator)
+    return places.gather(1, drawn).squeeze(1)
+
+
+def _until_end(row: list[int]) -> list[int]:
+    return row[: row.index(END)] if END in row else row
