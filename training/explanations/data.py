@@ -6,10 +6,12 @@ older ones (the report's random holdout, in which the same story of another outl
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from domain.errors import InputError
 from models.explanations.vocabulary import Vocabulary
-from training.progress import progress
+from runtime.progress import progress
 
 FILE = "financial_headlines.parquet"
 NEAR = 0.5
@@ -99,6 +101,24 @@ def split(headlines: Headlines, since: str, share: float, seed: int) -> Split:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Token states (n, tokens, width) with their mask, or ready vectors (n, size), and the texts to be written."""
+
+    states: Tensor
+    mask: Tensor
+    wanted: Sequence[int]
+
+
+class Inputs(Protocol):
+    """Token states or vectors of the texts, by row number."""
+
+    @property
+    def width(self) -> int: ...
+
+    def batch(self, rows: Sequence[int]) -> Batch: ...
+
+
 class States:
     """Hidden states of a frozen encoder, layers side by side: float16 (tokens, width) of all texts end to end, on disk."""
 
@@ -106,16 +126,16 @@ class States:
         self.flat, self.starts = flat, starts
         self.width = int(flat.shape[1])
 
-    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: Sequence[int]) -> Batch:
         """Padded states (n, tokens, width), bfloat16, and mask (n, tokens) of these texts."""
         parts = [np.asarray(self.flat[self.starts[i] : self.starts[i + 1]]) for i in rows]
         longest = max(map(len, parts))
         states = torch.zeros(len(parts), longest, self.width, dtype=torch.bfloat16)
         mask = torch.zeros(len(parts), longest, dtype=torch.long)
         for i, part in enumerate(parts):
-            states[i, : len(part)] = torch.from_numpy(part).bfloat16()
+            states[i, : len(part)] = torch.from_numpy(np.array(part)).bfloat16()
             mask[i, : len(part)] = 1
-        return states, mask
+        return Batch(states, mask, rows)
 
 
 class Given:
@@ -125,9 +145,9 @@ class Given:
         self.vectors = vectors
         self.width = int(vectors.shape[1])
 
-    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: Sequence[int]) -> Batch:
         """The vectors (n, size) of these texts; the mask has no meaning here."""
-        return torch.from_numpy(self.vectors[np.asarray(rows)]), torch.empty(0)
+        return Batch(torch.from_numpy(self.vectors[np.asarray(rows)]), torch.empty(0), rows)
 
 
 @torch.inference_mode()
@@ -188,3 +208,14 @@ def parts(rows: Index, size: int) -> Iterator[list[int]]:
     """``rows`` in pieces of ``size``, in order."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size].tolist()
+
+
+def name_words(texts: Sequence[str], share: float = 0.6, least: int = 2) -> frozenset[str]:
+    """Words that are names, lower case: written with a capital in most of their places other than a text's first."""
+    capital: Counter[str] = Counter()
+    every: Counter[str] = Counter()
+    for text in texts:
+        for word in re.findall(r"[A-Za-z]+", text)[1:]:
+            every[word.lower()] += 1
+            capital[word.lower()] += word[0].isupper()
+    return frozenset(word for word, count in every.items() if count >= least and capital[word] >= share * count)

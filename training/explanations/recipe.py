@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from models.explanations.autoencoder import Autoencoder
 from models.explanations.decoder import Shape
-from training.explanations.data import Index, batches, targets
+from training.explanations.data import Index, Inputs, batches, targets
 from training.loop import Loop, LoopOptions, Objective
 from training.runs import Report
 
@@ -35,7 +35,7 @@ class Settings:
     size: int = 768
     decoder: str = "autoregressive"
     width: int = 256
-    depth: int = 2
+    depth: int = 1
     heads: int = 4
     slots: int = 8
     positions: int = 40
@@ -58,15 +58,6 @@ class Settings:
         return Shape(
             self.size, words, self.width, self.depth, self.heads, self.slots, self.positions, self.dropout
         )
-
-
-class Inputs(Protocol):
-    """Token states or given vectors of the texts, by row number (training/explanations/data.py)."""
-
-    @property
-    def width(self) -> int: ...
-
-    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]: ...
 
 
 Extra = Callable[[Autoencoder, Tensor, Tensor, Sequence[int]], dict[str, Tensor]]
@@ -119,13 +110,12 @@ def fit(
     steps = max(1, int(-(-len(train) // choice.batch) * choice.epochs))
 
     def loss(batch: Sequence[int]) -> dict[str, Tensor]:
-        chosen = train[batch].tolist()
-        states, mask = inputs.batch(chosen)
-        after, before = targets([rows[i] for i in chosen])
-        vectors = noisy(net.vectors(states, mask), choice.noise)
+        given = inputs.batch(train[batch].tolist())
+        after, before = targets([rows[i] for i in given.wanted])
+        vectors = noisy(net.vectors(given.states, given.mask), choice.noise)
         hidden = net.decoder(vectors, before)
         plain = cross_entropy(net, hidden, after, choice.candidates)
-        others = extra(net, vectors, hidden, chosen) if extra else {}
+        others = extra(net, vectors, hidden, given.wanted) if extra else {}
         return {"loss": plain + sum(others.values()), **others} if others else {"loss": plain}
 
     optimiser = _optimiser(net, choice)

@@ -1,0 +1,194 @@
+"""The decoder of the product: from the text encoder's vector of a post, or the mean of several, to a sentence.
+
+Trained on headlines and posts. A text's vector is mixed with those of its nearest texts, noise is added, and the decoder
+writes the text of the group that lies nearest to the mixture, so that means and predicted vectors decode to something that
+was said (in the manner of denoising autoencoders; the vectors carry meaning alone, no position code).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domain.errors import InputError
+from domain.types import Floats
+from models.emotion.text import EmotionTextReader
+from models.explanations.autoencoder import Autoencoder
+from models.explanations.vocabulary import Vocabulary
+from runtime.progress import progress
+from training.explanations import data
+from training.explanations.recipe import Settings
+
+POSTS = "posts.parquet"
+NEIGHBOURS = 9
+_NOT_WORDS = re.compile(r"https?://\S*|www\.\S+|@\w+|[^\x20-\x7e]+|(?<=\.)X\b")
+_SPACES = re.compile(r"\s+")
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """``said``: as published; ``words``: what the decoder may write of it; ``day``: datetime64[D]; ``post``: no headline."""
+
+    said: list[str]
+    words: list[str]
+    day: NDArray[np.datetime64]
+    post: NDArray[np.bool_]
+
+    def take(self, index: Index) -> Texts:
+        """The texts at these positions."""
+        return Texts([self.said[i] for i in index], [self.words[i] for i in index], self.day[index], self.post[index])
+
+
+def plain(text: str) -> str:
+    """A text without links, @names, emoji and other characters that are not ASCII."""
+    return _SPACES.sub(" ", _NOT_WORDS.sub(" ", text.replace("’", "'").replace("‘", "'"))).strip()
+
+
+def load(folder: Path, posts: int, seed: int) -> Texts:
+    """All dated headlines and at most ``posts`` English posts of 4 to 40 words, drawn evenly from the sources.
+
+    Raises:
+        InputError: a file is missing below the folder.
+    """
+    import pandas as pd
+
+    headlines = data.load(folder)
+    path = next(iter(sorted(folder.rglob(POSTS))), None)
+    if path is None:
+        raise InputError(f"There is no {POSTS} below {folder.name}.")
+    frame = pd.read_parquet(path, columns=["source", "t", "text", "lang"]).dropna(subset=["text"])
+    frame = frame[frame["lang"].fillna("en").isin(["en", ""])].drop_duplicates("text")
+    frame["words"] = [plain(str(text)) for text in frame["text"]]
+    count = frame["words"].str.split().str.len()
+    frame = frame[(count >= 4) & (count <= 40)].sample(frac=1.0, random_state=seed)
+    frame["rank"] = frame.groupby("source", observed=True).cumcount()
+    frame = frame.sort_values("rank", kind="stable").head(posts)
+    day = np.concatenate([headlines.day, (frame["t"].to_numpy() * 1_000_000_000).astype("datetime64[ns]").astype("datetime64[D]")])
+    said = [*headlines.texts, *map(str, frame["text"])]
+    words = [*map(plain, headlines.texts), *frame["words"]]
+    return Texts(said, words, day, np.arange(len(said)) >= len(headlines.texts))
+
+
+def embed(reader: EmotionTextReader, texts: Sequence[str], path: Path | None = None) -> Floats:
+    """Unit vectors float32 (n, 384) of the product's text encoder, computed once where a path is given."""
+    if path is not None and path.is_file():
+        kept: Floats = np.load(path)
+        if len(kept) == len(texts):
+            return kept
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    out = np.zeros((len(texts), 384), dtype=np.float32)
+    with progress("embedding", len(texts)) as report:
+        for start in range(0, len(texts), 512):
+            part = order[start : start + 512]
+            mean = reader.net.infer(reader.tokenise([texts[i] for i in part]), reader.dtype).mean
+            out[part] = torch.nn.functional.normalize(mean.float(), dim=-1).cpu().numpy()
+            report(start + len(part))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, out)
+    return out
+
+
+def neighbours(vectors: Floats, among: Index, of: Index, k: int = NEIGHBOURS, duplicate: float = 0.98) -> Index:
+    """For each row ``of``, the ``k`` nearest rows ``among`` by cosine, itself and its duplicates left out: (len(of), k)."""
+    table = torch.from_numpy(vectors[among]).bfloat16()
+    out = np.empty((len(of), k), dtype=np.int64)
+    for start in range(0, len(of), 1024):
+        part = of[start : start + 1024]
+        near = torch.from_numpy(vectors[part]).bfloat16() @ table.T
+        near = near.float().masked_fill(near.float() >= duplicate, -1.0)
+        out[start : start + len(part)] = among[near.topk(k, dim=1).indices.numpy()]
+    return out
+
+
+class Mixed:
+    """Vectors of texts mixed with some of their neighbours; what is to be written is the text nearest to the mixture.
+
+    ``alone``: share of the texts whose own vector is given. Draws from torch's generator, as the training loop asks.
+    """
+
+    def __init__(self, vectors: Floats, near: dict[int, Index], alone: float) -> None:
+        self.vectors, self.near, self.alone = vectors, near, alone
+        self.width = int(vectors.shape[1])
+
+    def batch(self, rows: Sequence[int]) -> data.Batch:
+        """Mixtures (n, 384) of norm 1, and the row of each whose words are to be written."""
+        given, wanted = [], []
+        for row in rows:
+            members = [row]
+            if float(torch.rand(())) >= self.alone:
+                count = int(torch.randint(1, len(self.near[row]) + 1, ()))
+                members += self.near[row][torch.randperm(len(self.near[row]))[:count].numpy()].tolist()
+            group = self.vectors[members]
+            mean = group.mean(0)
+            given.append(mean / np.linalg.norm(mean))
+            wanted.append(members[int((group @ mean).argmax())])
+        return data.Batch(torch.from_numpy(np.stack(given)), torch.empty(0), wanted)
+
+
+def vocabulary(ids: Sequence[Sequence[int]], tokenizer: Any, most: int) -> Vocabulary:
+    """The ``most`` frequent tokens of the training texts."""
+    counts = Counter(token for row in ids for token in row)
+    kept = {token for token, _ in counts.most_common(most)}
+    return Vocabulary.of([[token for token in row if token in kept] for row in ids], tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Texts, their vectors and tokens, and which rows train and which are held out by date."""
+
+    texts: Texts
+    vectors: Floats
+    rows: list[list[int]]
+    vocabulary: Vocabulary
+    tokenizer: Any
+    train: Index
+    held: Index
+    near: dict[int, Index]
+
+
+CUT_HEADLINES, CUT_POSTS = np.datetime64("2020-04-01"), np.datetime64("2025-06-01")
+"""Held out by date: what was published from these days on."""
+
+WORDS = 12_000
+"""Size of the shipped decoder's vocabulary."""
+
+
+def prepare(folder: Path, cache: Path, choice: Settings, posts: int) -> Prepared:
+    """Everything that training and evaluation share; the vectors are kept in ``cache``."""
+    texts = load(folder, posts, 0)
+    reader = EmotionTextReader.from_pretrained()
+    vectors = embed(reader, texts.said, cache / "vectors.npy")
+    ids = reader.tokenise(texts.words)
+    newer = texts.day >= np.where(texts.post, CUT_POSTS, CUT_HEADLINES)
+    train, held = np.flatnonzero(~newer), np.flatnonzero(newer)
+    tokenizer = reader.net.encoder.tokenizer
+    known = vocabulary([ids[i] for i in train], tokenizer, WORDS)
+    near: dict[int, Index] = {}
+    for post in (False, True):
+        pool = train[texts.post[train] == post]
+        near |= dict(zip(pool.tolist(), neighbours(vectors, pool, pool), strict=True))
+    return Prepared(texts, vectors, data.encoded(known, ids, choice.positions), known, tokenizer, train, held, near)
+
+
+def network(choice: Settings, words: int) -> Autoencoder:
+    """The decoder alone: its vectors are given."""
+    torch.manual_seed(choice.seed)
+    return Autoencoder(replace(choice, size=384).shape(words), choice.decoder, None)
+
+
+def trained_until() -> datetime:
+    """The day before the newest text that training may see."""
+    return datetime.fromisoformat(str(CUT_POSTS)).replace(tzinfo=UTC)

@@ -1,0 +1,150 @@
+"""Report 001, sentence vectors that decode back to their meaning: its figures and ours, by both protocols.
+
+``moodtape reproduce 001 --data FOLDER --out FOLDER [--table 1|2|3]`` writes 001.json, 001.md and plots. Table 1 holds the
+architectures and losses, table 2 the top-k accuracies, table 3 the noise. What is finished is kept in 001.parts.json: the
+same command goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.encoders.text import TextEncoder
+from models.explanations.autoencoder import Autoencoder
+from models.explanations.vocabulary import Vocabulary
+from runtime.progress import progress
+from training.explanations import data
+from training.explanations.recipe import Settings, fit
+from training.explanations.reconstruct import Task, figures, floors, noise_curve
+from training.registry import ReproduceOptions
+
+REPORT = "001"
+QUICK = 4000
+"""Training texts with ``quick``."""
+
+TESTED = 2000
+"""Texts of each holdout that are scored, drawn once."""
+
+NOISE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+"""Lengths of noise relative to the vector's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model of the report's table: its settings, and how many seeds it gets."""
+
+    settings: Settings
+    seeds: int = 1
+    report: float | None = None
+
+
+PLAIN = Settings(depth=2)
+CODED = Settings(pooling="coded")
+
+ROWS: dict[str, Row] = {
+    "autoregressive, position code, S 768": Row(replace(CODED, epochs=3), 2),
+    "autoregressive, attention pooling, S 768": Row(replace(PLAIN, epochs=4), 2, 0.502),
+    "autoregressive, position code, S 2560": Row(replace(CODED, size=2560, slots=2, epochs=2), 2),
+    "autoregressive, attention pooling, S 2560": Row(replace(PLAIN, size=2560, slots=4, epochs=3), 2, 0.552),
+    "one pass, attention pooling, S 1568": Row(replace(PLAIN, decoder="one_pass", size=1568, epochs=1.5), 1, 0.357),
+    "autoregressive, first token, S 768": Row(replace(PLAIN, pooling="first", epochs=1.5), 1, 0.406),
+    "recurrent, attention pooling, S 768": Row(replace(PLAIN, decoder="recurrent", epochs=1.5)),
+}
+"""The main rows come first, because each is the dearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Everything that the rows share."""
+
+    headlines: data.Headlines
+    split: data.Split
+    task: Task
+    train: data.Index
+    tests: dict[str, data.Index]
+
+
+def material(options: ReproduceOptions, choice: Settings) -> Material:
+    """Headlines, both holdouts, the frozen encoder's states (computed once into ``options.out``) and the vocabulary."""
+    headlines = data.load(options.data)
+    split = data.split(headlines, choice.since, choice.held_out, 0)
+    encoder = TextEncoder.from_name(choice.encoder, choice.positions + 2).eval()
+    ids = encoder.tokenise(headlines.texts)
+    states = data.states(encoder, ids, choice.layers, options.out / "states.npy")
+    vocabulary = Vocabulary.of([ids[i] for i in split.train], encoder.tokenizer)
+    names = data.name_words([headlines.texts[i] for i in split.train])
+    rows = data.encoded(vocabulary, ids, choice.positions)
+    train = split.train[:: max(1, len(split.train) // QUICK)] if options.quick else split.train
+    lots = np.random.default_rng(options.seed)
+    held = {"random": split.random, "by date": split.by_date}
+    tests = {name: np.sort(lots.permutation(rows)[: TESTED // (4 if options.quick else 1)]) for name, rows in held.items()}
+    return Material(
+        headlines, split, Task(states, rows, headlines.texts, vocabulary, encoder.tokenizer, names), train, tests
+    )
+
+
+def trained(given: Material, choice: Settings, folder: Path) -> Autoencoder:
+    """The network of these settings: from ``folder`` if it was trained before, else trained now (a stopped run goes on)."""
+    from training import runs
+
+    torch.manual_seed(choice.seed)
+    task = given.task
+    net = Autoencoder(choice.shape(len(task.vocabulary)), choice.decoder, choice.pooling, task.inputs.width)
+    fit(net, task.inputs, task.rows, given.train, choice, folder, resume=(folder / runs.STATE).is_file())
+    return net
+
+
+def row_figures(given: Material, choice: Settings, folder: Path) -> dict[str, Any]:
+    """Train and score one network on both holdouts, with its floors and, by date, its noise curve."""
+    net = trained(given, choice, folder)
+    found: dict[str, Any] = {name: figures(net, given.task, rows) for name, rows in given.tests.items()}
+    dated = given.tests["by date"]
+    found["floors"] = floors(net, given.task, dated)
+    found["noise"] = noise_curve(net, given.task, dated[:500], NOISE)
+    return found
+
+
+class Parts:
+    """Finished figures on disk; those of other options are not taken up."""
+
+    def __init__(self, path: Path, tag: str) -> None:
+        kept = json.loads(path.read_text()) if path.is_file() else {}
+        self.path, self.tag = path, tag
+        self.done: dict[str, dict[str, Any]] = kept["done"] if kept.get("tag") == tag else {}
+
+    def add(self, key: str, found: dict[str, Any]) -> None:
+        """Keep the figures of one network."""
+        self.done[key] = found
+        self.path.write_text(json.dumps({"tag": self.tag, "done": self.done}, indent=1) + "\n")
+
+
+def wanted(names: Sequence[str] = ()) -> list[tuple[str, int]]:
+    """Rows and seeds in the order in which they are trained: the first seed of each before the second of any."""
+    return [(name, seed) for seed in (0, 1) for name, row in ROWS.items() if seed < row.seeds and (not names or name in names)]
+
+
+def run(options: ReproduceOptions) -> dict[str, Any]:
+    """Train what is not trained yet, and write the tables."""
+    from training.explanations.tables import write
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    parts = Parts(options.out / "001.parts.json", f"seed {options.seed}{', quick' * options.quick}")
+    given: Material | None = None
+    jobs = wanted()
+    with progress("report 001", len(jobs)) as report:
+        for done, (name, seed) in enumerate(jobs, 1):
+            key = f"{name}/{seed}"
+            if key not in parts.done:
+                given = given or material(options, PLAIN)
+                choice = replace(ROWS[name].settings, seed=options.seed + seed)
+                folder = options.out / "runs" / key.replace(", ", "-").replace(" ", "_").replace("/", "-")
+                parts.add(key, row_figures(given, choice, folder))
+            report(done, key)
+    return write(parts.done, options)
