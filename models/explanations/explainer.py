@@ -1,0 +1,145 @@
+"""Vectors of posts to words that may be shown: decode, re-encode, correct, and hold against the facts.
+
+``explain`` writes several texts from one vector, takes the one that re-encodes nearest to it, moves the vector by what is
+still missing and writes again (iterative correction in the manner of vec2text, Morris et al. 2023), and lets the gate judge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from domain.errors import WeightsError
+from domain.types import Explanation, Floats
+from models import checkpoint
+from models.explanations.autoencoder import Autoencoder
+from models.explanations.decoder import DECODERS, Shape
+from models.explanations.gate import Facts, Gate
+from models.explanations.search import beam, greedy
+from models.explanations.vocabulary import Vocabulary
+
+FOLDER = "explanations"
+SAMPLES = 4
+"""Texts drawn beside the greedy one in each round."""
+
+TOP_K, TEMPERATURE = 8, 0.8
+
+Embed = Callable[[Sequence[str]], Floats]
+"""Texts to unit vectors float32 (n, size) of the encoder whose vectors are decoded."""
+
+_JOINED = re.compile(r"\s+(?=[.,;:!?%)’'])|(?<=[$(#@])\s+|(?<=\d[.,])\s+(?=\d)|(?<=['’])\s+(?=(?:s|t|re|ve|ll|m|d)\b)")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A text with its cosine to the vector after re-encoding; ``withheld`` is the code of why it is not shown."""
+
+    text: str
+    round_trip: float
+    withheld: str | None = None
+
+    def shown(self, kind: str = "decoded") -> Explanation | None:
+        """As the answer has it; None when withheld."""
+        return None if self.withheld else Explanation(self.text, round(self.round_trip, 4), kind)
+
+
+class Explainer:
+    """The shipped decoder of the text encoder's vectors. ``spelling``: lower-case words to how they are written."""
+
+    def __init__(self, net: Autoencoder, words: Vocabulary, tokenizer: Any, gate: Gate, spelling: dict[str, str]) -> None:
+        self.net = net.eval()
+        self.words, self.tokenizer, self.gate, self.spelling = words, tokenizer, gate, spelling
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, tokenizer: Any, encoder: str | None = None) -> Explainer:
+        """Load a checkpoint folder; ``encoder`` is the revision of the text encoder whose vectors will be given.
+
+        Raises:
+            WeightsError: files are missing or altered, or the decoder was trained on another encoder's vectors.
+        """
+        config, tensors = checkpoint.load(folder)
+        if encoder is not None and config.get("encoder") != encoder:
+            raise WeightsError(
+                "The decoder of explanations was trained on another text encoder than the one beside it; train it again "
+                "with `moodtape train explanations/default`."
+            )
+        try:
+            words = Vocabulary(tensors.pop("vocabulary").tolist())
+            net = Autoencoder(Shape(**config["shape"]), config["decoder"], None)
+            gate = Gate(float(config["round_trip"]), frozenset(config["names"]))
+            spelling = dict(config["spelling"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"The settings {folder.name}/{checkpoint.CONFIG} are not complete ({error}).") from None
+        checkpoint.load_state(net, tensors, folder.name)
+        return cls(net, words, tokenizer, gate, spelling)
+
+    def save(self, folder: Path, config: dict[str, Any], card: str) -> None:
+        """Write the checkpoint in half precision; ``config`` adds what training knows (encoder, figures)."""
+        shape = self.net.decoder.shape
+        kind = next(name for name, made in DECODERS.items() if type(self.net.decoder) is made)
+        body = {
+            **config,
+            "shape": {name: getattr(shape, name) for name in shape.__slots__},
+            "decoder": kind,
+            "round_trip": self.gate.round_trip,
+            "names": sorted(self.gate.known_names),
+            "spelling": self.spelling,
+        }
+        checkpoint.save(folder, body, {**self.net.state_dict(), "vocabulary": self.words.tensor()}, card, torch.float16)
+
+    @torch.inference_mode()
+    def write(self, vectors: Floats, width: int = 1) -> list[str]:
+        """One text for each vector (n, size): greedy, or by beam search of ``width``."""
+        given = torch.from_numpy(np.asarray(vectors, dtype=np.float32))
+        rows = greedy(self.net.decoder, given) if width == 1 else beam(self.net.decoder, given, width)
+        return [self.spell(row) for row in rows]
+
+    def spell(self, row: Sequence[int]) -> str:
+        """A token row as a sentence: names with their capitals, the first letter large, no spaces before points."""
+        text = _JOINED.sub("", self.words.decode(row, self.tokenizer))
+        text = re.sub(r"[a-z]+", lambda found: self.spelling.get(found[0], found[0]), text).strip()
+        return text[:1].upper() + text[1:]
+
+    def explain(self, vector: Floats, facts: Facts, embed: Embed, rounds: int = 1) -> Found:
+        """The best text for one vector (size,); ``rounds`` > 0 corrects the vector so many times."""
+        goal = _unit(np.asarray(vector, dtype=np.float32))
+        given, best = goal, Found("", 0.0)
+        for turn in range(rounds + 1):
+            texts = self._drafts(given, turn)
+            near = embed(texts) @ goal
+            for text, cosine in zip(texts, near.tolist(), strict=True):
+                code = self.gate.refuse(text, cosine, facts)
+                if _rank(code, cosine) > _rank(best.withheld, best.round_trip) or not best.text:
+                    best = Found(text, float(cosine), code)
+            given = _unit(given + (goal - embed([best.text])[0]))
+        return best
+
+    def _drafts(self, vector: Floats, turn: int) -> list[str]:
+        many = torch.from_numpy(np.repeat(vector[None], SAMPLES, axis=0))
+        drawn = greedy(self.net.decoder, many, TOP_K, TEMPERATURE, seed=turn)
+        return list(dict.fromkeys([*self.write(vector[None]), *map(self.spell, drawn)]))
+
+
+def _rank(code: str | None, cosine: float) -> tuple[bool, float]:
+    """Texts that may be shown before those that may not, then by their cosine."""
+    return code is None, cosine
+
+
+def _unit(vector: Floats) -> Floats:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), dtype=np.float32)
+
+
+def medoid(vectors: Floats) -> int:
+    """The row (of (n, size), norm 1) that is nearest to the mean of all: the typical one."""
+    return int((vectors @ vectors.mean(0)).argmax())
+
+
+def mean(vectors: Floats) -> Floats:
+    """The mean of unit vectors (n, size), brought to norm 1."""
+    return _unit(np.asarray(vectors.mean(0), dtype=np.float32))
