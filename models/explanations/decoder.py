@@ -58,7 +58,8 @@ class Words(nn.Module):
 
     def logits(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
         """Scores (…, words), or only those of the tokens ``rows``."""
-        weight, bias = self.embed.weight, self.bias
+        weight: Tensor = self.embed.weight
+        bias: Tensor = self.bias
         if rows is not None:
             weight, bias = weight[rows], bias[rows]
         return nnf.linear(self.features(hidden), weight, bias)
@@ -190,7 +191,7 @@ class Autoregressive(nn.Module):
 
     def forward(self, vector: Tensor, before: Tensor) -> Tensor:
         """Vectors (n, size) and the true tokens before each position (n, t) to hidden states (n, t, width)."""
-        hidden = self.words(before) + self.reader.inputs(vector, before.shape[1])
+        hidden: Tensor = self.words(before) + self.reader.inputs(vector, before.shape[1])
         slots = self.reader.memory(vector)
         for layer in self.layers:
             hidden = layer(hidden, layer.remember(slots), None, causal=not self.one_pass)  # type: ignore[operator]

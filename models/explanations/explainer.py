@@ -52,7 +52,9 @@ class Found:
 class Explainer:
     """The shipped decoder of the text encoder's vectors. ``spelling``: lower-case words to how they are written."""
 
-    def __init__(self, net: Autoencoder, words: Vocabulary, tokenizer: Any, gate: Gate, spelling: dict[str, str]) -> None:
+    def __init__(
+        self, net: Autoencoder, words: Vocabulary, tokenizer: Any, gate: Gate, spelling: dict[str, str]
+    ) -> None:
         self.net = net.eval()
         self.words, self.tokenizer, self.gate, self.spelling = words, tokenizer, gate, spelling
 

@@ -10,21 +10,23 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-UP = frozenset(
-    """rise rises rising rose risen gain gains gained gaining climb climbs climbed climbing jump jumps jumped jumping surge surges
-    surged surging soar soars soared soaring rally rallies rallied rallying rebound rebounds rebounded higher boost boosts boosted
-    increase increases increased advance advances advanced bull bulls bullish moon mooning pump pumps pumped pumping uptrend
-    breakout upward upwards recover recovers recovered rocket skyrocket rocketing tops""".split()
-)
+_UP = """
+rise rises rising rose risen gain gains gained gaining climb climbs climbed climbing jump jumps jumped jumping surge
+surges surged surging soar soars soared soaring rally rallies rallied rallying rebound rebounds rebounded higher
+boost boosts boosted increase increases increased advance advances advanced bull bulls bullish moon mooning pump
+pumps pumped pumping uptrend breakout upward upwards recover recovers recovered rocket skyrocket rocketing tops
+"""
+UP = frozenset(_UP.split())
 """Words that say a price or figure goes up."""
 
-DOWN = frozenset(
-    """fall falls falling fell fallen drop drops dropped dropping slide slides slid sliding slip slips slipped sink sinks sank
-    sinking plunge plunges plunged plunging tumble tumbles tumbled lower decline declines declined declining decrease decreases
-    decreased crash crashes crashed crashing bear bears bearish dump dumps dumped dumping dip dips dipped slump slumps slumped
-    downtrend downward downwards lose loses loss losses plummet plummets plummeted tank tanks tanked weaken weakens cut cuts
-    collapse collapses collapsed""".split()
-)
+_DOWN = """
+fall falls falling fell fallen drop drops dropped dropping slide slides slid sliding slip slips slipped sink sinks
+sank sinking plunge plunges plunged plunging tumble tumbles tumbled lower decline declines declined declining
+decrease decreases decreased crash crashes crashed crashing bear bears bearish dump dumps dumped dumping dip dips
+dipped slump slumps slumped downtrend downward downwards lose loses loss losses plummet plummets plummeted tank
+tanks tanked weaken weakens cut cuts collapse collapses collapsed
+"""
+DOWN = frozenset(_DOWN.split())
 """Words that say it goes down."""
 
 WORD = re.compile(r"[a-z][a-z'’]*|\d[\d.,]*", re.IGNORECASE)

@@ -9,7 +9,9 @@ from models.explanations.decoder import END, START, Decoder, OnePass
 
 
 @torch.inference_mode()
-def greedy(decoder: Decoder, vectors: Tensor, top_k: int = 1, temperature: float = 1.0, seed: int = 0) -> list[list[int]]:
+def greedy(
+    decoder: Decoder, vectors: Tensor, top_k: int = 1, temperature: float = 1.0, seed: int = 0
+) -> list[list[int]]:
     """The likeliest token at each step, or with ``top_k`` > 1 one drawn from that many; vectors (n, size) to token rows.
 
     Rows end before the end mark, and at the decoder's last position.

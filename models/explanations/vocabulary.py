@@ -31,7 +31,7 @@ class Vocabulary:
         return len(self.tokens)
 
     def encode(self, row: Sequence[int], positions: int) -> list[int]:
-        """A tokenised text with its special tokens to what the decoder shall write: at most ``positions``, end mark included."""
+        """A tokenised text with its marks to what the decoder shall write: at most ``positions``, with the end mark."""
         places = [self._place.get(token, UNKNOWN) for token in row[1:]]
         return places[:positions]
 

@@ -48,8 +48,8 @@ class Split:
     same_story: Index
 
 
-def load(folder: Path) -> Headlines:
-    """The dated headlines below a folder.
+def load(folder: Path, grouped: bool = True) -> Headlines:
+    """The dated headlines below a folder; without ``grouped``, each is a cluster of its own.
 
     Raises:
         InputError: there is no such file there, or it lacks a column.
@@ -64,7 +64,9 @@ def load(folder: Path) -> Headlines:
         raise InputError(f"{FILE} needs the columns headline and date.")
     frame = frame.dropna(subset=["headline", "date"])
     texts = [str(text).strip() for text in frame["headline"]]
-    return Headlines(texts, frame["date"].to_numpy().astype("datetime64[D]"), clusters(texts))
+    return Headlines(
+        texts, frame["date"].to_numpy().astype("datetime64[D]"), clusters(texts) if grouped else np.arange(len(texts))
+    )
 
 
 def clusters(texts: Sequence[str], near: float = NEAR) -> Index:
@@ -83,7 +85,8 @@ def clusters(texts: Sequence[str], near: float = NEAR) -> Index:
         columns.append(alike.col[keep])
     at, to = np.concatenate(rows), np.concatenate(columns)
     graph = coo_matrix((np.ones(len(at), dtype=bool), (at, to)), shape=(len(texts), len(texts)))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    groups: Index = connected_components(graph, directed=False)[1].astype(np.int64)
+    return groups
 
 
 def split(headlines: Headlines, since: str, share: float, seed: int) -> Split:

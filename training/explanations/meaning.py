@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from domain.errors import InputError
 from domain.types import Floats
@@ -56,29 +55,35 @@ def plain(text: str) -> str:
     return _SPACES.sub(" ", _NOT_WORDS.sub(" ", text.replace("’", "'").replace("‘", "'"))).strip()
 
 
-def load(folder: Path, posts: int, seed: int) -> Texts:
-    """All dated headlines and at most ``posts`` English posts of 4 to 40 words, drawn evenly from the sources.
+def load(folder: Path, most: int, seed: int) -> Texts:
+    """At most ``most`` dated headlines, and as many English posts of 4 to 40 words, drawn evenly from the sources.
 
     Raises:
         InputError: a file is missing below the folder.
     """
     import pandas as pd
 
-    headlines = data.load(folder)
+    old, old_day = _headlines(folder, most, seed)
     path = next(iter(sorted(folder.rglob(POSTS))), None)
     if path is None:
         raise InputError(f"There is no {POSTS} below {folder.name}.")
     frame = pd.read_parquet(path, columns=["source", "t", "text", "lang"]).dropna(subset=["text"])
     frame = frame[frame["lang"].fillna("en").isin(["en", ""])].drop_duplicates("text")
     frame["words"] = [plain(str(text)) for text in frame["text"]]
-    count = frame["words"].str.split().str.len()
+    count = np.array([len(words.split()) for words in frame["words"]])
     frame = frame[(count >= 4) & (count <= 40)].sample(frac=1.0, random_state=seed)
     frame["rank"] = frame.groupby("source", observed=True).cumcount()
-    frame = frame.sort_values("rank", kind="stable").head(posts)
-    day = np.concatenate([headlines.day, (frame["t"].to_numpy() * 1_000_000_000).astype("datetime64[ns]").astype("datetime64[D]")])
-    said = [*headlines.texts, *map(str, frame["text"])]
-    words = [*map(plain, headlines.texts), *frame["words"]]
-    return Texts(said, words, day, np.arange(len(said)) >= len(headlines.texts))
+    frame = frame.sort_values("rank", kind="stable").head(most)
+    new_day = (frame["t"].to_numpy() * 1_000_000_000).astype("datetime64[ns]").astype("datetime64[D]")
+    said = [*old, *map(str, frame["text"])]
+    words = [*map(plain, old), *frame["words"]]
+    return Texts(said, words, np.concatenate([old_day, new_day]), np.arange(len(said)) >= len(old))
+
+
+def _headlines(folder: Path, most: int, seed: int) -> tuple[list[str], NDArray[np.datetime64]]:
+    headlines = data.load(folder, grouped=False)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(headlines.texts))[:most])
+    return [headlines.texts[i] for i in chosen], headlines.day[chosen]
 
 
 def embed(reader: EmotionTextReader, texts: Sequence[str], path: Path | None = None) -> Floats:
@@ -166,9 +171,9 @@ WORDS = 12_000
 """Size of the shipped decoder's vocabulary."""
 
 
-def prepare(folder: Path, cache: Path, choice: Settings, posts: int) -> Prepared:
+def prepare(folder: Path, cache: Path, choice: Settings, most: int) -> Prepared:
     """Everything that training and evaluation share; the vectors are kept in ``cache``."""
-    texts = load(folder, posts, 0)
+    texts = load(folder, most, 0)
     reader = EmotionTextReader.from_pretrained()
     vectors = embed(reader, texts.said, cache / "vectors.npy")
     ids = reader.tokenise(texts.words)

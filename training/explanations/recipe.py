@@ -23,7 +23,9 @@ from training.runs import Report
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``pooling``: first, attention or coded; ``size``: of the vector (report: 768, 1568, 2560); ``decoder``: one_pass,
+    """The choices of a training.
+
+    ``pooling``: first, attention or coded; ``size``: of the vector (report: 768, 1568, 2560); ``decoder``: one_pass,
     autoregressive or recurrent. ``candidates``: tokens besides the batch's own that the softmax is estimated on (0: all).
     ``noise``: deviation of Gaussian noise on the vector while training, relative to its norm. ``similarity`` and
     ``paraphrase``: weights of the report's two other losses.
@@ -55,9 +57,7 @@ class Settings:
 
     def shape(self, words: int) -> Shape:
         """The decoder's sizes for a vocabulary of so many words."""
-        return Shape(
-            self.size, words, self.width, self.depth, self.heads, self.slots, self.positions, self.dropout
-        )
+        return Shape(self.size, words, self.width, self.depth, self.heads, self.slots, self.positions, self.dropout)
 
 
 Extra = Callable[[Autoencoder, Tensor, Tensor, Sequence[int]], dict[str, Tensor]]
@@ -74,7 +74,7 @@ def cross_entropy(net: Autoencoder, hidden: Tensor, after: Tensor, candidates: i
     hidden, gold = hidden[wanted], after[wanted]
     words = net.decoder.words
     total = len(words.bias)
-    own, place = gold.unique(return_inverse=True)
+    own, place = torch.unique(gold, return_inverse=True)
     if candidates <= 0 or len(own) + candidates >= total:
         return nnf.cross_entropy(words.logits(hidden).float(), gold)
     others = torch.ones(total, dtype=torch.bool)
@@ -91,7 +91,7 @@ def noisy(vectors: Tensor, noise: float) -> Tensor:
     """Vectors with Gaussian noise whose expected length is ``noise`` times their own."""
     if noise <= 0:
         return vectors
-    length = vectors.norm(dim=1, keepdim=True) / vectors.shape[1] ** 0.5
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True) / vectors.shape[1] ** 0.5
     return vectors + torch.randn_like(vectors) * length * noise
 
 
@@ -105,7 +105,7 @@ def fit(
     extra: Extra | None = None,
     resume: bool = False,
 ) -> Report:
-    """Train ``net`` on the texts ``train``; ``rows`` are the tokens that the decoder shall write, the run stands in ``folder``."""
+    """Train ``net`` on the texts ``train``; ``rows`` are the tokens to be written, ``folder`` is where the run stands."""
     lengths = np.array([len(rows[i]) for i in train])
     steps = max(1, int(-(-len(train) // choice.batch) * choice.epochs))
 
@@ -121,7 +121,11 @@ def fit(
     optimiser = _optimiser(net, choice)
     schedule = LambdaLR(optimiser, lambda step: rate(step / steps, choice.warmup))
     options = LoopOptions(
-        epochs=math.ceil(choice.epochs), max_steps=steps, seed=choice.seed, precision="bf16", title="explanations, epoch"
+        epochs=math.ceil(choice.epochs),
+        max_steps=steps,
+        seed=choice.seed,
+        precision="bf16",
+        title="explanations, epoch",
     )
     loop = Loop(
         net, Objective(loss, optimiser, schedule), lambda epoch: batches(lengths, choice.batch, epoch), folder, options

@@ -53,7 +53,7 @@ def teacher_forced(net: Autoencoder, task: Task, index: Index, change: Change | 
     hits, total = np.zeros(len(TOP)), 0
     given = vectors(net, task, index)
     given = change(given) if change else given
-    for at, part in zip(torch.arange(len(index)).split(256), parts(index, 256), strict=True):
+    for at, part in zip(torch.split(torch.arange(len(index)), 256), parts(index, 256), strict=True):
         after, before = targets([task.rows[i] for i in part])
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             hidden = net.decoder(given[at], before)[after >= 0]
@@ -72,7 +72,7 @@ def written(
     given = change(given) if change else given
     rows: list[list[int]] = []
     with torch.autocast("cpu", torch.bfloat16):
-        for part in given.split(256 // width):
+        for part in torch.split(given, 256 // width):
             rows += greedy(net.decoder, part) if width == 1 else beam(net.decoder, part, width)
     return rows
 
@@ -113,7 +113,9 @@ def floors(net: Autoencoder, task: Task, index: Index) -> dict[str, float]:
     }
 
 
-def nearest(task: Task, index: Index, train: Index, near: Callable[[Sequence[str], Sequence[str]], Index]) -> dict[str, Any]:
+def nearest(
+    task: Task, index: Index, train: Index, near: Callable[[Sequence[str], Sequence[str]], Index]
+) -> dict[str, Any]:
     """The floor of the nearest training text: ``near`` gives for each text the place of its nearest among others."""
     found = train[near([task.texts[i] for i in index], [task.texts[i] for i in train])]
     return free(task, index, [_unmarked(task.rows[i]) for i in found])

@@ -84,7 +84,9 @@ def material(options: ReproduceOptions, choice: Settings) -> Material:
     train = split.train[:: max(1, len(split.train) // QUICK)] if options.quick else split.train
     lots = np.random.default_rng(options.seed)
     held = {"random": split.random, "by date": split.by_date}
-    tests = {name: np.sort(lots.permutation(rows)[: TESTED // (4 if options.quick else 1)]) for name, rows in held.items()}
+    tests = {
+        name: np.sort(lots.permutation(rows)[: TESTED // (4 if options.quick else 1)]) for name, rows in held.items()
+    }
     return Material(
         headlines, split, Task(states, rows, headlines.texts, vocabulary, encoder.tokenizer, names), train, tests
     )
@@ -127,7 +129,12 @@ class Parts:
 
 def wanted(names: Sequence[str] = ()) -> list[tuple[str, int]]:
     """Rows and seeds in the order in which they are trained: the first seed of each before the second of any."""
-    return [(name, seed) for seed in (0, 1) for name, row in ROWS.items() if seed < row.seeds and (not names or name in names)]
+    return [
+        (name, seed)
+        for seed in (0, 1)
+        for name, row in ROWS.items()
+        if seed < row.seeds and (not names or name in names)
+    ]
 
 
 def run(options: ReproduceOptions) -> dict[str, Any]:

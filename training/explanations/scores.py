@@ -8,11 +8,12 @@ from collections.abc import Collection, Sequence
 
 from models.explanations.gate import direction, names, numbers, words
 
-STOP = frozenset(
-    """a an the of to in on for and or is are was were be been as at by with from that this it its he she they we you i his her
-    their our your my not no but if so than then will would can could may after before over under up down out into about
-    has have had do does did what when how why who which all more most some new says said say us""".split()
-)
+_STOP = """
+a an the of to in on for and or is are was were be been as at by with from that this it its he she they we you i his
+her their our your my not no but if so than then will would can could may after before over under up down out into
+about has have had do does did what when how why who which all more most some new says said say us
+"""
+STOP = frozenset(_STOP.split())
 """Words that carry no subject."""
 
 

@@ -113,7 +113,8 @@ def test_beam_search_finds_what_greedy_misses() -> None:
     decoder = DECODERS["autoregressive"](SHAPE).eval()
     vectors = torch.randn(6, SHAPE.size)
     plain, wide = greedy(decoder, vectors), beam(decoder, vectors, 8, length_penalty=0.0)
-    assert all(_likelihood(decoder, v, b) >= _likelihood(decoder, v, g) - 1e-4 for v, g, b in zip(vectors, plain, wide))
+    for vector, one, other in zip(vectors, plain, wide, strict=True):
+        assert _likelihood(decoder, vector, other) >= _likelihood(decoder, vector, one) - 1e-4
     assert greedy(decoder, vectors, top_k=5, seed=1) == greedy(decoder, vectors, top_k=5, seed=1)
     assert greedy(decoder, vectors, top_k=5, seed=1) != greedy(decoder, vectors, top_k=5, seed=2)
 

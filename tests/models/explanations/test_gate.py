@@ -43,7 +43,9 @@ def test_numbers_are_compared_by_value() -> None:
     assert numbers("no figure") == set()
 
 
-@pytest.mark.parametrize(("text", "way"), [("Stocks surge", "up"), ("a slump", "down"), ("up", None), ("fell and rose", "mixed")])
+@pytest.mark.parametrize(
+    ("text", "way"), [("Stocks surge", "up"), ("a slump", "down"), ("up", None), ("fell and rose", "mixed")]
+)
 def test_direction_words(text: str, way: str | None) -> None:
     """Only unambiguous words say a direction."""
     assert direction(text) == way
