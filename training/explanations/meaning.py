@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,20 @@ from domain.errors import InputError
 from domain.types import Floats
 from models.emotion.text import EmotionTextReader
 from models.explanations.autoencoder import Autoencoder
+from models.explanations.explainer import Explainer
+from models.explanations.gate import Gate
 from models.explanations.vocabulary import Vocabulary
+from models.trajectories.library import encoder_revision
 from runtime.progress import progress
 from training.explanations import data
-from training.explanations.recipe import Settings
+from training.explanations.recipe import Settings, fit
+from training.explanations.reconstruct import Task, figures, floors
+from training.registry import TrainOptions, settings
 
 POSTS = "posts.parquet"
 NEIGHBOURS = 9
+DUPLICATE = 0.98
+"""Cosine from which two texts say the same words."""
 _NOT_WORDS = re.compile(r"https?://\S*|www\.\S+|@\w+|[^\x20-\x7e]+|(?<=\.)X\b")
 _SPACES = re.compile(r"\s+")
 
@@ -106,14 +112,15 @@ def embed(reader: EmotionTextReader, texts: Sequence[str], path: Path | None = N
     return out
 
 
-def neighbours(vectors: Floats, among: Index, of: Index, k: int = NEIGHBOURS, duplicate: float = 0.98) -> Index:
-    """For each row ``of``, the ``k`` nearest rows ``among`` by cosine, itself and its duplicates left out: (len(of), k)."""
+def neighbours(vectors: Floats, among: Index, of: Index, k: int = NEIGHBOURS) -> Index:
+    """For each row ``of``, its ``k`` nearest rows ``among`` by cosine, (len(of), k); itself and its duplicates come last."""
+    k = min(k, len(among))
     table = torch.from_numpy(vectors[among]).bfloat16()
     out = np.empty((len(of), k), dtype=np.int64)
     for start in range(0, len(of), 1024):
         part = of[start : start + 1024]
         near = torch.from_numpy(vectors[part]).bfloat16() @ table.T
-        near = near.float().masked_fill(near.float() >= duplicate, -1.0)
+        near = near.float().masked_fill(near.float() >= DUPLICATE, -1.0)
         out[start : start + len(part)] = among[near.topk(k, dim=1).indices.numpy()]
     return out
 
@@ -194,6 +201,98 @@ def network(choice: Settings, words: int) -> Autoencoder:
     return Autoencoder(replace(choice, size=384).shape(words), choice.decoder, None)
 
 
-def trained_until() -> datetime:
-    """The day before the newest text that training may see."""
-    return datetime.fromisoformat(str(CUT_POSTS)).replace(tzinfo=UTC)
+CARD = """# Words for a vector
+
+Writes a sentence from one vector of the product's text encoder (float32[384], norm 1), or from the mean of several: an
+autoregressive decoder ({width} wide, {depth} layer(s)) over {words} tokens. Trained on {train} headlines (before {headlines})
+and English posts (before {posts}), alone and mixed with their neighbours; what is newer was held out. Texts are shown only
+when they pass the gate: re-encoded cosine of at least {round_trip}, no other direction, number or name than the facts have.
+
+| by date | figure |
+|---|---|
+{figures}
+
+Vectors of texts can be turned back into words: treat them as the texts themselves. The decoder was trained on public,
+pseudonymous posts and may repeat phrases of them.
+"""
+
+
+def fitted(given: Prepared, choice: Settings, alone: float, folder: Path, resume: bool) -> Autoencoder:
+    """Train the decoder on mixtures; the run stands in ``folder``."""
+    net = network(choice, len(given.vocabulary))
+    inputs = Mixed(given.vectors, given.near, alone)
+    fit(net, inputs, given.rows, given.train, choice, folder, resume=resume)
+    return net
+
+
+def threshold(vectors: Floats, rows: Index, share: float = 0.999) -> float:
+    """The cosine that only one in a thousand pairs of unrelated training texts reaches."""
+    lots = np.random.default_rng(0)
+    one, other = (vectors[lots.choice(rows, 20_000)] for _ in range(2))
+    return round(float(np.quantile((one * other).sum(1), share)), 3)
+
+
+def spelling(texts: Sequence[str], names: frozenset[str]) -> dict[str, str]:
+    """How each name is written most often, where that is not in small letters."""
+    forms: dict[str, Counter[str]] = {}
+    for text in texts:
+        for word in re.findall(r"[A-Za-z]+", text)[1:]:
+            if word.lower() in names and not word.islower():
+                forms.setdefault(word.lower(), Counter())[word] += 1
+    return {"i": "I"} | {word: seen.most_common(1)[0][0] for word, seen in sorted(forms.items())}
+
+
+def explainer(given: Prepared, net: Autoencoder) -> Explainer:
+    """The decoder with its gate and its spelling, from the training texts alone."""
+    said = [given.texts.said[i] for i in given.train]
+    names = data.name_words(said, least=3)
+    gate = Gate(threshold(given.vectors, given.train), names)
+    return Explainer(net, given.vocabulary, given.tokenizer, gate, spelling(said, names))
+
+
+def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
+    """Train the product's decoder on the headlines and posts under ``options.data``, measure it by date, save it."""
+    most, alone = int(config.pop("texts", 28_000)), float(config.pop("alone", 0.4))
+    choice = settings(Settings, config)
+    given = prepare(options.data, options.out / "cache", choice, most)
+    net = fitted(given, choice, alone, options.out / "run", options.resume)
+    made = explainer(given, net)
+    found = by_date(given, net)
+    save(made, given, found, options.out)
+    return found
+
+
+def by_date(given: Prepared, net: Autoencoder, most: int = 2000) -> dict[str, Any]:
+    """Figures of texts that training never saw, each from its own vector."""
+    held = np.sort(np.random.default_rng(0).permutation(given.held)[:most])
+    names = data.name_words([given.texts.said[i] for i in given.train], least=3)
+    task = Task(data.Given(given.vectors), given.rows, given.texts.words, given.vocabulary, given.tokenizer, names)
+    return {**figures(net, task, held), "floors": floors(net, task, held)}
+
+
+def save(made: Explainer, given: Prepared, found: dict[str, Any], folder: Path) -> None:
+    """Write the checkpoint and its card."""
+    shape = made.net.decoder.shape
+    shown = (
+        "n",
+        "token_accuracy",
+        "token_accuracy_free",
+        "exact",
+        "rouge_l",
+        "bleu",
+        "direction",
+        "opposite",
+        "numbers",
+    )
+    card = CARD.format(
+        width=shape.width,
+        depth=shape.depth,
+        words=len(given.vocabulary),
+        train=len(given.train),
+        headlines=CUT_HEADLINES,
+        posts=CUT_POSTS,
+        round_trip=made.gate.round_trip,
+        figures="\n".join(f"| {name} | {found[name]} |" for name in shown),
+    )
+    known = {"encoder": encoder_revision(), "trained_until": str(CUT_POSTS), "held_out": found}
+    made.save(folder, known, card)
