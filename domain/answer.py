@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import msgspec
 import numpy as np
@@ -114,10 +114,14 @@ class Trajectories(Struct, frozen=True, eq=False):
 
 
 class Explanation(Struct, frozen=True):
-    """Words decoded from the matches' mean vector; ``round_trip`` is the cosine of re-encoding them to it."""
+    """What the matched posts are about; ``round_trip`` is the cosine of the re-encoded words with their mean vector.
+
+    ``kind``: the words are ``decoded`` from that vector, or those of a ``typical`` post, the one nearest to it.
+    """
 
     text: str
     round_trip: float
+    kind: Literal["decoded", "typical"] = "decoded"
 
 
 class Verdict(Struct, frozen=True, eq=False):

@@ -74,10 +74,11 @@ def reproduce(
     quick: Annotated[bool, typer.Option(help="Less data and fewer epochs: minutes, rougher figures.")] = False,
     faithful: Annotated[bool, typer.Option(help="Keep the report's faults as they were.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn by lot.")] = 0,
+    table: Annotated[int, typer.Option(help="Print only this table, where the report has several.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
     """Repeat a report: its figures and ours side by side."""
-    options = ReproduceOptions(_existing([data])[0], out, quick, faithful, seed)
+    options = ReproduceOptions(_existing([data])[0], out, quick, faithful, seed, table)
     show(find("reproduce", report).run(options), as_json)
 
 

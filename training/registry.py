@@ -63,13 +63,17 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReproduceOptions:
-    """Options of ``moodtape reproduce``: ``quick`` thins data and epochs to finish within minutes."""
+    """Options of ``moodtape reproduce``.
+
+    ``quick`` thins data and epochs to finish within minutes; ``table``: only this table of the report, 0 for all.
+    """
 
     data: Path
     out: Path
     quick: bool = False
     faithful: bool = False
     seed: int = 0
+    table: int = 0
 
 
 def tasks(kind: str) -> dict[str, ModuleType]:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from domain.answer import Explanation
 from domain.errors import WeightsError
-from domain.types import Explanation, Floats
+from domain.types import Floats
 from models import checkpoint
 from models.explanations.autoencoder import Autoencoder
 from models.explanations.decoder import DECODERS, Shape
@@ -44,9 +45,9 @@ class Found:
     round_trip: float
     withheld: str | None = None
 
-    def shown(self, kind: str = "decoded") -> Explanation | None:
+    def shown(self) -> Explanation | None:
         """As the answer has it; None when withheld."""
-        return None if self.withheld else Explanation(self.text, round(self.round_trip, 4), kind)
+        return None if self.withheld else Explanation(self.text, round(self.round_trip, 4))
 
 
 class Explainer:

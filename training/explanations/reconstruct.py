@@ -57,7 +57,8 @@ def teacher_forced(net: Autoencoder, task: Task, index: Index, change: Change | 
         after, before = targets([task.rows[i] for i in part])
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             hidden = net.decoder(given[at], before)[after >= 0]
-            ranked = net.decoder.words.logits(hidden).topk(TOP[-1]).indices
+            logits = net.decoder.words.logits(hidden)
+            ranked = logits.topk(min(TOP[-1], logits.shape[1])).indices
         found = ranked == after[after >= 0].unsqueeze(1)
         hits += np.array([int(found[:, :k].any(1).sum()) for k in TOP])
         total += len(found)

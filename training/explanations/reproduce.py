@@ -20,9 +20,11 @@ from models.encoders.text import TextEncoder
 from models.explanations.autoencoder import Autoencoder
 from models.explanations.vocabulary import Vocabulary
 from runtime.progress import progress
+from training import runs
 from training.explanations import data
 from training.explanations.recipe import Settings, fit
 from training.explanations.reconstruct import Task, figures, floors, noise_curve
+from training.explanations.tables import loss_plot, write
 from training.registry import ReproduceOptions
 
 REPORT = "001"
@@ -94,8 +96,6 @@ def material(options: ReproduceOptions, choice: Settings) -> Material:
 
 def trained(given: Material, choice: Settings, folder: Path) -> Autoencoder:
     """The network of these settings: from ``folder`` if it was trained before, else trained now (a stopped run goes on)."""
-    from training import runs
-
     torch.manual_seed(choice.seed)
     task = given.task
     net = Autoencoder(choice.shape(len(task.vocabulary)), choice.decoder, choice.pooling, task.inputs.width)
@@ -127,6 +127,10 @@ class Parts:
         self.path.write_text(json.dumps({"tag": self.tag, "done": self.done}, indent=1) + "\n")
 
 
+def _slug(key: str) -> str:
+    return key.replace(", ", "-").replace(" ", "_").replace("/", "-")
+
+
 def wanted(names: Sequence[str] = ()) -> list[tuple[str, int]]:
     """Rows and seeds in the order in which they are trained: the first seed of each before the second of any."""
     return [
@@ -139,8 +143,6 @@ def wanted(names: Sequence[str] = ()) -> list[tuple[str, int]]:
 
 def run(options: ReproduceOptions) -> dict[str, Any]:
     """Train what is not trained yet, and write the tables."""
-    from training.explanations.tables import write
-
     options.out.mkdir(parents=True, exist_ok=True)
     parts = Parts(options.out / "001.parts.json", f"seed {options.seed}{', quick' * options.quick}")
     given: Material | None = None
@@ -151,7 +153,10 @@ def run(options: ReproduceOptions) -> dict[str, Any]:
             if key not in parts.done:
                 given = given or material(options, PLAIN)
                 choice = replace(ROWS[name].settings, seed=options.seed + seed)
-                folder = options.out / "runs" / key.replace(", ", "-").replace(" ", "_").replace("/", "-")
-                parts.add(key, row_figures(given, choice, folder))
+                parts.add(key, row_figures(given, choice, options.out / "runs" / _slug(key)))
             report(done, key)
-    return write(parts.done, options)
+    logs = {
+        path.name: path / runs.LOG for path in sorted((options.out / "runs").glob("*")) if (path / runs.LOG).is_file()
+    }
+    loss_plot(logs, options.out / "001_loss.png")
+    return write(parts.done, {name: row.report for name, row in ROWS.items()}, options)
