@@ -27,7 +27,7 @@ TINY = Settings(
     positions=8,
     batch=8,
     learning_rate=1e-2,
-    epochs=30,
+    epochs=12,
     dropout=0.0,
 )
 
