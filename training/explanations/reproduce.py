@@ -31,7 +31,7 @@ REPORT = "001"
 QUICK = 4000
 """Training texts with ``quick``."""
 
-TESTED = 2000
+TESTED = 1000
 """Texts of each holdout that are scored, drawn once."""
 
 NOISE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
@@ -109,7 +109,7 @@ def row_figures(given: Material, choice: Settings, folder: Path) -> dict[str, An
     found: dict[str, Any] = {name: figures(net, given.task, rows) for name, rows in given.tests.items()}
     dated = given.tests["by date"]
     found["floors"] = floors(net, given.task, dated)
-    found["noise"] = noise_curve(net, given.task, dated[:500], NOISE)
+    found["noise"] = noise_curve(net, given.task, dated[:250], NOISE)
     return found
 
 
