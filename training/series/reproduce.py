@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from models.encoders.series import SeriesEncoder, build, load_encoder, with_channels
-from models.series.methods.masked import Masked
-from models.series.test_time import adapted
+from models.series.methods.masked import Masked, adapted
 from training.registry import ReproduceOptions, TrainOptions
 from training.runs import Parts
 from training.series import candle_use, evaluate, plots, probes, recipe, sets

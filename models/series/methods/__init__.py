@@ -51,3 +51,15 @@ def build(name: str, encoder: SeriesEncoder, channels: int, augment: Augment, **
     except TypeError as error:
         raise InputError(f"The method {name} does not take these options: {error}.") from None
     return method
+
+
+def projector(inputs: int, hidden: int, outputs: int, *, norm_last: bool = False) -> nn.Sequential:
+    """SimCLR's head: two linear maps with batch norm and ReLU between; ``norm_last`` adds a batch norm without scale.
+
+    It stands on top of an encoder during pretraining and is thrown away afterwards.
+    """
+    layers: list[nn.Module] = [nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+    layers.append(nn.Linear(hidden, outputs, bias=not norm_last))
+    if norm_last:
+        layers.append(nn.BatchNorm1d(outputs, affine=False))
+    return nn.Sequential(*layers)

@@ -7,8 +7,7 @@ from torch import Generator, Tensor
 
 from models.encoders.series import SeriesEncoder
 from models.series.augmentations import Augment
-from models.series.heads import projector
-from models.series.methods import Method
+from models.series.methods import Method, projector
 
 EPSILON = 1e-5
 

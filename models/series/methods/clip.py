@@ -12,8 +12,7 @@ from torch.nn import functional
 from domain.errors import InputError
 from models.encoders.series import SeriesEncoder
 from models.series.augmentations import Augment
-from models.series.heads import projector
-from models.series.methods import Method
+from models.series.methods import Method, projector
 
 
 def info_nce(series: Tensor, partner: Tensor, scale: Tensor, same: Tensor | None = None) -> Tensor:

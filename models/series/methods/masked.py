@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -55,3 +57,20 @@ def build(encoder: SeriesEncoder, channels: int, augment: Augment, *, share: flo
     if type(encoder).__name__ == "Projection":
         raise InputError("Masked modelling needs an encoder with features along time; projection has none.")
     return Masked(encoder, channels, augment, share, block)
+
+
+def adapted(method: Masked, x: Tensor, *, steps: int = 5, rate: float = 1e-3, seed: int = 0) -> Tensor:
+    """Test-time training: vectors (n, width) of series after ``steps`` masked steps on these very series, without labels.
+
+    Sun et al., 2020; Gandelsman et al., 2022. The method itself is left as it was; batch norm keeps its trained statistics.
+    """
+    fitted = copy.deepcopy(method).eval()
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.SGD(fitted.parameters(), rate)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        fitted.error(x, hide(x, fitted.share, fitted.block, generator)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    with torch.inference_mode():
+        vectors: Tensor = fitted.encoder(x)
+    return vectors

@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from models.encoders.series import SeriesEncoder
 from models.series.augmentations import Augment
-from models.series.heads import projector
-from models.series.methods import Method
+from models.series.methods import Method, projector
 
 
 def info_nce_with_queue(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:

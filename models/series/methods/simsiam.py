@@ -8,8 +8,7 @@ from torch.nn import functional
 
 from models.encoders.series import SeriesEncoder
 from models.series.augmentations import Augment
-from models.series.heads import projector
-from models.series.methods import Method
+from models.series.methods import Method, projector
 
 
 def agreement(predicted: Tensor, target: Tensor) -> Tensor:

@@ -19,11 +19,10 @@ from models.series import methods
 from models.series.augmentations import Augment
 from models.series.methods.barlow_twins import redundancy
 from models.series.methods.clip import info_nce
-from models.series.methods.masked import Masked, hide
+from models.series.methods.masked import Masked, adapted, hide
 from models.series.methods.moco import MoCo
 from models.series.methods.simclr import nt_xent
 from models.series.methods.vicreg import terms
-from models.series.test_time import adapted
 
 VIEWS = Augment([("jitter", 0.1, 1.0), ("crop", 0.8, 0.5)])
 A, B = torch.randn(2, 10, 6, generator=torch.Generator().manual_seed(0))
