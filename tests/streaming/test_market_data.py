@@ -19,6 +19,7 @@ from streaming.market_data import Backfill, open_exchange
 from streaming.messages import CandleMessage, Message, outgoing
 from streaming.quirks import Quirks, quirks
 from tests.fakes.exchange import FakeExchange
+from tests.streaming.kit import closes
 from tests.streaming.test_replay import Waits
 
 T = 1_772_366_400
@@ -61,7 +62,7 @@ def backfill(exchange: FakeExchange, count: int) -> Backfill:
 
 def minutes(messages: Sequence[Message]) -> list[int]:
     """Opening times of the candles."""
-    return [at for m in messages if isinstance(m, CandleMessage) for at in (m.at if isinstance(m.at, list) else [m.at])]
+    return [at for m in messages if isinstance(m, CandleMessage) for at in closes(m)]
 
 
 def finals(messages: Sequence[Message]) -> list[int]:
@@ -98,9 +99,8 @@ async def test_a_correction_comes_with_the_next_minute(exchange: FakeExchange) -
     clock.advance(60)
     await exchange.tick(SYMBOL, T + 240)
     out = await task
-    again = [m for m in out if isinstance(m, CandleMessage) and not m.stream and T + 120 in minutes([m])]
-    assert isinstance(again[-1].close, list)
-    assert again[-1].close[minutes([again[-1]]).index(T + 120)] == 123.0
+    again = [closes(m) for m in out if not m.stream and T + 120 in closes(m)]
+    assert again[-1][T + 120] == 123.0
     assert {outgoing(m).key for m in out} == {STREAM.encode()}, "one partition, and so in order"
 
 
@@ -208,10 +208,7 @@ async def test_swaps_are_fetched_and_kept_apart(exchange: FakeExchange) -> None:
     since, until = (datetime.fromtimestamp(T + n, UTC) for n in (0, 60))
     source = Backfill("binance", [SYMBOL, SYMBOL + ":USDT"], since, until, rest=exchange.url)
     out = [m for m in await collect(source, dict(source.streams()), lambda out: False) if isinstance(m, CandleMessage)]
-    assert [(m.market, m.symbol, m.close) for m in out] == [
-        ("spot", SYMBOL, [100.0]),
-        ("swap", SYMBOL + ":USDT", [100.7]),
-    ]
+    assert [(m.market, m.symbol, m.close) for m in out] == [("spot", SYMBOL, 100.0), ("swap", SYMBOL + ":USDT", 100.7)]
 
 
 async def test_an_exchange_that_tells_of_one_market_at_a_time(

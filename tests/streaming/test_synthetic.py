@@ -12,6 +12,7 @@ from streaming import synthetic
 from streaming.messages import CandleMessage, PostMessage
 from streaming.synthetic import MARKETS, Synthetic, candles, posts
 from streaming.validate import candle_reasons
+from tests.streaming.kit import closes
 from tests.streaming.test_replay import Waits
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -33,7 +34,7 @@ async def test_history_then_live_without_a_hole() -> None:
     cursors["synthetic/posts"] = int(NOW.timestamp()) // synthetic.POST_EVERY
     out = await read(clock, cursors, 400)
     stream = "synthetic/spot/BTC/USDT/1m"
-    parts = [m.at for m in out if isinstance(m, CandleMessage) and m.stream == stream and isinstance(m.at, list)]
+    parts = [list(closes(m)) for m in out if m.stream == stream]
     live = [at for part in parts if len(part) == 1 for at in part]
     history = [at for part in parts if len(part) > 1 for at in part]
     assert history[-1] == int(NOW.timestamp()) - 30 - 60
@@ -50,8 +51,8 @@ async def test_a_restart_repeats_nothing_and_differs_in_nothing() -> None:
     prices = {}
     for start in (streams, later):
         for m in await read(ManualClock(NOW), dict(start), 150):
-            if isinstance(m, CandleMessage) and isinstance(m.at, list) and isinstance(m.close, list):
-                for at, close in zip(m.at, m.close, strict=True):
+            if isinstance(m, CandleMessage):
+                for at, close in closes(m).items():
                     assert prices.setdefault((m.symbol, at), close) == close
 
 
