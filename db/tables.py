@@ -195,6 +195,7 @@ class VerdictRow(Base):
     revision: Mapped[str] = mapped_column(primary_key=True)
     answer: Mapped[dict[str, Any]]
     scored_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    known: Mapped[dict[str, Any] | None] = mapped_column(comment="what went in, so that it can be made again")
 
 
 class TrajectoryRow(Base):
@@ -308,9 +309,6 @@ class Prediction(Base):
         comment="log volatility of the day before, its mean error taken off"
     )
     volatility: Mapped[float | None] = mapped_column(comment="expected log volatility of the 256 minutes")
-    known: Mapped[dict[str, Any] | None] = mapped_column(
-        comment="what went in: market, minutes' digest, end of the library"
-    )
     replayed: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), comment="made on a replay's clock")
 
 

@@ -33,6 +33,8 @@ OTHERS = {
     "rescore": ("workers.cli", "Score stored posts anew with the present models."),
     "promote": ("workers.cli", "Make a model revision the champion."),
     "rollback": ("workers.cli", "Make the champion before the present one the champion again."),
+    "replay": ("workers.market_cli", "Make a stored answer again from what was known then, and say what differs."),
+    "scorecard": ("workers.market_cli", "How predictions held: coverage, width and skill, the worst shown."),
     "revisions": ("workers.cli", "Known model revisions; compare a challenger with the champion."),
 }
 """Commands of other boxes; their modules are imported only when one is called, so that --help stays quick."""

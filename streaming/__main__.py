@@ -63,7 +63,7 @@ def main(
             kind, sources = "synthetic", []
         elif replay:
             cut = cut_of(since, until, symbols)
-            kind, sources = "replay", [Replay(replay, clock, speed=speed, cut=cut, score=score)]
+            kind, sources = "replay", [Replay(replay, clock, speed=speed, cut=cut, score=score, replayed=True)]
         else:
             kind, sources = _endless(settings, clock, live=live)
         asyncio.run(_serve(settings, kind, sources, sink=role != "feed", once=once))

@@ -14,13 +14,14 @@ from db.engine import PATIENCE, transaction
 from db.migrate import maintain
 from db.queries import streams
 from db.queries.market_history import note_gaps
-from db.queries.outcomes import correct, give_up, settle
+from db.queries.outcomes import correct, give_up
 from db.queries.streams import DeadLetter
 from domain.errors import Unavailable
 from streaming import metrics
 from streaming.broker import Broker
 from streaming.messages import DEAD_LETTERS, FORMER, TOPICS
 from streaming.steps import Batch
+from workers.closing import settle
 
 log = structlog.get_logger()
 

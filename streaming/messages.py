@@ -71,7 +71,10 @@ class CandleMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class PostMessage(msgspec.Struct, frozen=True, gc=False):
-    """One post; ``at`` in epoch seconds. ``score`` is False for history that nobody waits for."""
+    """One post; ``at`` in epoch seconds. ``score`` is False for history that nobody waits for.
+
+    ``replayed``: it comes from a replay, whose clock is the post's own time.
+    """
 
     id: str
     source: str
@@ -87,6 +90,7 @@ class PostMessage(msgspec.Struct, frozen=True, gc=False):
     stream: str = ""
     after: Whole = 0
     upto: Whole = 0
+    replayed: bool = False
 
 
 Message = CandleMessage | PostMessage

@@ -40,6 +40,8 @@ SHARE = 2_000
 class Replay:
     """Candles and posts of files. ``speed``: times real time; 0 for as fast as the database stores.
 
+    ``replayed``: what its posts are answered with counts as if live, on their own clock: predictions, closings, scores.
+
     Example:
         >>> Replay([Path("candles.parquet")], SystemClock(), speed=60)  # doctest: +SKIP
     """
@@ -60,7 +62,9 @@ class Replay:
         exchange: str = "replay",
         symbol: str | None = None,
         timeframe: str = "",
+        replayed: bool = False,
     ) -> None:
+        self._replayed = replayed
         self._clock = clock
         self._speed = speed
         self._score = score
@@ -173,6 +177,7 @@ class Replay:
             likes=columns.get("likes"),
             retweets=columns.get("retweets"),
             replies=columns.get("replies"),
+            replayed=self._replayed,
             score=self._score,
             stream=stream,
             after=row,

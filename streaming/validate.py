@@ -129,6 +129,7 @@ def to_post(message: PostMessage, now: float, language: Callable[[str], str]) ->
         likes=_count(message.likes),
         retweets=_count(message.retweets),
         replies=_count(message.replies),
+        replayed=message.replayed,
     )
 
 

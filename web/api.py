@@ -35,6 +35,7 @@ from web.views import bars, listed, market
 from workers.client import analyze as use_case
 from workers.client import rescoring
 from workers.client.queue import ScoringClient
+from workers.client.scorecard import scorecard as make_scorecard
 
 T = TypeVar("T")
 
@@ -191,6 +192,16 @@ async def candles(
         return {"symbol": pair, "exchange": candles.key.exchange, "candles": bars(candles)}
 
     return JSONResponse(await door.read(look))
+
+
+@router.get("/scorecard", summary="How predictions held: coverage, width, skill, the worst ones")
+async def scorecard(
+    door: HasDoor,
+    days: Annotated[int, Query(ge=1, le=3650)] = 45,
+    replayed: Annotated[bool, Query(description="of replays, instead of live ones")] = False,
+) -> JSONResponse:
+    """Every scored prediction counts, losers included; see docs/architecture.md, “The scorecard”."""
+    return JSONResponse(await door.read(make_scorecard, door.clock.now(), days, replayed))
 
 
 @router.get("/rescore", summary="How the rescore run under way stands, else the latest")

@@ -6,11 +6,13 @@ read once per market and kept; the experts are told of one window every 64 minut
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Engine
@@ -23,6 +25,7 @@ from models.trajectories.band import (
     AT,
     KNOTS,
     LEVELS,
+    MISS,
     SPAN,
     STRIDE,
     BandParameters,
@@ -30,9 +33,11 @@ from models.trajectories.band import (
     clip,
     forecast,
     history,
+    persistence,
 )
 from models.trajectories.conformal import Experts
 from models.trajectories.measures import DAY, LONG
+from workers.closing import settle
 
 KEPT = 64
 """Histories kept in memory, 5 kB each."""
@@ -47,7 +52,7 @@ class Bands:
 
     def __init__(self, engine: Engine, parameters: BandParameters) -> None:
         self._engine = engine
-        self._parameters = parameters
+        self.parameters = parameters
         self._lock = threading.Lock()
         self._histories: OrderedDict[tuple[int, int], BandHistory] = OrderedDict()
 
@@ -65,6 +70,11 @@ class Bands:
         miss = [e.rate for e in experts]
         return replace(context, history=past, standing=BandStanding((miss[0], miss[1], miss[2]), inside, count))
 
+    def settle_replays(self, until: datetime) -> int:
+        """Close the replayed cases that were due by a moment of the replay's clock, as live they would have been."""
+        with transaction(self._engine) as connection:
+            return settle(connection, until, clock=datetime.now(UTC), only_replays=True)
+
     def keep_up(self, now: datetime) -> None:
         """Bring the experts of every market with fresh candles up to a moment, so that no post has to wait for it."""
         with transaction(self._engine) as connection, self._lock:
@@ -76,7 +86,7 @@ class Bands:
         key = (market, midnight)
         if key not in self._histories:
             tape = market_minutes(connection, market, symbol, _moment(midnight - SPAN), _moment(midnight))
-            self._histories[key] = history(self._parameters, tape, midnight)
+            self._histories[key] = history(self.parameters, tape, midnight)
             while len(self._histories) > KEPT:
                 self._histories.popitem(last=False)
         self._histories.move_to_end(key)
@@ -119,11 +129,54 @@ class Bands:
         past = self.history(connection, market, tape.symbol, start // DAY * DAY)
         nothing = np.zeros(0)
         context = MarketContext(tape.symbol, _moment(start), before.mid[-STEPS:], nothing, nothing, before, past)
-        made = forecast(self._parameters, context, 1.0)
+        made = forecast(self.parameters, context, 1.0)
         return [
             float(np.interp(value, made.quantiles[step], LEVELS, left=0.0, right=1.0))
             for value, step in zip(truth, KNOTS[AT], strict=True)
         ]
+
+
+def forecast_of(parameters: BandParameters, context: MarketContext | None) -> dict[str, Any]:
+    """The fields of a prediction that come from the band, with its baselines and what went in; empty where it is blind."""
+    if context is None or context.minutes is None:
+        return {}
+    made = forecast(parameters, context, 1.0)
+    if made.widened == "blind":
+        return {}
+    past, standing = context.history, context.standing
+    return {
+        "quantiles": made.quantiles[KNOTS].ravel().tolist(),
+        "climatology": past.climatology.ravel().tolist() if past and past.climatology is not None else None,
+        "miss": list(standing.miss) if standing else [MISS] * len(AT),
+        "big_move": past.big_move if past else None,
+        "persistence": persistence(context),
+        "volatility": float(made.expected[-1]),
+    }
+
+
+def went_in(context: MarketContext | None, library: int) -> dict[str, Any]:
+    """What is kept beside an answer so that it can be made again: the library's end, the newest minute known, a digest."""
+    kept: dict[str, Any] = {"library": library}
+    if context is not None and context.minutes is not None:
+        known = np.flatnonzero(np.isfinite(context.minutes.mid))
+        newest = context.minutes.first + int(known[-1]) if len(known) else None
+        kept |= {"market": context.market, "newest": newest, "digest": digest(context)}
+    return kept
+
+
+def digest(context: MarketContext) -> str:
+    """A short digest of every number of a market that went into an answer."""
+    found = hashlib.sha256()
+    parts = [context.mid, context.volume, context.posts]
+    if context.minutes is not None:
+        parts += [context.minutes.mid, context.minutes.volume]
+    if context.history is not None:
+        parts.append(context.history.quantiles)
+    if context.standing is not None:
+        parts.append(np.array(context.standing.miss))
+    for part in parts:
+        found.update(np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()[:16]
 
 
 def _fresh() -> list[Experts]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -102,6 +103,11 @@ class LibraryFeed:
             forget_windows(connection, closed)
         return new
 
+    @property
+    def end(self) -> int:
+        """The newest row's id that the library has; 0 before it was read."""
+        return self._last
+
     def _note(self, ids: list[int]) -> None:
         self._last = max([self._last, *ids[-1:]])
         self._seen = {i for i in (*self._seen, *ids) if i > self._last - OVERLAP}
@@ -138,13 +144,21 @@ CONSIDERED = 3
 """Markets of a post that are looked up: the answer is about the first of them that has candles."""
 
 
-def load_inputs(connection: Connection, claims: Sequence[Claim], bands: Bands | None = None) -> list[ScoringInput]:
-    """One input per claim whose post still exists, in order. People get told why."""
+def load_inputs(
+    connection: Connection, claims: Sequence[Claim], bands: Bands | None = None, known_at: datetime | None = None
+) -> list[ScoringInput]:
+    """One input per claim whose post still exists, in order. People get told why.
+
+    ``known_at``: leave out posts and scores that were stored later, to make a stored answer again.
+    """
     posts = load_posts(connection, [claim.post_id for claim in claims])
     present = [(claim, posts[claim.post_id]) for claim in claims if claim.post_id in posts]
+    replayed = [post.posted_at for _, post in present if post.replayed]
+    if bands and replayed and known_at is None:
+        bands.settle_replays(max(replayed))
     pictures = load_images(connection, sorted({post.image.sha256 for _, post in present if post.image}))
     asked = [(s, post.posted_at) for _, post in present for s in (post.symbols or (DEFAULT_SYMBOL,))[:CONSIDERED]]
-    known = dict(zip(asked, market_contexts(connection, asked), strict=True))
+    known = dict(zip(asked, market_contexts(connection, asked, known_at), strict=True))
     inputs = []
     for claim, post in present:
         symbols = (post.symbols or (DEFAULT_SYMBOL,))[:CONSIDERED]
@@ -154,7 +168,7 @@ def load_inputs(connection: Connection, claims: Sequence[Claim], bands: Bands | 
             ScoringInput(
                 post=post,
                 image=pictures.get(post.image.sha256) if post.image else None,
-                context=bands.known(connection, context, post.replayed) if bands and context else context,
+                context=bands.known(connection, context, post.replayed, known_at) if bands and context else context,
                 symbol=symbol,
                 named=bool(post.symbols),
                 why=claim.priority == Priority.PEOPLE,

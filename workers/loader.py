@@ -59,7 +59,16 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
         if isinstance(model, Growing):
             library.refresh(model)
 
-    return Loaded(scorer, manifest, device, refresh, lambda: scorer.padding, partial(memory, device), bands)
+    return Loaded(
+        scorer,
+        manifest,
+        device,
+        refresh,
+        padding=lambda: scorer.padding,
+        gpu_memory=partial(memory, device),
+        bands=bands,
+        library_end=lambda: library.end,
+    )
 
 
 def warm_up(scorer: Scorer) -> None:

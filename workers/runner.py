@@ -15,14 +15,15 @@ from sqlalchemy import Connection, Engine, text
 from db.engine import transaction
 from db.queries import jobs
 from db.queries.claims import Claim, claim
-from db.queries.outcomes import Said, insert_predictions
+from db.queries.predictions import Said, insert_predictions
 from db.queries.verdicts import upsert_verdicts
 from domain.answer import Verdict
 from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, MoodtapeError, Unavailable
 from domain.types import complete_at
 from models.scorer import ScoringInput
-from workers.bands import Bands
+from models.trajectories.band import BandParameters
+from workers.bands import Bands, forecast_of, went_in
 from workers.client.queue import Priority, error_text
 from workers.inputs import load_inputs
 from workers.metrics import NAMES, Metrics
@@ -118,7 +119,9 @@ class Runner:
         ring: Callable[[Priority], object] = lambda _: None,
         clock: Clock | None = None,
         bands: Bands | None = None,
+        library_end: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._library_end = library_end
         self._bands = bands
         self._engine = engine
         self._scorer = scorer
@@ -241,11 +244,15 @@ class Runner:
     ) -> int:
         by_post = {item.post.id: result for item, result in zip(inputs, results, strict=True)}
         answers = [(item, result) for item, result in zip(inputs, results, strict=True) if isinstance(result, Verdict)]
-        upsert_verdicts(connection, [verdict for _, verdict in answers])
+        end = self._library_end()
+        known = {verdict.post_id: went_in(item.context, end) for item, verdict in answers}
+        upsert_verdicts(connection, [verdict for _, verdict in answers], known)
         priority = claims[0].priority
         if priority in (Priority.PEOPLE, Priority.LIVE):
             now = self._clock.now()
-            insert_predictions(connection, [said for item, verdict in answers if (said := _said(item, verdict, now))])
+            given = self._bands.parameters if self._bands else None
+            said = [_said(item, verdict, now, given) for item, verdict in answers]
+            insert_predictions(connection, [one for one in said if one])
         failures = [(c.id, error_text(e)) for c in claims if isinstance(e := by_post.get(c.post_id), MoodtapeError)]
         failed = {job for job, _ in failures}
         jobs.finish(connection, [c.id for c in claims if c.id not in failed])
@@ -261,12 +268,15 @@ class Runner:
         self._metrics.stage.labels(stage).observe(self._clock.monotonic() - started)
 
 
-def _said(item: ScoringInput, verdict: Verdict, now: datetime) -> Said | None:
-    """The prediction in a verdict; None once the outcome may be known, or where nothing is predicted."""
+def _said(item: ScoringInput, verdict: Verdict, now: datetime, parameters: BandParameters | None) -> Said | None:
+    """The prediction in a verdict; None once the outcome may be known, or where nothing is predicted.
+
+    The clock of a replayed post is its own time of posting.
+    """
     due = complete_at(item.post.posted_at)
     band = verdict.trajectories
     hype = verdict.hype.symbol
-    if due <= now or (band is None and hype.probability is None):
+    if (due <= now and not item.post.replayed) or (band is None and hype.probability is None):
         return None
     return Said(
         post_id=verdict.post_id,
@@ -278,4 +288,6 @@ def _said(item: ScoringInput, verdict: Verdict, now: datetime) -> Said | None:
         end_mean=float(band.median[-1]) if band else None,
         end_low=float(band.low[-1]) if band else None,
         end_high=float(band.high[-1]) if band else None,
+        replayed=item.post.replayed,
+        **(forecast_of(parameters, item.context) if band and parameters else {}),
     )

@@ -100,6 +100,7 @@ class Loaded:
     padding: Callable[[], float] = lambda: 0.0
     gpu_memory: Callable[[], float] = lambda: 0.0
     bands: Bands | None = None
+    library_end: Callable[[], int] = lambda: 0
 
 
 Loader = Callable[[Engine, WorkerSettings], Loaded]
@@ -123,7 +124,15 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
         start_http_server(settings.worker_metrics_port, addr=settings.metrics_host)
     app = make_app(settings)
     client = ScoringClient(engine, settings, app=app)
-    runner = Runner(engine, loaded.scorer, settings, metrics, ring=client.ring, bands=loaded.bands)
+    runner = Runner(
+        engine,
+        loaded.scorer,
+        settings,
+        metrics,
+        ring=client.ring,
+        bands=loaded.bands,
+        library_end=loaded.library_end,
+    )
     reconciler = Reconciler(
         engine,
         runner,

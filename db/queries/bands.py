@@ -69,9 +69,10 @@ def live_coverage(
     """
     row = connection.execute(
         text(
-            "select avg(covered), count(covered) from prediction_scores where symbol = :symbol and replayed = :replayed "
-            "and closed_at > :since and closed_at <= :until and covered is not null "
-            "and (cast(:known as timestamptz) is null or scored_at <= :known)"
+            "select avg(s.covered), count(s.covered) from prediction_scores s join posts p on p.id = s.post_id "
+            "where s.symbol = :symbol and s.replayed = :replayed and p.cluster is null "
+            "and s.closed_at > :since and s.closed_at <= :until "
+            "and (cast(:known as timestamptz) is null or s.scored_at <= :known)"
         ),
         {"symbol": symbol, "since": until - RECENT, "until": until, "replayed": replayed, "known": known_at},
     ).one()

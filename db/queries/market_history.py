@@ -35,11 +35,16 @@ _CANDLE = (("minute", "int4"), ("mid", "float8"), ("volume", "float8"))
 _POSTS = """
 select (floor(extract(epoch from posted_at) / 60))::int4 from posts
 where posted_at >= %(start)s and posted_at < %(end)s and %(symbol)s = any(symbols)
+  and (%(known)s::timestamptz is null or received_at <= %(known)s::timestamptz)
 """
 
 
-def market_contexts(connection: Connection, asked: Sequence[Asked]) -> list[MarketContext | None]:
+def market_contexts(
+    connection: Connection, asked: Sequence[Asked], known_at: datetime | None = None
+) -> list[MarketContext | None]:
     """One context per (symbol, moment), in order; None where the market has no candle in the 256 minutes before.
+
+    ``known_at``: posts that were stored later are not counted, so that a stored answer can be made again.
 
     Moments are floored to the minute. Only candles that had closed by then (opened_at + 1 min ≤ as_of) and posts
     published before it are read. Moments of one market within a day share one read.
@@ -53,7 +58,7 @@ def market_contexts(connection: Connection, asked: Sequence[Asked]) -> list[Mark
             groups[symbol, market].append(moment)
     for (symbol, market), moments in groups.items():
         for near in _runs(moments):
-            for context in _read(connection, symbol, market, near):
+            for context in _read(connection, symbol, market, near, known_at):
                 known[symbol, context.as_of] = context
     return [known[key] for key in floored]
 
@@ -68,10 +73,12 @@ def _runs(moments: list[datetime]) -> list[list[datetime]]:
     return runs
 
 
-def _read(connection: Connection, symbol: str, market: int, moments: list[datetime]) -> list[MarketContext]:
+def _read(
+    connection: Connection, symbol: str, market: int, moments: list[datetime], known_at: datetime | None
+) -> list[MarketContext]:
     start, end = moments[0] - SPAN * MINUTE, moments[-1]
     tape = market_minutes(connection, market, symbol, start, end)
-    bounds: dict[str, Any] = {"symbol": symbol, "start": start, "end": end}
+    bounds: dict[str, Any] = {"symbol": symbol, "start": start, "end": end, "known": known_at}
     said = read_numbers(connection, _POSTS, bounds, (("minute", "int4"),))["minute"] - tape.first
     posts = np.bincount(said, minlength=len(tape.mid)).astype(np.float64)
     return [_context(m, int((m - start) / MINUTE), tape, posts, market) for m in moments]

@@ -103,9 +103,9 @@ def insert_library(
 
 
 def load_library_rows(
-    connection: Connection, revision: str, after: int = 0, without: Collection[int] = ()
+    connection: Connection, revision: str, after: int = 0, without: Collection[int] = (), until: int = 2**62
 ) -> tuple[LibraryRows, list[int]]:
-    """Shelved rows of an encoder with ids above ``after`` but ``without`` some, oldest id first, and their ids."""
+    """Shelved rows of an encoder with ids above ``after`` up to ``until`` but ``without`` some, by id, and their ids."""
     wire = raw(connection)
     know_halfvec(wire)
     with wire.cursor(binary=True) as cursor:
@@ -113,9 +113,9 @@ def load_library_rows(
             """
             select id, post_id, source, symbol, (extract(epoch from posted_at) * 1000000)::int8,
                    (extract(epoch from starts_at) * 1000000)::int8, embedding, change, volatility
-            from trajectories where revision = %s and id > %s and id <> all(%s) and shelved order by id
+            from trajectories where revision = %s and id > %s and id <= %s and id <> all(%s) and shelved order by id
             """,
-            (revision, after, list(without)),
+            (revision, after, until, list(without)),
         )
         rows = cursor.fetchall()
     return _rows(rows), [int(row[0]) for row in rows]

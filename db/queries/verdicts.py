@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,24 +20,31 @@ CHANNEL = "verdicts"
 """NOTIFY channel; the payload is the post id."""
 
 
-def upsert_verdicts(connection: Connection, verdicts: Sequence[Verdict]) -> list[str]:
+def upsert_verdicts(
+    connection: Connection, verdicts: Sequence[Verdict], known: Mapping[str, Json] | None = None
+) -> list[str]:
     """Write verdicts by (post, revision); one whose post has been deleted meanwhile is dropped. Returns the ids written.
+
+    ``known``: post id → what went into its verdict, so that it can be made again.
 
     Listeners on :data:`CHANNEL` are told when the transaction commits.
     """
-    rows = [(v.post_id, v.revision, msgspec.json.encode(to_answer(_bare(v))).decode()) for v in verdicts]
+    given = known or {}
+    rows = [(v.post_id, v.revision, _text(to_answer(_bare(v))), _text(given.get(v.post_id))) for v in verdicts]
     if not rows:
         return []
-    stage(connection, "stage_verdicts", (("post_id", "text"), ("revision", "text"), ("answer", "text")), rows)
+    columns = tuple((name, "text") for name in ("post_id", "revision", "answer", "known"))
+    stage(connection, "stage_verdicts", columns, rows)
     return list(
         connection.execute(
             text(
                 """
                 with written as (
-                    insert into verdicts (post_id, revision, answer)
-                    select s.post_id, s.revision, s.answer::jsonb
+                    insert into verdicts (post_id, revision, answer, known)
+                    select s.post_id, s.revision, s.answer::jsonb, s.known::jsonb
                     from stage_verdicts s join posts p on p.id = s.post_id
-                    on conflict (post_id, revision) do update set answer = excluded.answer, scored_at = now()
+                    on conflict (post_id, revision) do update
+                    set answer = excluded.answer, known = excluded.known, scored_at = now()
                     returning post_id
                 )
                 select post_id from written, lateral (select pg_notify('verdicts', post_id)) n
@@ -45,6 +52,38 @@ def upsert_verdicts(connection: Connection, verdicts: Sequence[Verdict]) -> list
             )
         ).scalars()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored answer with what went into it; ``known`` is empty for answers of older versions."""
+
+    post_id: str
+    revision: str
+    answer: Json
+    scored_at: datetime
+    known: Json
+
+
+def stored(connection: Connection, post_ids: Sequence[str], revision: str) -> dict[str, Stored]:
+    """The answers of a revision to these posts, whole, by post id; those there are."""
+    query = select(VerdictRow.__table__).where(VerdictRow.post_id.in_(post_ids), VerdictRow.revision == revision)
+    return {
+        row["post_id"]: Stored(
+            row["post_id"],
+            revision,
+            to_answer(_whole(connection, read_answer(row["answer"]))),
+            row["scored_at"],
+            row["known"] or {},
+        )
+        for row in connection.execute(query).mappings()
+    }
+
+
+def newest_ids(connection: Connection, revision: str, limit: int) -> list[str]:
+    """Posts with the newest answers of a revision of which it is known what went in."""
+    query = select(VerdictRow.post_id).where(VerdictRow.revision == revision, VerdictRow.known.is_not(None))
+    return list(connection.execute(query.order_by(VerdictRow.scored_at.desc()).limit(limit)).scalars())
 
 
 def answer(connection: Connection, post_id: str, revision: str | None = None) -> Json | None:
@@ -65,6 +104,10 @@ def _bare(verdict: Verdict) -> Verdict:
         return verdict
     matches = tuple(structs.replace(match, change=_NO_STEPS) for match in paths.matches)
     return structs.replace(verdict, trajectories=structs.replace(paths, matches=matches))
+
+
+def _text(value: Json | None) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
 
 
 _NO_STEPS = np.zeros(0, dtype=np.float32)

@@ -20,7 +20,6 @@ FORECAST: tuple[tuple[str, Any, str], ...] = (
     ("big_move", sa.Double(), "percent; the trailing 90th percentile of end moves"),
     ("persistence", sa.Double(), "log volatility of the day before, its mean error taken off"),
     ("volatility", sa.Double(), "expected log volatility of the 256 minutes"),
-    ("known", postgresql.JSONB(), "what went in: market, minutes' digest, end of the library"),
 )
 SCORE: tuple[tuple[str, Any, str | None], ...] = (
     ("symbol", sa.Text(), None),
@@ -53,6 +52,9 @@ def upgrade() -> None:
         op.add_column("predictions", sa.Column(name, kind, comment=comment))
     op.add_column("predictions", _flag("made on a replay's clock"))
     op.add_column("prediction_scores", _flag())
+    op.add_column(
+        "verdicts", sa.Column("known", postgresql.JSONB(), comment="what went in, so that it can be made again")
+    )
     op.add_column("posts", _flag("came from a replay: its clock is its own time of posting"))
     _create()
 
@@ -114,6 +116,7 @@ def downgrade() -> None:
         op.drop_table(table)
     for table in ("posts", "prediction_scores", "predictions"):
         op.drop_column(table, "replayed")
+    op.drop_column("verdicts", "known")
     for name, _, _ in FORECAST:
         op.drop_column("predictions", name)
     op.drop_index("ix_prediction_scores_closed_at", table_name="prediction_scores")

@@ -75,7 +75,7 @@ class BandForecast:
 
     def edges(self, miss: Sequence[float] = (MISS, MISS, MISS)) -> tuple[Doubles, Doubles]:
         """(low, high), each float64[256]: the band that misses a share ``miss`` per horizon, between them in log step."""
-        rates = np.interp(LOG_STEPS, _ENDS, miss)
+        rates = horizon_rates(miss)
         return at_levels(self.quantiles, rates / 2), at_levels(self.quantiles, 1 - rates / 2)
 
 
@@ -100,6 +100,23 @@ def _widening(minutes: Minutes) -> tuple[str, float]:
             return "stale", factor
     gapped = np.isfinite(minutes.mid[-DAY:]).mean() < 0.8
     return ("gapped", GAPPED) if gapped else ("", 1.0)
+
+
+def horizon_rates(miss: Sequence[float]) -> Doubles:
+    """float64[256]: miss rates of every step from those of the three horizons, between them in log step."""
+    return np.asarray(np.interp(LOG_STEPS, _ENDS, miss), dtype=np.float64)
+
+
+def quantile_loss(truth: Doubles, quantiles: Doubles) -> Doubles:
+    """float64[n]: twice the mean quantile loss at :data:`LEVELS` of tables (n, levels), which tends to the CRPS."""
+    gap = truth[:, None] - quantiles
+    return np.asarray(2 * np.maximum(LEVELS * gap, (LEVELS - 1) * gap).mean(axis=1), dtype=np.float64)
+
+
+def exceeds(threshold: float, quantiles: Doubles) -> float:
+    """Probability that a move is larger than a threshold in size, from its quantiles at :data:`LEVELS`."""
+    below, above = np.interp([-threshold, threshold], quantiles, LEVELS)
+    return float(below + 1 - above)
 
 
 def at_levels(quantiles: Doubles, wanted: Doubles) -> Doubles:
@@ -127,6 +144,15 @@ def changes(tape: Minutes, starts: Ints, steps: Ints) -> Doubles:
     """float64[n, len(steps)]: percent change of the mid price from tape index ``starts`` to each step; NaN where unknown."""
     mid = np.where(tape.mid > 0, tape.mid, np.nan)
     return np.asarray(100.0 * (mid[starts[:, None] + steps] / mid[starts][:, None] - 1.0), dtype=np.float64)
+
+
+def persistence(context: MarketContext | None) -> float | None:
+    """The baseline of volatility: the log of the last 24 hours' with its mean error taken off; None where not known."""
+    if context is None or context.minutes is None or context.history is None or context.history.bias is None:
+        return None
+    end = np.array([len(context.minutes.mid)])
+    day = float(Sums.of(context.minutes).log_volatility(end - DAY, end)[0])
+    return day + context.history.bias if np.isfinite(day) else None
 
 
 def history(parameters: BandParameters, tape: Minutes, midnight: int) -> BandHistory:

@@ -75,6 +75,12 @@ class Sums:
         return _half_log(self.mean(self.square, low, high))
 
 
+def log_volatility_of(change: Doubles) -> float:
+    """Log of the root mean square change per minute of a path in percent since its start, float64[n]."""
+    steps = 100.0 * np.diff(np.log1p(np.maximum(change, -99.9) / 100.0))
+    return float(_half_log(np.mean(steps**2)))
+
+
 def measures(sums: Sums, at: Ints, horizons: Sequence[int]) -> Doubles:
     """float64[n, horizons, len(NAMES)]: regressors at tape indices ``at`` for the volatility over each horizon.
 
@@ -123,7 +129,7 @@ def _running(values: NDArray[np.generic]) -> Doubles:
     return np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
 
 
-def _half_log(mean_square: Doubles) -> Doubles:
+def _half_log(mean_square: Any) -> Doubles:
     return np.asarray(0.5 * np.log(np.maximum(mean_square, FLOOR)), dtype=np.float64)
 
 

@@ -9,14 +9,15 @@ from sqlalchemy import Engine, text
 
 from db.queries.candles import upsert_candles
 from db.queries.market_history import note_gaps
-from db.queries.outcomes import Said, insert_predictions, settle
 from db.queries.posts import insert_posts
+from db.queries.predictions import Said, insert_predictions
 from domain.candles import CandleColumns, join
 from domain.errors import Unavailable
 from domain.types import Post
 from streaming.housekeeping import Housekeeping
 from streaming.steps import Batch
 from tests.fakes.candles import candles_at
+from workers.closing import settle
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.trajectories.band import AT, HORIZONS, KNOTS, LEVELS, scale
+from models.trajectories.band import AT, HORIZONS, KNOTS, exceeds, quantile_loss, scale
 from models.trajectories.measures import Doubles
-from training.metrics import auc, interval, pinball
+from training.metrics import auc, interval
 from training.trajectories.pairs import load_tapes
 from training.trajectories.walk_forward import Forecasts, band, by_ridge, forecast, miss_rates, places
 from training.trajectories.windows import climatologies, longest, windows_of
@@ -94,7 +94,7 @@ def _crps(made: Forecasts, quantiles: Doubles, climatology: Mapping[tuple[int, i
     truth, start, out = made.windows.moves[rows], made.windows.start[rows], {}
     total = np.zeros((2, len(rows)))
     for horizon, k in zip(HORIZONS, AT, strict=True):
-        losses = [pinball(truth[:, k], q, LEVELS) for q in (quantiles[rows, k], theirs[:, k])]
+        losses = [quantile_loss(truth[:, k], q) for q in (quantiles[rows, k], theirs[:, k])]
         out[f"at_{horizon}"] = skill(losses[0], losses[1], start)
         total += np.array(losses) / np.sqrt(KNOTS[k])
     return {"all": skill(total[0], total[1], start), **out}
@@ -118,12 +118,6 @@ def _big_moves(made: Forecasts, quantiles: Doubles) -> dict[str, Any]:
         "rate": round(float(happened.mean()), 4),
         "brier": round(float(((np.array(chance) - happened) ** 2).mean()), 5),
     }
-
-
-def exceeds(threshold: float, quantiles: Doubles) -> float:
-    """Probability that a move is larger than a threshold in size, from its quantiles at :data:`LEVELS`."""
-    below, above = np.interp([-threshold, threshold], quantiles, LEVELS)
-    return float(below + 1 - above)
 
 
 def _take(made: Forecasts, rows: NDArray[Any]) -> Forecasts:

@@ -27,14 +27,14 @@ from domain.errors import InputError
 from domain.library import LibraryRows
 from domain.types import STEPS, BandHistory, Floats, MarketContext, Post
 from models.manifest import ARTIFACTS
-from models.trajectories.band import AT, KNOTS, LEVELS, BandParameters, history
+from models.trajectories.band import AT, KNOTS, LEVELS, BandParameters, exceeds, history, persistence, quantile_loss
 from models.trajectories.index import realised
 from models.trajectories.library import load_library
-from models.trajectories.measures import DAY, Sums
+from models.trajectories.measures import DAY
 from models.trajectories.retrieval import Outlook, RetrievedTrajectories, load_trajectories
-from training.metrics import auc, interval, pinball
+from training.metrics import auc, interval
 from training.registry import EvaluateOptions
-from training.trajectories.band_figures import band_study, exceeds
+from training.trajectories.band_figures import band_study
 from training.trajectories.library import to_rows
 from training.trajectories.pairs import (
     Pairs,
@@ -213,12 +213,9 @@ def _volatility(outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles,
 
 
 def _persistence(outlook: Outlook, context: MarketContext | None) -> float:
-    """Log volatility of the last 24 hours with its mean error taken off; where the day is not known, of the last minutes."""
-    if context is None or context.minutes is None or context.history is None or context.history.bias is None:
-        return float(np.log(outlook.seen))
-    end = np.array([len(context.minutes.mid)])
-    day = float(Sums.of(context.minutes).log_volatility(end - DAY, end)[0])
-    return day + context.history.bias if np.isfinite(day) else float(np.log(outlook.seen))
+    """Log volatility of the last 24 hours with its mean error taken off; where it is not known, of the last minutes."""
+    found = persistence(context)
+    return float(np.log(outlook.seen)) if found is None else found
 
 
 def _past(model: RetrievedTrajectories, symbol: str, at: datetime) -> NDArray[np.float16] | None:
@@ -242,8 +239,8 @@ def _crps(model: RetrievedTrajectories, outlooks: Sequence[Outlook], asked: Ques
             if key not in cache:
                 cache[key] = np.quantile(past[:, KNOTS].astype(np.float64), LEVELS, axis=0).T
             base = cache[key]
-        ours[i] = pinball(asked.truth[i, KNOTS], outlook.band.quantiles[KNOTS], LEVELS).mean()
-        theirs[i] = pinball(asked.truth[i, KNOTS], base, LEVELS).mean()
+        ours[i] = quantile_loss(asked.truth[i, KNOTS], outlook.band.quantiles[KNOTS]).mean()
+        theirs[i] = quantile_loss(asked.truth[i, KNOTS], base).mean()
     return ours, theirs
 
 

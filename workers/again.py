@@ -1,0 +1,134 @@
+"""A stored answer made again from what was known then, and what differs: same revision, same library, same candles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Engine
+
+from db.engine import transaction
+from db.queries.claims import Claim
+from db.queries.trajectories import load_library_rows
+from db.queries.verdicts import Stored, newest_ids, stored
+from domain.answer import Json, Verdict, to_answer
+from domain.errors import InputError
+from models.manifest import ARTIFACTS, verify
+from models.scorer import Scorer, ScoringInput
+from models.trajectories import library
+from models.trajectories.retrieval import RetrievedTrajectories
+from workers.bands import Bands, digest
+from workers.client.queue import Priority
+from workers.inputs import load_inputs
+
+MOST = 20
+"""Differences told of one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """One answer made again. ``same_inputs``: whether the market's numbers are those that went in then."""
+
+    post_id: str
+    identical: bool
+    same_inputs: bool
+    differences: tuple[Json, ...]
+
+
+def again(engine: Engine, post_ids: Sequence[str], newest: int = 0, artifacts: Path = ARTIFACTS) -> list[Again]:
+    """Make answers of the present weights again: of these posts, or the ``newest`` ones.
+
+    Raises:
+        InputError: there is no such answer, or none whose inputs are known.
+        WeightsError: a weights file is missing or altered.
+    """
+    revision = verify(artifacts).revision
+    with transaction(engine) as connection:
+        wanted = list(post_ids) or newest_ids(connection, revision, newest)
+        found = stored(connection, wanted, revision)
+    if not wanted:
+        raise InputError("No answer of the present models is stored yet; analyze a post first.")
+    for post_id in wanted:
+        if post_id not in found:
+            raise InputError(f"Revision {revision} has no stored answer to the post {post_id[:80]}.")
+        if not found[post_id].known:
+            raise InputError(f"The answer to {post_id[:80]} is of an older version, which did not keep what went in.")
+    out: list[Again] = []
+    for end in sorted({found[post_id].known["library"] for post_id in wanted}):
+        part = [found[post_id] for post_id in wanted if found[post_id].known["library"] == end]
+        out += _with_library(engine, part, end, artifacts)
+    place = {post_id: n for n, post_id in enumerate(wanted)}
+    return sorted(out, key=lambda one: place[one.post_id])
+
+
+def _with_library(engine: Engine, answers: Sequence[Stored], end: int, artifacts: Path) -> list[Again]:
+    with transaction(engine) as connection:
+        rows, _ = load_library_rows(connection, library.encoder_revision(artifacts), until=end)
+    scorer = Scorer.load(artifacts, rows)
+    model = scorer.parts.trajectories
+    assert isinstance(model, RetrievedTrajectories)
+    bands = Bands(engine, model.parameters)
+    return [_once(engine, scorer, bands, one) for one in answers]
+
+
+def _once(engine: Engine, scorer: Scorer, bands: Bands, answer: Stored) -> Again:
+    with transaction(engine) as connection:
+        item = _input(connection, bands, answer)
+    made = scorer.score(scorer.prepare([item]))[0]
+    if not isinstance(made, Verdict):
+        return Again(answer.post_id, False, False, ({"path": "", "stored": "an answer", "again": str(made)},))
+    same = item.context is None or digest(item.context) == answer.known.get("digest")
+    fresh = to_answer(made)
+    if not fresh["emotions"]["why"].get("words"):
+        fresh["emotions"]["why"] = {**answer.answer["emotions"]["why"], **fresh["emotions"]["why"]}
+    differences = tuple(_differences(answer.answer, fresh, ""))
+    return Again(answer.post_id, not differences, same, differences[:MOST])
+
+
+def _input(connection: Connection, bands: Bands, answer: Stored) -> ScoringInput:
+    """What the answer was made from; candles that had not arrived by then are taken away again."""
+    why = bool(answer.answer["emotions"]["why"].get("words"))
+    priority = Priority.PEOPLE if why else Priority.LIVE
+    claim = Claim(0, answer.post_id, priority, 0)
+    found = load_inputs(connection, [claim], bands, answer.scored_at)
+    if not found:
+        raise InputError(f"The post {answer.post_id[:80]} is no longer stored.")
+    item, newest = found[0], answer.known.get("newest")
+    if item.context is None or item.context.minutes is None or newest is None:
+        return item
+    late = newest + 1 - item.context.minutes.first
+    if not np.isfinite(item.context.minutes.mid[late:]).any():
+        return item
+    mid, volume = item.context.minutes.mid.copy(), item.context.minutes.volume.copy()
+    mid[late:], volume[late:] = np.nan, np.nan
+    minutes = replace(item.context.minutes, mid=mid, volume=volume)
+    return replace(item, context=replace(item.context, minutes=minutes, mid=mid[-len(item.context.mid) :]))
+
+
+def _differences(before: Any, after: Any, path: str) -> Iterator[Json]:
+    """Every place where two JSON values differ."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for n, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _differences(one, other, f"{path}[{n}]")
+    elif before != after:
+        yield {"path": path, "stored": before, "again": after}
+
+
+def as_json(made: Sequence[Again]) -> Json:
+    """``{"answers", "identical", "posts": [{"post_id", "identical", "same_inputs", "differences"}]}``."""
+    posts = [
+        {
+            "post_id": a.post_id,
+            "identical": a.identical,
+            "same_inputs": a.same_inputs,
+            "differences": list(a.differences),
+        }
+        for a in made
+    ]
+    return {"answers": len(posts), "identical": sum(a.identical for a in made), "posts": posts}
