@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from sqlalchemy import Connection, Engine
 from db.engine import transaction
 from db.queries.claims import Claim
 from db.queries.trajectories import load_library_rows
-from db.queries.verdicts import Stored, newest_ids, stored
+from db.queries.verdicts import Stored, newest_ids, stored, stored_at
 from domain.answer import Json, Verdict, to_answer
-from domain.errors import InputError
+from domain.errors import InputError, MoodtapeError
 from models.manifest import ARTIFACTS, verify
 from models.scorer import Scorer, ScoringInput
 from models.trajectories import library
@@ -56,47 +57,62 @@ def again(engine: Engine, post_ids: Sequence[str], newest: int = 0, artifacts: P
             raise InputError(f"Revision {revision} has no stored answer to the post {post_id[:80]}.")
         if not found[post_id].known:
             raise InputError(f"The answer to {post_id[:80]} is of an older version, which did not keep what went in.")
-    out: list[Again] = []
+    out: dict[str, Again] = {}
     for end in sorted({found[post_id].known["library"] for post_id in wanted}):
-        part = [found[post_id] for post_id in wanted if found[post_id].known["library"] == end]
-        out += _with_library(engine, part, end, artifacts)
-    place = {post_id: n for n, post_id in enumerate(wanted)}
-    return sorted(out, key=lambda one: place[one.post_id])
+        moments = {found[post_id].scored_at for post_id in wanted if found[post_id].known["library"] == end}
+        out |= _with_library(engine, revision, moments, end, artifacts)
+    return [out[post_id] for post_id in wanted]
 
 
-def _with_library(engine: Engine, answers: Sequence[Stored], end: int, artifacts: Path) -> list[Again]:
+def _with_library(
+    engine: Engine, revision: str, moments: Collection[datetime], end: int, artifacts: Path
+) -> dict[str, Again]:
+    """Whole batches again, for a forward pass may differ in its last digit with what else was in it."""
     with transaction(engine) as connection:
         rows, _ = load_library_rows(connection, library.encoder_revision(artifacts), until=end)
     scorer = Scorer.load(artifacts, rows)
     model = scorer.parts.trajectories
     assert isinstance(model, RetrievedTrajectories)
     bands = Bands(engine, model.parameters)
-    return [_once(engine, scorer, bands, one) for one in answers]
+    out = {}
+    for moment in sorted(moments):
+        with transaction(engine) as connection:
+            answers = stored_at(connection, moment, revision)
+            items = _inputs(connection, bands, answers)
+        for answer, item, made in zip(answers, items, scorer.score(scorer.prepare(items)), strict=True):
+            out[answer.post_id] = _compared(answer, item, made)
+    return out
 
 
-def _once(engine: Engine, scorer: Scorer, bands: Bands, answer: Stored) -> Again:
-    with transaction(engine) as connection:
-        item = _input(connection, bands, answer)
-    made = scorer.score(scorer.prepare([item]))[0]
+def _compared(answer: Stored, item: ScoringInput, made: Verdict | MoodtapeError) -> Again:
     if not isinstance(made, Verdict):
         return Again(answer.post_id, False, False, ({"path": "", "stored": "an answer", "again": str(made)},))
     same = item.context is None or digest(item.context) == answer.known.get("digest")
     fresh = to_answer(made)
-    if not fresh["emotions"]["why"].get("words"):
+    if not fresh["emotions"]["why"].get("words"):  # said only while a batch's time for reasons lasts
         fresh["emotions"]["why"] = {**answer.answer["emotions"]["why"], **fresh["emotions"]["why"]}
     differences = tuple(_differences(answer.answer, fresh, ""))
     return Again(answer.post_id, not differences, same, differences[:MOST])
 
 
-def _input(connection: Connection, bands: Bands, answer: Stored) -> ScoringInput:
-    """What the answer was made from; candles that had not arrived by then are taken away again."""
-    why = bool(answer.answer["emotions"]["why"].get("words"))
+def _inputs(connection: Connection, bands: Bands, answers: Sequence[Stored]) -> list[ScoringInput]:
+    """What a batch was made from; candles that had not arrived by then are taken away again.
+
+    Raises:
+        InputError: a post of it is no longer stored.
+    """
+    why = any(answer.answer["emotions"]["why"].get("words") for answer in answers)
     priority = Priority.PEOPLE if why else Priority.LIVE
-    claim = Claim(0, answer.post_id, priority, 0)
-    found = load_inputs(connection, [claim], bands, answer.scored_at)
-    if not found:
-        raise InputError(f"The post {answer.post_id[:80]} is no longer stored.")
-    item, newest = found[0], answer.known.get("newest")
+    claims = [Claim(0, answer.post_id, priority, 0) for answer in answers]
+    at = datetime.fromisoformat(answers[0].known["at"])
+    found = {item.post.id: item for item in load_inputs(connection, claims, bands, at)}
+    for answer in answers:
+        if answer.post_id not in found:
+            raise InputError(f"The post {answer.post_id[:80]} is no longer stored.")
+    return [_without_late(found[answer.post_id], answer.known.get("newest")) for answer in answers]
+
+
+def _without_late(item: ScoringInput, newest: int | None) -> ScoringInput:
     if item.context is None or item.context.minutes is None or newest is None:
         return item
     late = newest + 1 - item.context.minutes.first

@@ -222,6 +222,7 @@ class Runner:
     def _score(self, connection: Connection, claims: Sequence[Claim]) -> int:
         with self._timed("load"):
             inputs = load_inputs(connection, claims, self._bands)
+            loaded_at = connection.execute(text("select clock_timestamp()")).scalar_one()
         with self._timed("prepare"):
             inputs = self._scorer.prepare(inputs)
         priority = claims[0].priority
@@ -233,7 +234,7 @@ class Runner:
         self.pace.note(priority, len(claims), seconds)
         self._metrics.rate.set(self.pace.rate)
         with self._timed("write"):
-            return self._write(connection, claims, inputs, results)
+            return self._write(connection, claims, inputs, results, loaded_at)
 
     def _write(
         self,
@@ -241,11 +242,13 @@ class Runner:
         claims: Sequence[Claim],
         inputs: Sequence[ScoringInput],
         results: Sequence[Verdict | MoodtapeError],
+        loaded_at: datetime,
     ) -> int:
         by_post = {item.post.id: result for item, result in zip(inputs, results, strict=True)}
         answers = [(item, result) for item, result in zip(inputs, results, strict=True) if isinstance(result, Verdict)]
         end = self._library_end()
-        known = {verdict.post_id: went_in(item.context, end) for item, verdict in answers}
+        at = loaded_at.isoformat()
+        known = {v.post_id: went_in(i.context, end) | {"place": n, "at": at} for n, (i, v) in enumerate(answers)}
         upsert_verdicts(connection, [verdict for _, verdict in answers], known)
         priority = claims[0].priority
         if priority in (Priority.PEOPLE, Priority.LIVE):

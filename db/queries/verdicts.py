@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from msgspec import structs
-from sqlalchemy import Connection, select, text, tuple_
+from sqlalchemy import Connection, RowMapping, select, text, tuple_
 
 from db.copy import stage
 from db.tables import ModelRevision, TrajectoryRow, VerdictRow
@@ -68,16 +68,19 @@ class Stored:
 def stored(connection: Connection, post_ids: Sequence[str], revision: str) -> dict[str, Stored]:
     """The answers of a revision to these posts, whole, by post id; those there are."""
     query = select(VerdictRow.__table__).where(VerdictRow.post_id.in_(post_ids), VerdictRow.revision == revision)
-    return {
-        row["post_id"]: Stored(
-            row["post_id"],
-            revision,
-            to_answer(_whole(connection, read_answer(row["answer"]))),
-            row["scored_at"],
-            row["known"] or {},
-        )
-        for row in connection.execute(query).mappings()
-    }
+    return {row["post_id"]: _stored(connection, row) for row in connection.execute(query).mappings()}
+
+
+def stored_at(connection: Connection, moment: datetime, revision: str) -> list[Stored]:
+    """The answers of one batch, which were written at one moment, in its order."""
+    query = select(VerdictRow.__table__).where(VerdictRow.scored_at == moment, VerdictRow.revision == revision)
+    found = [_stored(connection, row) for row in connection.execute(query).mappings()]
+    return sorted(found, key=lambda one: (one.known.get("place", 0), one.post_id))
+
+
+def _stored(connection: Connection, row: RowMapping) -> Stored:
+    answer = to_answer(_whole(connection, read_answer(row["answer"])))
+    return Stored(row["post_id"], row["revision"], answer, row["scored_at"], row["known"] or {})
 
 
 def newest_ids(connection: Connection, revision: str, limit: int) -> list[str]:
