@@ -10,6 +10,7 @@ import typer
 
 from domain.clock import parse_time
 from domain.errors import InputError
+from domain.symbols import normalize
 from training.registry import EvaluateOptions, ReproduceOptions, TrainOptions, find, load_config
 
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate, reproduce.", pretty_exceptions_enable=False)
@@ -51,6 +52,42 @@ def evaluate(
         seed=seed,
     )
     show(find("evaluate", task).run(options), as_json)
+
+
+@app.command()
+def events(
+    author: Annotated[str, typer.Option(help="Posts of this author (hash) or source.")] = "",
+    text: Annotated[str, typer.Option(help="Posts that this pattern is found in, whatever the case.")] = "",
+    emotion: Annotated[str, typer.Option(help="Posts of this emotion.")] = "",
+    cluster: Annotated[bool, typer.Option("--cluster", help="The first posts of campaigns.")] = False,
+    symbol: Annotated[str | None, typer.Option(help="A market; else the one that such posts name most.")] = None,
+    posts: Files = None,
+    candles: Files = None,
+    stored: Annotated[bool, typer.Option("--stored", help="Posts and candles of the database, not of files.")] = False,
+    study: Annotated[bool, typer.Option("--study", help="All authors with 30 posts, all patterns.")] = False,
+    save: Annotated[bool, typer.Option("--save", help="Keep what the study confirms: answers will tell it.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the rule's figures into this PNG.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn by lot.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """What a market did after such posts: volume, volatility and moves beside matched controls."""
+    from training.trajectories import events as study_of
+    from training.trajectories.event_rules import Rule
+
+    asked = study_of.Asked(
+        Rule(author, text, emotion, cluster),
+        normalize(symbol) if symbol else None,
+        _existing(posts),
+        _existing(candles),
+        study,
+        stored,
+        save,
+        seed,
+    )
+    found = study_of.answer(asked)
+    if plot is not None:
+        study_of.plot(found, plot)
+    show(found, as_json)
 
 
 @app.command()

@@ -113,6 +113,17 @@ def market_minutes(connection: Connection, market: int, symbol: str, start: date
     return Minutes(symbol, first, mid, volume)
 
 
+def market_span(connection: Connection) -> list[tuple[int, str, datetime, datetime]]:
+    """(id, symbol, first minute, end) of every one-minute market that has candles, oldest market first."""
+    rows = connection.execute(
+        text(
+            "select m.id, m.symbol, min(c.opened_at), max(c.opened_at) + interval '1 minute' from markets m "
+            "join candles c on c.market_id = m.id where m.timeframe = '1m' group by m.id, m.symbol order by m.id"
+        )
+    )
+    return [tuple(row) for row in rows]
+
+
 _NOTE = """
 insert into candle_gaps (market_id, start_at, end_at)
 select market_id, before + interval '1 minute', opened_at

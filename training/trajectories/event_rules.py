@@ -184,8 +184,8 @@ def fields_of(tapes: Mapping[tuple[str, str], Tape]) -> dict[str, list[Field]]:
 
 def ranked_of(posts: Posts, chosen: NDArray[np.bool_], symbol: str, fields: Sequence[Field], seed: int) -> Ranked:
     """The events of chosen posts on one symbol: each on the first venue that has its minutes."""
-    named = np.array([symbol in found for found in posts.symbols], dtype=np.bool_)
-    left, parts = event_minutes(posts.time[chosen & named]), []
+    rows = [n for n in np.flatnonzero(chosen) if symbol in posts.symbols[n]]
+    left, parts = event_minutes(posts.time[rows]), []
     for field in fields:
         part = rank(field, left, seed)
         parts.append(part)

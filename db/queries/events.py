@@ -1,0 +1,69 @@
+"""Posts as an event study reads them, and the rules it confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from db.market_tables import EventRule
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPost:
+    """A stored post; ``emotion`` is the champion's label, empty where there is none."""
+
+    posted_at: datetime
+    source: str
+    author: str
+    text: str
+    symbols: list[str]
+    emotion: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventRuleRow:
+    """A confirmed rule: which posts, of which market, what follows them (times the controls'), and how sure that is."""
+
+    symbol: str
+    rule: dict[str, Any]
+    outcome: str
+    minutes: int
+    ratio: float
+    low: float
+    high: float
+    n: int
+    held: int
+    tried: int
+
+
+def stored_posts(connection: Connection) -> list[StoredPost]:
+    """All public posts, oldest first; repeats of a campaign are left out."""
+    rows = connection.execute(
+        text(
+            "select p.posted_at, p.source, coalesce(p.author_hash, ''), p.text, p.symbols, coalesce(("
+            "  select v.answer #>> '{emotions,label}' from verdicts v where v.post_id = p.id "
+            "  order by v.scored_at desc limit 1), '') from posts p "
+            "where p.cluster is null and p.source <> all('{telegram,door}') order by p.posted_at"
+        )
+    )
+    return [StoredPost(*row) for row in rows]
+
+
+def replace_rules(connection: Connection, rows: Sequence[EventRuleRow]) -> int:
+    """Put these rules in the place of all stored before; returns how many."""
+    connection.execute(text("delete from event_rules"))
+    if rows:
+        connection.execute(insert(EventRule).values([asdict(row) for row in rows]))
+    return len(rows)
+
+
+def event_rules(connection: Connection) -> list[EventRuleRow]:
+    """The confirmed rules."""
+    names = list(EventRuleRow.__slots__)
+    rows = connection.execute(select(*(getattr(EventRule, name) for name in names)).order_by(EventRule.id))
+    return [EventRuleRow(*row) for row in rows]
