@@ -68,6 +68,7 @@ def _path_facts(paths: Json) -> Facts:
         "coverage": _percent(paths["coverage"]["nominal"]),
         "signal": paths["signal"],
         "signal_reason": paths["reason"],
+        "events": paths.get("events", []),
         "matches": len(paths["matches"]),
         "windows": paths["independent_windows"],
         "matches_end": paths["matches_mean"][-1],
@@ -77,7 +78,7 @@ def _path_facts(paths: Json) -> Facts:
 
 
 _PATH_FACTS = (
-    "symbol", "minutes", "median", "low", "high", "coverage", "signal", "signal_reason",
+    "symbol", "minutes", "median", "low", "high", "coverage", "signal", "signal_reason", "events",
     "matches", "windows", "matches_end", "control_end", "usual_end",
 )  # fmt: skip
 
@@ -163,7 +164,14 @@ def _paths(said: Facts, say: Say) -> list[str]:
     control = "" if said["control_end"] is None else " " + say("control", end=move(said["control_end"]))
     counts = {name: said[name] for name in ("symbol", "matches", "windows")}
     evidence = say("matches", end=move(said["matches_end"]), usual=move(said["usual_end"]), **counts)
-    return [band, evidence + control]
+    return [band, *(_event(event, say) for event in said["events"] if event.get("outcome")), evidence + control]
+
+
+def _event(event: Json, say: Say) -> str:
+    """What followed posts like this one, in one line."""
+    times = f"{1 + event['expects'] / 100:.1f}"
+    named = {name: event[name] for name in ("outcome", "minutes", "held", "n")}
+    return say("event", times=times, **named)
 
 
 def _because(reason: Json | None, say: Say) -> str:

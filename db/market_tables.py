@@ -61,3 +61,4 @@ class EventRule(Base):
     held: Mapped[int] = mapped_column(Integer, comment="of those, above their controls' median")
     tried: Mapped[int] = mapped_column(Integer, comment="hypotheses of the study that found it")
     confirmed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    retired_at: Mapped[datetime | None] = mapped_column(comment="when a later study took its place")

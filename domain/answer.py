@@ -82,12 +82,18 @@ class Match(Struct, frozen=True, eq=False):
 
 
 class Event(Struct, frozen=True):
-    """A confirmed rule that this post falls under, what it expects (percent), from how many events, with its interval."""
+    """A confirmed rule that this post falls under: what is expected of ``outcome`` in the next ``minutes``, from ``n`` events.
+
+    ``expects`` and the interval in percent over the usual; ``held`` of the ``n`` lay above it.
+    """
 
     rule: str
     expects: float
     n: Count
     interval: tuple[float, float]
+    outcome: str = ""
+    minutes: Count = 0
+    held: Count = 0
 
 
 class Trajectories(Struct, frozen=True, eq=False):

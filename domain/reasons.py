@@ -24,6 +24,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "no_post_hype": (),
     # trajectories
     "signal_untested": (),
+    "signal_not_earned": ("crps", "crps_low", "words", "words_low", "words_high"),
+    "signal_earned": ("crps", "crps_low", "words", "words_low", "words_high"),
     "older_band": (),
     # the post, its market and what could be matched
     "no_coin": ("symbol",),

@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 from msgspec import structs
 
-from domain.answer import Emotions, Hype, Verdict
+from domain.answer import Emotions, Hype, Trajectories, Verdict
 from domain.clock import Clock, SystemClock
 from domain.errors import EmptyPost, InputError, MoodtapeError
 from domain.library import LibraryRows
@@ -20,6 +20,7 @@ from domain.reasons import Reason
 from domain.types import EMOTIONS, Floats, MarketContext, Post
 from models.manifest import ARTIFACTS, verify
 from models.parts import Fusion, HypeModel, ImageReader, ImageReading, Matched, TextReader, TextReading, TrajectoryModel
+from models.trajectories.events import Earned, events_of
 
 log = structlog.get_logger()
 
@@ -86,6 +87,7 @@ class Scorer:
         self.revision = revision
         self.trained_until = trained_until
         self.device = device
+        self.earned = Earned()
         self._clock = clock or SystemClock()
 
     @classmethod
@@ -182,10 +184,15 @@ class Scorer:
             trained_until=self.trained_until,
             emotions=emotions,
             hype=hype,
-            trajectories=matched.trajectories if matched else None,
+            trajectories=self._with_earned(mood, matched.trajectories, emotions.label) if matched else None,
             explanation_reason=Reason("no_explanation"),
             warnings=_warnings(mood, matched),
         )
+
+    def _with_earned(self, mood: _Mood, paths: Trajectories, label: str | None) -> Trajectories:
+        """The paths with what the latest walk-forward and the event study let an answer say."""
+        events = events_of(self.earned.rules, mood.item.post, mood.item.symbol, label)
+        return structs.replace(paths, signal=self.earned.signal, reason=self.earned.reason, events=events)
 
     def _why(self, mood: _Mood, label: str) -> dict[str, Any]:
         said: dict[str, Any] = {}

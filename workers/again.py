@@ -23,6 +23,7 @@ from models.trajectories import library
 from models.trajectories.retrieval import RetrievedTrajectories
 from workers.bands import Bands, digest
 from workers.client.queue import Priority
+from workers.earned import earned
 from workers.inputs import load_inputs
 
 MOST = 20
@@ -79,6 +80,7 @@ def _with_library(
         with transaction(engine) as connection:
             answers = stored_at(connection, moment, revision)
             items = _inputs(connection, bands, answers)
+            scorer.earned = earned(connection, datetime.fromisoformat(answers[0].known["at"]))
         for answer, item, made in zip(answers, items, scorer.score(scorer.prepare(items)), strict=True):
             out[answer.post_id] = _compared(answer, item, made)
     return out

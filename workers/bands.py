@@ -43,8 +43,10 @@ KEPT = 64
 """Histories kept in memory, 5 kB each."""
 SETTLED = 5
 """Minutes that a window must have been closed for before the experts hear of it, so that its last candles are there."""
-MEMORY = 10 * DAY // STRIDE
-"""Slots that a chain of states begins before a moment without one, ten days; an older state is not taken on."""
+BLOCK, LEAD = 30 * DAY, 10 * DAY
+"""A chain of states begins at a multiple of 30 days, ten to forty days before the moment: wherever one asks first, the same."""
+MEMORY = (BLOCK + LEAD) // STRIDE
+"""Slots after which an older state is not taken on."""
 
 
 class Bands:
@@ -98,7 +100,8 @@ class Bands:
         state = newest_state(connection, market, last, last - MEMORY)
         if state is not None and state.slot == last:
             return _unpacked(state)
-        first = state.slot + 1 if state else last - MEMORY + 1
+        begin = (last * STRIDE - LEAD) // BLOCK * BLOCK // STRIDE
+        first = state.slot + 1 if state else begin
         states = self._told(connection, market, symbol, first, last, _unpacked(state) if state else _fresh())
         with transaction(self._engine) as own:
             add_states(own, states)

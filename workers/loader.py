@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from sqlalchemy import Engine
 
+from db.engine import transaction
 from domain.clock import SystemClock
 from domain.symbols import DEFAULT_SYMBOL
 from domain.types import Post
@@ -21,6 +22,7 @@ from models.manifest import ARTIFACTS, verify
 from models.scorer import Scorer, ScoringInput
 from models.trajectories.retrieval import RetrievedTrajectories
 from workers.bands import Bands
+from workers.earned import earned
 from workers.inputs import Growing, LibraryFeed
 from workers.service import Loaded, wait_for_database
 from workers.settings import WorkerSettings
@@ -55,6 +57,8 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     def refresh() -> None:
         if bands is not None:
             bands.keep_up(clock.now())
+        with transaction(engine) as connection:
+            scorer.earned = earned(connection)
         library.complete(scorer.parts.text, scorer.revision)
         if isinstance(model, Growing):
             library.refresh(model)

@@ -65,6 +65,10 @@ hype-weak = Schwach{ $reason }.
 hype-none = Hype: keine Vorhersage{ $reason }.
 band = { $symbol } nach { $minutes } Minuten: { $low } bis { $high } ({ $coverage }-%-Band), Median { $median }.
 no-signal = Keine Richtung wird behauptet{ $reason }.
+event = Auf solche Beiträge folgte { $minutes } Minuten lang das { $times }-Fache { $outcome ->
+    [volume] des üblichen Volumens
+   *[other] der üblichen Schwankung
+ }: { $held } von { $n }.
 matches = Nach den { $matches } ähnlichsten früheren Beiträgen ({ $windows } unabhängige Zeitfenster) bewegte sich der Kurs im Mittel um { $end }; üblich { $usual }.
 control = Nach ebenso vielen zufälligen Beiträgen: { $end }.
 paths-none = Kurse: kein ähnlicher früherer Beitrag, dessen Ausgang damals bekannt war.
@@ -86,6 +90,8 @@ reason-few-windows = nur { $count } der { $windows } Fenster vor dem Beitrag hab
 reason-no-trade = in den Fenstern vor dem Beitrag wurde nichts gehandelt
 reason-no-better-than-persistence = in der letzten Prüfung war das Modell nicht besser als die Annahme, dass es weitergeht wie bisher
 reason-no-post-hype = was ein einzelner Beitrag bewirkt, sagt diese Generation der Modelle nicht vorher
+reason-signal-not-earned = im letzten Vorwärtstest schlägt das Band die Woche davor um { $crps } % (mindestens { $crps_low } %), doch die Worte bringen { $words } % gegenüber vertauschten Worten ({ $words_low } bis { $words_high } %)
+reason-signal-earned = im letzten Vorwärtstest schlägt das Band die Woche davor um { $crps } % (mindestens { $crps_low } %), und die Worte bringen { $words } % gegenüber vertauschten Worten ({ $words_low } bis { $words_high } %)
 reason-signal-untested = keine Prüfung hat gezeigt, dass ähnliche Beiträge verraten, wohin der Kurs geht
 reason-older-band = dieses Band stammt von einer früheren Version: Es wurde geweitet, bis es den Mittelwert der Treffer hielt, und seine Mitte steht für den Median
 reason-no-coin = der Beitrag nennt keine Münze; angenommen ist { $symbol }

@@ -65,6 +65,10 @@ hype-weak = Weak{ $reason }.
 hype-none = Hype: no forecast{ $reason }.
 band = { $symbol } after { $minutes } minutes: { $low } to { $high } ({ $coverage } % band), median { $median }.
 no-signal = No direction is claimed{ $reason }.
+event = Posts like this one were followed by { $times } × the usual { $outcome ->
+    [volume] volume
+   *[other] volatility
+ } for { $minutes } minutes: { $held } of { $n }.
 matches = After the { $matches } most similar past posts ({ $windows } independent windows) the price moved { $end } on average; usual { $usual }.
 control = After as many random posts: { $end }.
 paths-none = Prices: no similar past post whose outcome was known at that time.
@@ -86,6 +90,8 @@ reason-few-windows = only { $count } of the { $windows } windows before the post
 reason-no-trade = nothing was traded in the windows before the post
 reason-no-better-than-persistence = on its latest test the model did no better than assuming that things go on as they are
 reason-no-post-hype = what a single post adds is not forecast by this generation of models
+reason-signal-not-earned = in the latest walk-forward the band beats the week before by { $crps } % (at least { $crps_low } %), but words add { $words } % over exchanged words ({ $words_low } to { $words_high } %)
+reason-signal-earned = in the latest walk-forward the band beats the week before by { $crps } % (at least { $crps_low } %), and words add { $words } % over exchanged words ({ $words_low } to { $words_high } %)
 reason-signal-untested = no test has shown that similar posts tell where the price goes
 reason-older-band = an earlier version made this band: it was widened to hold the matches' mean, and its middle stands for the median
 reason-no-coin = no coin is named in the post; { $symbol } is assumed

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from db.market_tables import EventRule
@@ -55,15 +55,23 @@ def stored_posts(connection: Connection) -> list[StoredPost]:
 
 
 def replace_rules(connection: Connection, rows: Sequence[EventRuleRow]) -> int:
-    """Put these rules in the place of all stored before; returns how many."""
-    connection.execute(text("delete from event_rules"))
+    """Put these rules in the place of those stored before, which are kept as retired; returns how many."""
+    connection.execute(text("update event_rules set retired_at = now() where retired_at is null"))
     if rows:
         connection.execute(insert(EventRule).values([asdict(row) for row in rows]))
     return len(rows)
 
 
-def event_rules(connection: Connection) -> list[EventRuleRow]:
-    """The confirmed rules."""
-    names = list(EventRuleRow.__slots__)
-    rows = connection.execute(select(*(getattr(EventRule, name) for name in names)).order_by(EventRule.id))
-    return [EventRuleRow(*row) for row in rows]
+def event_rules(connection: Connection, at: datetime | None = None) -> list[EventRuleRow]:
+    """The rules in force, now or at a moment."""
+    query = select(*(getattr(EventRule, name) for name in _NAMES)).order_by(EventRule.id)
+    if at is None:
+        query = query.where(EventRule.retired_at.is_(None))
+    else:
+        query = query.where(
+            EventRule.confirmed_at <= at, or_(EventRule.retired_at.is_(None), EventRule.retired_at > at)
+        )
+    return [EventRuleRow(*row) for row in connection.execute(query)]
+
+
+_NAMES = tuple(EventRuleRow.__slots__)

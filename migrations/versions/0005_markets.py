@@ -106,6 +106,7 @@ def _create() -> None:
         sa.Column("held", sa.Integer(), nullable=False, comment="of those, above their controls' median"),
         sa.Column("tried", sa.Integer(), nullable=False, comment="hypotheses of the study that found it"),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True, comment="when a later study took its place"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_event_rules")),
     )
 

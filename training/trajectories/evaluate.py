@@ -9,6 +9,8 @@ history. Repeated wordings are dropped and each 256-minute bin gives at most ``P
 - ``coverage``: share of steps (the first excepted) inside the band, its miss rate adapted as live by what had closed.
 - ``crps_skill``: 1 - CRPS / CRPS of the moves of the week before the day (without candles: of the symbol's past windows).
 - ``volatility_skill``: 1 - squared error of log volatility / that of the last 24 hours' with its mean error taken off.
+- ``words_skill``: 1 - CRPS of the band moved by a fifth of the matches' mean / the same with the words exchanged: what words
+  say of direction. The answer's band is not moved.
 - ``big_move_auc``: ranking of moves beyond the trailing 90th percentile of absolute end moves.
 """
 
@@ -52,6 +54,8 @@ from training.trajectories.walk_forward import miss_rates, places
 PER_BIN = 2
 LIMIT, HISTORY = 4000, 2000
 """Most posts scored and most of history, to stay within minutes on one core; thinned by lot per bin."""
+LEAN = 0.2
+"""Share of the matches' mean by which ``words_skill`` moves the band, for the comparison only."""
 ENOUGH = 30
 """Past windows that a percentile of past moves needs."""
 
@@ -148,6 +152,7 @@ def figures(model: RetrievedTrajectories, questions: Questions, seed: int = 0) -
     hits, pool = _recall(outlooks, asked)
     shuffled = _answers(model, asked, asked.embeddings[_exchanged(asked.pairs.symbol, seed)])
     placebo, _ = _recall([s or o for s, o in zip(shuffled, outlooks, strict=True)], asked)
+    parts["words_skill"] = _words(outlooks, [s or o for s, o in zip(shuffled, outlooks, strict=True)], asked)
     ranked = pool > 0
     intervals = {name: interval(top, bottom, times) for name, (top, bottom) in parts.items() if bottom.any()}
     if ranked.any():
@@ -165,6 +170,7 @@ def figures(model: RetrievedTrajectories, questions: Questions, seed: int = 0) -
         "crps_skill": _rounded(value["crps_skill"], skill=True),
         "volatility_skill": _rounded(value["volatility_skill"], skill=True),
         "big_move_auc": _big_moves(model, outlooks, asked),
+        "words_skill": _rounded(value["words_skill"], skill=True),
         "intervals": {
             name: [round(v, 5) for v in ((1 - b, 1 - a) if name.endswith("skill") else (a, b))]
             for name, (a, b) in intervals.items()
@@ -216,6 +222,18 @@ def _persistence(outlook: Outlook, context: MarketContext | None) -> float:
     """Log volatility of the last 24 hours with its mean error taken off; where it is not known, of the last minutes."""
     found = persistence(context)
     return float(np.log(outlook.seen)) if found is None else found
+
+
+def _words(outlooks: Sequence[Outlook], exchanged: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Doubles]:
+    """CRPS of the band moved by a share of the matches' mean, and by that of exchanged words."""
+
+    def moved(outlook: Outlook, words: Outlook, truth: Doubles) -> float:
+        mean = LEAN * np.asarray(words.matches.matches_mean, dtype=np.float64)[KNOTS, None]
+        return float(quantile_loss(truth[KNOTS], outlook.band.quantiles[KNOTS] + mean).mean())
+
+    own = [moved(o, o, truth) for o, truth in zip(outlooks, asked.truth, strict=True)]
+    other = [moved(o, e, truth) for o, e, truth in zip(outlooks, exchanged, asked.truth, strict=True)]
+    return np.array(own), np.array(other)
 
 
 def _past(model: RetrievedTrajectories, symbol: str, at: datetime) -> NDArray[np.float16] | None:
