@@ -34,12 +34,18 @@ class Texts:
         return tuple(self._bundles)
 
     def choose(self, *wishes: str | None) -> str:
-        """The first wish there is a catalogue for; ``de-AT`` finds ``de``."""
-        for wish in wishes:
-            code = (wish or "").lower().replace("_", "-").split("-")[0]
-            if code in self._bundles:
-                return code
-        return FALLBACK
+        """The first wish there is a catalogue for, else English; ``de-AT`` and ``de_DE.UTF-8`` find ``de``."""
+        return next(filter(None, map(self.find, wishes)), FALLBACK)
+
+    def find(self, wish: str | None) -> str | None:
+        """The catalogue for a wish, or None."""
+        code = (wish or "").lower().replace("_", "-").split("-")[0]
+        return code if code in self._bundles else None
+
+    def accepted(self, header: str | None) -> str:
+        """The best language for an HTTP Accept-Language header, as in ``de-AT,de;q=0.9,en;q=0.8``."""
+        wishes = [part.strip().partition(";") for part in (header or "").split(",")]
+        return self.choose(*(code for code, _, weight in sorted(wishes, key=_weight)))
 
     def known(self, language: str, key: str) -> bool:
         """Whether a language has words for a key."""
@@ -67,6 +73,14 @@ class Texts:
     def speaker(self, language: str) -> Say:
         """:meth:`say` in one language."""
         return partial(self.say, language)
+
+
+def _weight(wish: tuple[str, str, str]) -> float:
+    """Least first; a wish without a number, or with a broken one, counts fully."""
+    try:
+        return -float(wish[2].strip().removeprefix("q="))
+    except ValueError:
+        return -1.0
 
 
 @cache

@@ -6,19 +6,9 @@ from typing import Any
 
 from answer.catalogue import Say
 from domain.answer import Json
-from domain.errors import (
-    Busy,
-    Cancelled,
-    EmptyPost,
-    InputError,
-    MoodtapeError,
-    NoCandles,
-    TooLarge,
-    Unavailable,
-    UnknownSymbol,
-    UnreadableImage,
-)
+from domain.errors import InputError, MoodtapeError, Unavailable
 from domain.reasons import Parameter, Reason
+from domain.types import EMOTIONS
 
 TELLING = 0.08
 """Least share of the attribution that a word needs to be named."""
@@ -105,9 +95,9 @@ def sentence(reason: Json | Reason, say: Say) -> str:
 def _value(name: str, value: Parameter, say: Say) -> str | int | float:
     if isinstance(value, Reason):
         return sentence(value, say)
-    if name in ("first", "second"):
+    if name in ("first", "second") and value in EMOTIONS:
         return say(f"emotion-{value}")
-    return say(f"language-{value}") if name == "language" else value
+    return say(f"{name}-{value}") if name in ("language", "kind") else value
 
 
 def move(value: float) -> str:
@@ -178,39 +168,22 @@ def _because(reason: Json | None, say: Say) -> str:
     return f" – {sentence(reason, say)}" if reason else ""
 
 
-_KEYS: tuple[tuple[type[MoodtapeError], str], ...] = (
-    (EmptyPost, "error-empty-post"),
-    (TooLarge, "error-too-large"),
-    (UnreadableImage, "error-unreadable-image"),
-    (UnknownSymbol, "error-unknown-symbol"),
-    (NoCandles, "error-no-candles"),
-    (InputError, "error-bad-input"),
-    (Cancelled, "error-cancelled"),
-    (Busy, "error-busy"),
-    (Unavailable, "error-unavailable"),
-)
-
-
-class FileTooBig(TooLarge):
-    """More than Telegram lets bots fetch."""
-
-    code = "file_too_big"
-
-
-class Unsupported(InputError):
-    """A message that holds nothing the bot can read."""
-
-    code = "unsupported"
+def explain(error: MoodtapeError, say: Say) -> str:
+    """An error for those who run moodtape or write programs for it: its reason in their language, else its message."""
+    return error.message if error.reason is None else complain(error, say)
 
 
 def complain(error: Exception, say: Say) -> str:
-    """An error in the user's language. The id, where one is shown, stands in the log as well."""
-    if isinstance(error, FileTooBig):
-        return say("error-file-too-big", megabytes=MEGABYTES)
-    if isinstance(error, Unsupported):
-        return say("error-unsupported")
+    """An error for everybody: its reason in their language, or how to go on, with the id that stands in the log as well."""
     if not isinstance(error, MoodtapeError):
         return say("error-internal", id="–")
-    key = next((key for kind, key in _KEYS if isinstance(error, kind)), "error-internal")
-    seconds = round(error.retry_after) if isinstance(error, Busy) else 0
-    return say(key, message=error.message, id=error.id, seconds=seconds)
+    if error.reason is not None:
+        return say("error", reason=capital(sentence(error.reason, say)))
+    kinds = ((InputError, "error-bad-input"), (Unavailable, "error-unavailable"))
+    key = next((key for kind, key in kinds if isinstance(error, kind)), "error-internal")
+    return say(key, id=error.id)
+
+
+def capital(words: str) -> str:
+    """Fit for the beginning of a sentence."""
+    return words[:1].upper() + words[1:]

@@ -19,6 +19,7 @@ from bot.reader import Context, Reader
 from db.engine import Store
 from db.queries import telegram
 from domain.errors import Unavailable
+from domain.reasons import Reason
 from workers.client.queue import NoAnswerYet
 
 READABLE = {
@@ -134,7 +135,7 @@ async def post(
         try:
             answer = await reader.wait(pending.post_id, context.give_up)
         except NoAnswerYet:
-            raise Unavailable("No verdict came; the worker may be down.") from None
+            raise Unavailable(Reason("no_verdict")) from None
     words = tell(answer, say, notes=tuple(notes))
     buttons = ((say("button-right"), f"said:right:{pending.lead}"), (say("button-wrong"), f"said:wrong:{pending.lead}"))
     return Reply(words, await context.drawn(draw, answer), buttons=(buttons,), post_id=pending.post_id)

@@ -16,14 +16,15 @@ from aiogram.types import Message
 from aiohttp import ClientError
 
 from answer.catalogue import Say
-from answer.words import MEGABYTES, FileTooBig, Unsupported
+from answer.words import MEGABYTES
 from bot.mailer import Gone
 from bot.messages import PendingUpdate
 from db.engine import Store
 from db.queries import streams, telegram, verdicts
 from domain.answer import Json
 from domain.clock import Clock
-from domain.errors import EmptyPost, NoCandles, Unavailable, UnreadableImage
+from domain.errors import EmptyPost, InputError, NoCandles, TooLarge, Unavailable, UnreadableImage
+from domain.reasons import Reason
 from domain.types import Post
 from workers.client.analyze import Request, prepare
 from workers.client.queue import Priority
@@ -43,7 +44,7 @@ def picture_of(messages: Sequence[Message]) -> Picture | None:
     """The first picture of a message or album: a photo's largest size, a picture sent as a file, or a still sticker.
 
     Raises:
-        Unsupported: a file of another kind, and nothing else to read.
+        InputError: a file of another kind, and nothing else to read.
     """
     pictures = [picture for message in messages if (picture := _picture(message)) is not None]
     if pictures:
@@ -51,7 +52,7 @@ def picture_of(messages: Sequence[Message]) -> Picture | None:
     if any(m.document or m.video or m.voice or m.audio or m.video_note or m.sticker for m in messages) and not any(
         m.caption or m.text for m in messages
     ):
-        raise Unsupported("This kind of message cannot be read; send text or a picture.")
+        raise InputError(Reason("unsupported"))
     return None
 
 
@@ -74,11 +75,11 @@ async def fetch(bot: Bot, picture: Picture) -> bytes:
     """The file's bytes.
 
     Raises:
-        FileTooBig: more than Telegram lets bots fetch, or more than it said.
+        TooLarge: more than Telegram lets bots fetch, or more than it said.
         Unavailable: Telegram does not hand the file out.
     """
     if (picture.size or 0) > LIMIT:
-        raise FileTooBig(f"Telegram lets bots fetch {MEGABYTES} MB.")
+        raise TooLarge(Reason("file_too_big", {"megabytes": MEGABYTES}))
     try:
         file = await bot.get_file(picture.file_id)
         if file.file_path is None:
@@ -86,7 +87,7 @@ async def fetch(bot: Bot, picture: Picture) -> bytes:
         return await _download(bot, bot.session.api.file_url(bot.token, file.file_path))
     except TelegramBadRequest as error:
         if "too big" in error.message:
-            raise FileTooBig(f"Telegram lets bots fetch {MEGABYTES} MB.") from None
+            raise TooLarge(Reason("file_too_big", {"megabytes": MEGABYTES})) from None
         raise UnreadableImage("Telegram does not know this file any more; send it again.") from None
     except (AiogramError, ClientError, TimeoutError):
         # The message of the original holds the URL, and the URL the token.
@@ -98,7 +99,7 @@ async def _download(bot: Bot, url: str) -> bytes:
     async for piece in bot.session.stream_content(url, raise_for_status=True):
         content += piece
         if len(content) > LIMIT:
-            raise FileTooBig(f"Telegram lets bots fetch {MEGABYTES} MB.")
+            raise TooLarge(Reason("file_too_big", {"megabytes": MEGABYTES}))
     return bytes(content)
 
 
@@ -134,7 +135,7 @@ class Reader:
         picture = picture_of(messages)
         words = next((w for m in messages if (w := m.text or m.caption)), "")
         if picture is None and not words.strip():
-            raise EmptyPost("There is neither text nor a picture to read; send text or a picture.")
+            raise EmptyPost(Reason("empty_post"))
         image = await fetch(self._bot, picture) if picture else None
         whose = pending.author_hash
         request = partial(Request, text=words, image=image, source=SOURCE, author_hash=whose, requester=whose)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from domain.errors import InputError
+from domain.reasons import Reason
 from domain.text import clean
 
 
@@ -73,4 +74,4 @@ def parse_time(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
-        raise InputError(f"“{clean(text[:40])}” is not a time; write it like 2021-05-19T12:00Z.") from None
+        raise InputError(Reason("not_a_time", {"text": clean(text[:40])})) from None

@@ -14,7 +14,8 @@
     └── BrokenInstall                   70   503   weights missing or altered, a defect of ours
         └── WeightsError                70   503   names the file
 
-A message says what happened and what to do, in one sentence or two, and never holds a secret.
+What a reader of an answer may meet carries a :class:`~domain.reasons.Reason`, which the doors put into words
+(:func:`answer.words.complain`). Errors for operators carry a message: what happened and what to do, never a secret.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from __future__ import annotations
 import secrets
 from typing import ClassVar
 
+from domain.reasons import Reason
+
 EX_USAGE = 2
 EX_SOFTWARE = 70
 EX_TEMPFAIL = 75
 
 
 class MoodtapeError(Exception):
-    """Base of all deliberate errors; ``str(error)`` may be shown to a user as it is.
+    """Base of all deliberate errors. ``message`` is for logs and operators, ``reason`` is what the doors put into words.
 
     ``exit_code`` is the process exit status, ``http_status`` the status of a response, ``code`` a stable word for
     programs, ``id`` a short random id that stands both in the log and in what the user sees.
@@ -38,9 +41,10 @@ class MoodtapeError(Exception):
     http_status: ClassVar[int] = 500
     code: ClassVar[str] = "error"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str | Reason) -> None:
+        super().__init__(str(message))
+        self.message = str(message)
+        self.reason = message if isinstance(message, Reason) else None
         self.id = secrets.token_hex(3)
 
 
@@ -60,7 +64,7 @@ class EmptyPost(InputError):
 
 
 class TooLarge(InputError):
-    """More bytes, letters or pixels than are taken."""
+    """More bytes, characters or pixels than are taken."""
 
     http_status = 413
     code = "too_large"
@@ -114,7 +118,7 @@ class Busy(Unavailable):
 
     code = "busy"
 
-    def __init__(self, message: str, retry_after: float) -> None:
+    def __init__(self, message: str | Reason, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

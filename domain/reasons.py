@@ -40,11 +40,46 @@ REASONS: dict[str, tuple[str, ...]] = {
     "newest_windows": (),
     # explanation
     "no_explanation": (),
+    # what was sent cannot be used
+    "empty_post": (),
+    "nothing_left": (),
+    "text_too_long": ("count", "most"),
+    "picture_empty": (),
+    "picture_bytes": ("megabytes", "most"),
+    "picture_pixels": ("width", "height", "most"),
+    "picture_huge": ("most",),
+    "picture_broken": (),
+    "not_a_picture": ("kind",),
+    "picture_not_taken": ("name",),
+    "file_of_type": ("name",),
+    "upload_too_large": ("most",),
+    "file_too_big": ("megabytes",),
+    "unsupported": (),
+    "not_a_market": ("text",),
+    "market_unsettled": ("text",),
+    "market_ambiguous": ("text", "readings", "first"),
+    "coin_unknown": ("text",),
+    "market_unknown": ("symbol", "known"),
+    "no_market_known": ("symbol",),
+    "not_a_time": ("text",),
+    "time_in_future": ("at",),
+    "time_too_early": ("at",),
+    "no_candles_then": ("symbol", "minutes", "at"),
+    # the queue
+    "queue_full": ("count", "seconds"),
+    "own_queue_full": ("count", "seconds"),
+    "no_answer_yet": ("seconds",),
+    "no_verdict": (),
+    "stopping": (),
+    "cancelled": (),
+    "not_scored": (),
+    "ended_worker": (),
     # what earlier or later versions wrote
     "worded": ("text",),
     "unknown": ("code",),
 }
-"""Every code with the names of its parameters. ``language`` is an ISO 639-1 code, ``first`` and ``second`` are emotions.
+"""Every code with the names of its parameters. ``language`` is an ISO 639-1 code, ``kind`` one of a file
+(:mod:`workers.client.images`); ``first`` and ``second`` of ``unsure`` are emotions.
 
 To add one: an entry here, and a sentence ``reason-<code, with hyphens>`` in each file of ``answer/locales``.
 """
@@ -76,6 +111,10 @@ class Reason:
 
     def __repr__(self) -> str:
         return f"Reason({self.code!r}, {self.parameters!r})" if self.parameters else f"Reason({self.code!r})"
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} {value}" for name, value in self.parameters.items())
+        return f"{self.code} ({values})" if values else self.code
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reason) and (self.code, self.parameters) == (other.code, other.parameters)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import UnknownSymbol
+from domain.reasons import Reason
 
 DEFAULT_QUOTE = "USDT"
 DEFAULT_SYMBOL = "BTC/USDT"
@@ -99,9 +100,7 @@ def normalize(symbol: str, exchange: str | None = None, listed: Collection[str] 
         pair, date, contract = found["pair"], found.groupdict().get("date") or "", "linear"
     base, quote = _pair(pair, symbol, exchange, listed)
     if contract and base == pair:
-        raise UnknownSymbol(
-            f"“{symbol[:40]}” does not say what it settles in; write it like BTC/USDT:USDT or BTC/USD:BTC."
-        )
+        raise UnknownSymbol(Reason("market_unsettled", {"text": symbol[:40]}))
     if contract:
         settle = base if contract == "inverse" or (contract == "linear" and quote == "USD") else quote
     if not (_CODE.fullmatch(base) and _CODE.fullmatch(quote) and (not (colon or settle) or _CODE.fullmatch(settle))):
@@ -149,18 +148,17 @@ def _pair(text: str, symbol: str, exchange: str | None, listed: Collection[str])
         base, _, quote = found[0].partition("/")
         return base, quote
     if found:
-        raise UnknownSymbol(f"“{symbol[:40]}” may be {' or '.join(found)}; write it with a slash, like {found[0]}.")
+        given = {"text": symbol[:40], "readings": ", ".join(found), "first": found[0]}
+        raise UnknownSymbol(Reason("market_ambiguous", given))
     if not _CODE.fullmatch(code) or len(code) < 2:
         raise _no_name(symbol)
     if any(code.endswith(q) and len(code) > len(q) for q in _lists()["dollars"]):
-        raise UnknownSymbol(
-            f"“{symbol[:40]}”: no coin of that name is known, so it is not split; write it like BTC/USDT."
-        )
+        raise UnknownSymbol(Reason("coin_unknown", {"text": symbol[:40]}))
     return code, DEFAULT_QUOTE
 
 
 def _no_name(symbol: str) -> UnknownSymbol:
-    return UnknownSymbol(f"“{symbol[:40]}” is not a market name; write it like BTC/USDT.")
+    return UnknownSymbol(Reason("not_a_market", {"text": symbol[:40]}))
 
 
 CODES: frozenset[str] = frozenset(COIN_NAMES.values()) | {"XRP", "AVAX", "MATIC", "EOS", "NEAR"}

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 from domain.errors import TooLarge
+from domain.reasons import Reason
 
 MAX_CHARACTERS = 20_000
 """Longest post that is taken; Telegram's own limit is 4,096."""
@@ -22,9 +23,7 @@ def clean(text: str) -> str:
         TooLarge: more than :data:`MAX_CHARACTERS` characters.
     """
     if len(text) > MAX_CHARACTERS:
-        raise TooLarge(
-            f"The text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read. Send a shorter one."
-        )
+        raise TooLarge(Reason("text_too_long", {"count": len(text), "most": MAX_CHARACTERS}))
     text = _DROP.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     text = _LONE_JOINER.sub("", unicodedata.normalize("NFC", text))
     return _SPACES.sub(" ", text).strip()

@@ -158,7 +158,7 @@ class Scorer:
             if isinstance(reading, MoodtapeError):
                 return reading
         if text is None and image is None:
-            return EmptyPost("This post has neither words nor a picture that could be read; send text or a picture.")
+            return EmptyPost(Reason("nothing_left"))
         assert not isinstance(text, MoodtapeError)
         assert not isinstance(image, MoodtapeError)
         return _Mood(item, text, image, self.parts.fusion.join(text, image))
@@ -206,7 +206,7 @@ class Scorer:
         return said
 
 
-_UNREACHED = MoodtapeError("This post was not scored.")
+_UNREACHED = MoodtapeError(Reason("not_scored"))
 
 
 def _places(inputs: Sequence[ScoringInput]) -> tuple[list[int], list[int]]:
@@ -272,6 +272,6 @@ def _halved(
         if len(items) == 1:
             broken.append(error)
             log.exception("a post could not be scored")
-            return [InputError("This post could not be scored; it is kept, and the reason stands in the worker's log.")]
+            return [InputError(Reason("not_scored"))]
     middle = len(items) // 2
     return _halved(work, items[:middle], broken) + _halved(work, items[middle:], broken)

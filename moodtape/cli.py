@@ -7,11 +7,14 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from domain.errors import EX_SOFTWARE, EX_TEMPFAIL, ConfigError, MoodtapeError
+
+if TYPE_CHECKING:
+    from answer.catalogue import Say
 
 app = typer.Typer(
     help="Reads the mood of posts against the price tape.",
@@ -166,16 +169,21 @@ def analyze(
     at: Annotated[str | None, typer.Option(help="When it was posted (ISO 8601, UTC); without it now.")] = None,
     as_json: AsJson = False,
     chart: Annotated[Path | None, typer.Option(help="Draw the answer into this PNG.")] = None,
+    lang: Annotated[str | None, typer.Option(help="Language of the words and the chart; without it LANG's.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Emotion, hype forecast and matched trajectories of one post, from the running stack."""
     from moodtape import commands
 
-    commands.connect(settings(data_dir=data_dir))
-    answer = commands.ask(image, caption, symbol, at)
+    say = commands.speaker(lang)
+    try:
+        commands.connect(settings(data_dir=data_dir))
+        answer = commands.ask(image, caption, symbol, at)
+    except MoodtapeError as error:
+        _fail(error, say)
     if chart is not None:
-        commands.save_chart(answer, chart)
-    commands.show(answer, as_json=as_json)
+        commands.save_chart(answer, chart, say)
+    commands.show(answer, say, as_json=as_json)
 
 
 @app.command()
@@ -236,13 +244,21 @@ def main() -> NoReturn:
     try:
         app()
     except MoodtapeError as error:
-        sys.stderr.write(f"moodtape: {error.message} (id {error.id})\n")
-        sys.exit(error.exit_code)
+        from moodtape.commands import speaker
+
+        _fail(error, speaker())
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception:  # the last wall: no traceback reaches a user
         sys.exit(_defect())
     sys.exit(0)
+
+
+def _fail(error: MoodtapeError, say: Say) -> NoReturn:
+    from answer.words import explain
+
+    sys.stderr.write(f"moodtape: {explain(error, say)} (id {error.id})\n")
+    sys.exit(error.exit_code)
 
 
 def _defect() -> int:

@@ -16,6 +16,7 @@ from moodtape.state import State
 from runtime import processes
 
 if TYPE_CHECKING:
+    from answer.catalogue import Say
     from domain.answer import Json
 from typing import Any
 
@@ -84,7 +85,7 @@ def ask(image: Path | None, caption: str, symbol: str | None, at: str | None) ->
         engine.dispose()
 
 
-def save_chart(answer: Json, path: Path) -> None:
+def save_chart(answer: Json, path: Path, say: Say) -> None:
     """Draw the answer as a PNG.
 
     Raises:
@@ -93,22 +94,36 @@ def save_chart(answer: Json, path: Path) -> None:
     from answer.chart import draw
 
     try:
-        path.write_bytes(draw(answer))
+        path.write_bytes(draw(answer, say))
     except OSError as error:
         if isinstance(error, FileNotFoundError | IsADirectoryError):
             raise ConfigError(f"--chart {path} is no file that could be written.") from None
         raise processes.explain(error, path) from None
 
 
-def show(answer: Json, *, as_json: bool) -> None:
+def speaker(language: str | None = None) -> Say:
+    """The words of a language, else of the environment's (LC_ALL, LC_MESSAGES, LANG), else English.
+
+    Raises:
+        InputError: there is no such language.
+    """
+    from answer.catalogue import texts
+
+    known = texts()
+    if language is not None and known.find(language) is None:
+        raise InputError(f"There is no language {language[:20]} here; there are: {', '.join(known.languages)}.")
+    wishes = [os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG")]
+    return known.speaker(known.choose(language, next(filter(None, wishes), None)))
+
+
+def show(answer: Json, say: Say, *, as_json: bool) -> None:
     """Print the answer: JSON alone, or plain words."""
     if as_json:
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
         return
-    from answer.catalogue import texts
     from answer.words import tell
 
-    sys.stdout.write(tell(answer, texts().speaker("en")) + "\n")
+    sys.stdout.write(tell(answer, say) + "\n")
 
 
 def prepare(*, seed: bool) -> str:

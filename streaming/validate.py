@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from answer.catalogue import texts
+from answer.words import explain
 from domain import symbols
 from domain.candles import MarketKey
 from domain.errors import InputError
@@ -54,7 +56,7 @@ def market_key(exchange: str, market: str, symbol: str, timeframe: str) -> Marke
     try:
         return MarketKey(exchange, market, symbols.normalize(symbol, exchange), timeframe)
     except InputError as error:
-        raise ValueError(error.message) from None
+        raise ValueError(explain(error, texts().speaker("en"))) from None
 
 
 def moment_reason(at: float, now: float) -> str | None:
@@ -115,7 +117,7 @@ def to_post(message: PostMessage, now: float, language: Callable[[str], str]) ->
         text = clean(message.text)
         markets = tuple(map(symbols.normalize, message.symbols)) or symbols.mentioned(text)[:MOST_SYMBOLS]
     except InputError as error:
-        raise ValueError(error.message) from None
+        raise ValueError(explain(error, texts().speaker("en"))) from None
     if not text:
         raise ValueError("the post has no words")
     return Post(

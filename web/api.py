@@ -24,6 +24,7 @@ from db.queries import verdicts as queries
 from domain.answer import Json, answer_schema, stamp
 from domain.clock import Clock, parse_time
 from domain.errors import Busy, NoCandles, UnknownSymbol
+from domain.reasons import Reason
 from domain.symbols import normalize
 from domain.types import MINUTE
 from web.errors import NotFound, refusals
@@ -93,7 +94,7 @@ async def analyze(request: Request, door: HasDoor) -> JSONResponse:
 
 async def _answer(door: Door, asked: use_case.Request) -> Json:
     if door.waiters.available_tokens < 1:
-        raise Busy("Too many callers wait already; come back in a few seconds.", retry_after=5)
+        raise Busy(Reason("queue_full", {"count": door.settings.max_waiting, "seconds": 5}), retry_after=5)
 
     def work() -> Json:
         deadline = door.settings.web_deadline
@@ -184,11 +185,11 @@ async def candles(
     def look(connection: Connection) -> Json:
         newest = queries.newest_minute(connection, pair)
         if newest is None:
-            raise UnknownSymbol(f"There is no market {pair} here; see /v1/markets.")
+            raise UnknownSymbol(Reason("no_market_known", {"symbol": pair}))
         last = end or newest + MINUTE
         candles = candle_queries.recent(connection, pair, last, minutes)
         if not len(candles):
-            raise NoCandles(f"There are no candles of {pair} in the minutes before {stamp(last)}.")
+            raise NoCandles(Reason("no_candles_then", {"symbol": pair, "minutes": minutes, "at": stamp(last)}))
         return {"symbol": pair, "exchange": candles.key.exchange, "candles": bars(candles)}
 
     return JSONResponse(await door.read(look))

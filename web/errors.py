@@ -12,9 +12,12 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from answer.catalogue import texts
+from answer.words import explain
 from domain.errors import Busy, InputError, MoodtapeError, Unavailable
 
 log = structlog.get_logger()
@@ -51,22 +54,30 @@ def install(app: FastAPI) -> None:
     app.add_middleware(Defects)
 
 
-def response(error: MoodtapeError) -> JSONResponse:
+def language(headers: Headers | None, query: QueryParams | None = None) -> str:
+    """The reader's language: ``?lang=``, else what the browser accepts, else English."""
+    wish = query.get("lang") if query else None
+    accepted = texts().accepted(headers.get("accept-language") if headers else None)
+    return texts().choose(wish, accepted)
+
+
+def response(error: MoodtapeError, headers: Headers | None = None, query: QueryParams | None = None) -> JSONResponse:
     """``{"error": {"code", "message", "id"}}`` with the status of the tree; 503 says when to come back."""
-    headers = {}
+    say = texts().speaker(language(headers, query))
+    ours = {"Content-Language": language(headers, query)}
     if isinstance(error, Unavailable):
         wait = error.retry_after if isinstance(error, Busy) else RETRY_AFTER
-        headers["Retry-After"] = str(max(1, math.ceil(wait)))
+        ours["Retry-After"] = str(max(1, math.ceil(wait)))
     if isinstance(error, WrongKey):
-        headers["WWW-Authenticate"] = 'ApiKey realm="moodtape"'
-    return JSONResponse(_body(error), status_code=error.http_status, headers=headers)
+        ours["WWW-Authenticate"] = 'ApiKey realm="moodtape"'
+    return JSONResponse(_body(error, explain(error, say)), status_code=error.http_status, headers=ours)
 
 
 async def _deliberate(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MoodtapeError)
     level = log.warning if error.http_status >= 500 else log.info
     level("refused", path=request.url.path, code=error.code, message=error.message, id=error.id)
-    return response(error)
+    return response(error, request.headers, request.query_params)
 
 
 async def _validation(request: Request, error: Exception) -> JSONResponse:
@@ -81,11 +92,11 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 404:
         return response(NotFound(f"There is nothing at {request.url.path[:80]}; see /docs."))
     told = InputError(f"{str(error.detail).rstrip('.')}. See /docs.")
-    return JSONResponse(_body(told), status_code=error.status_code, headers=dict(error.headers or {}))
+    return JSONResponse(_body(told, told.message), status_code=error.status_code, headers=dict(error.headers or {}))
 
 
-def _body(error: MoodtapeError) -> dict[str, dict[str, str]]:
-    return {"error": {"code": error.code, "message": error.message, "id": error.id}}
+def _body(error: MoodtapeError, message: str) -> dict[str, dict[str, str]]:
+    return {"error": {"code": error.code, "message": message, "id": error.id}}
 
 
 TEXT = {"type": "string"}

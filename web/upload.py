@@ -10,6 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from domain.errors import InputError, TooLarge
+from domain.reasons import Reason
 from workers.client.images import MAX_BYTES
 
 MAX_BODY = MAX_BYTES + 256 * 1024
@@ -83,7 +84,7 @@ async def _counted(request: Request) -> AsyncGenerator[bytes, None]:
         elif seen > MOST_DISCARDED:
             break
     if seen > MAX_BODY:
-        raise TooLarge("The upload is too large: image too large (max 20 MB). Send a smaller one.")
+        raise TooLarge(Reason("upload_too_large", {"most": 20}))
 
 
 async def _fields(form: FormData) -> Form:

@@ -16,8 +16,9 @@ from db.queries import jobs, revisions
 from db.queries.rescore import feed
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError
+from domain.reasons import Reason
 from runtime import processes
-from workers.client.queue import Priority
+from workers.client.queue import Priority, error_text
 from workers.metrics import Metrics
 from workers.runner import Runner
 from workers.settings import WorkerSettings
@@ -140,9 +141,7 @@ class Reconciler:
 
     def _expire_batches(self) -> None:
         with transaction(self._engine) as connection:
-            counted, failed = jobs.expire_batches(
-                connection, "error: Scoring this post ended the worker several times over."
-            )
+            counted, failed = jobs.expire_batches(connection, error_text(MoodtapeError(Reason("ended_worker"))))
         if counted:
             self._metrics.deaths.inc(counted)
             log.warning("a batch died", jobs=counted, failed=failed)

@@ -23,7 +23,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """Where a job stands: ``waiting``, ``paused``, ``done``, ``failed``, ``cancelled``; ``error``: ``code: message``."""
+    """Where a job stands: ``waiting``, ``paused``, ``done``, ``failed``, ``cancelled``; ``error`` is JSON."""
 
     state: str
     error: str | None
@@ -213,7 +213,7 @@ def finish(connection: Connection, job_ids: Iterable[int]) -> None:
 
 
 def fail(connection: Connection, failures: Sequence[tuple[int, str]]) -> None:
-    """Mark jobs as failed with ``code: message`` each, and tell the listeners."""
+    """Mark jobs as failed with an error each, and tell the listeners."""
     if not failures:
         return
     connection.execute(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from domain.errors import MoodtapeError, TooLarge, UnreadableImage, WeightsError
+from domain.reasons import Reason
 from models.encoders.image import CROP
 
 Grey = NDArray[np.uint8]
@@ -67,16 +68,18 @@ def decode(data: bytes) -> Picture:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise TooLarge(f"The picture has {width} × {height} pixels; send one of at most 25 million.")
+                raise TooLarge(
+                    Reason("picture_pixels", {"width": width, "height": height, "most": MAX_PIXELS // 10**6})
+                )
             image.draft("L", (_READ_SIDE, _READ_SIDE))
             upright = ImageOps.exif_transpose(_flat(image))
             upright.thumbnail((_READ_SIDE, _READ_SIDE))
     except MoodtapeError:
         raise
     except Image.DecompressionBombError:
-        raise TooLarge("The picture has far too many pixels; send one of at most 25 million.") from None
+        raise TooLarge(Reason("picture_huge", {"most": MAX_PIXELS // 10**6})) from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, OverflowError):
-        raise UnreadableImage("The picture cannot be decoded; send a JPEG, PNG or WebP file.") from None
+        raise UnreadableImage(Reason("picture_broken")) from None
     grey = np.asarray(upright, dtype=np.uint8)
     return Picture(grey, max(width, height) / max(grey.shape))
 

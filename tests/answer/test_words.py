@@ -6,8 +6,9 @@ import pytest
 from msgspec import structs
 
 from answer.catalogue import texts
-from answer.words import facts, move, sentence, tell
+from answer.words import complain, explain, facts, move, sentence, tell
 from domain.answer import Emotions, Explanation, Hype, HypeForecast, Json, to_answer
+from domain.errors import TooLarge, Unavailable
 from domain.reasons import Reason
 from domain.types import EMOTIONS
 from tests.fakes.answers import verdict
@@ -81,6 +82,17 @@ def test_reasons_inside_reasons_are_told_in_one_language() -> None:
     say = texts().speaker("de")
     assert sentence(both, say) == "unsicher zwischen Freude und Angst; im Bild ist kein Gesicht zu finden"
     assert "Spanisch" in sentence({"code": "foreign", "language": "es"}, say)
+
+
+def test_errors_are_told_to_everybody_by_their_reason_only() -> None:
+    """A message for operators is theirs; strangers read how to go on, with the id; a defect tells nothing."""
+    reasoned, ours = TooLarge(Reason("picture_huge", {"most": 25})), Unavailable("PostgreSQL does not answer.")
+    assert complain(reasoned, ENGLISH).startswith("The picture has far too many pixels")
+    assert "Megapixel" in explain(reasoned, texts().speaker("de"))
+    assert ours.id in complain(ours, ENGLISH)
+    assert "PostgreSQL" not in complain(ours, ENGLISH)
+    assert explain(ours, ENGLISH) == "PostgreSQL does not answer."
+    assert "Something went wrong" in complain(ZeroDivisionError("x"), ENGLISH)
 
 
 @pytest.mark.parametrize(

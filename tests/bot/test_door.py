@@ -104,10 +104,10 @@ async def test_a_late_verdict_takes_the_place_of_the_note(
 
 
 BROKEN = (
-    (b"", "image/jpeg", "kein lesbares Bild"),
+    (b"", "image/jpeg", "eine leere Datei"),
     (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/jpeg", "kein lesbares Bild"),
     (b"<!doctype html><html>hi</html>", "image/png", "kein lesbares Bild"),
-    (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", "image/jpeg", "kein lesbares Bild"),
+    (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", "image/jpeg", "abgeschnitten"),
     (b"%PDF-1.7", "application/pdf", "Diese Art Nachricht"),
 )
 
@@ -131,7 +131,7 @@ async def test_a_message_without_words_asks_for_some(bench: Bench) -> None:
     for words in ("   ", "\u200b\u200d", "\u202e\u202c"):
         bench.telegram.say(words)
     answers = await bench.answers(3)
-    assert all(answer.text.startswith("Send text or a picture") for answer in answers)
+    assert all(answer.text.startswith("There is neither text nor a picture to read") for answer in answers)
 
 
 async def test_odd_text_is_stored_clean(bench: Bench) -> None:
@@ -153,7 +153,7 @@ async def test_files_too_big_for_bots_say_so(bench: Bench, picture: bytes) -> No
     telegram.push(message=telegram.message(document={**huge, "file_size": None}))
     answers = await bench.answers(2)
     assert {a.text for a in answers} == {
-        "This file is too big: Telegram lets bots fetch 20 MB. Send a smaller one.",
+        "This file is too big: Telegram lets bots fetch 20 MB; send a smaller one.",
     }
 
 
@@ -221,7 +221,7 @@ async def test_a_failed_score_is_told(bench: Bench) -> None:
     """What the scoring failed with becomes words, once, and the row says what it was."""
     bench.telegram.say("FAIL please")
     (answer,) = await bench.answers(1)
-    assert answer.text == "This post is not readable."
+    assert answer.text == "The picture is broken or cut off and cannot be decoded: send a JPEG, PNG, WebP, GIF or HEIC."
     await bench.closed()
     with bench.engine.connect() as connection:
         assert connection.execute(text("select error from inbox")).scalar() == "unreadable_image"

@@ -60,8 +60,8 @@ def test_every_spelling_becomes_the_unified_pair(written: str, symbol: str) -> N
     ["", "  ", "a b c", "<script>", "BTC/", "💥", "BTC\n/USDT", "BTC/USDT:\0x", "BTC/USDT:" + "X" * 3000],
 )
 def test_what_is_no_market_name_is_refused(written: str) -> None:
-    """The sentence shows how to write it."""
-    with pytest.raises(UnknownSymbol, match="write it like BTC/USDT"):
+    """By its reason."""
+    with pytest.raises(UnknownSymbol, match="not_a_market"):
         normalize(written)
 
 
@@ -98,12 +98,12 @@ def test_an_exchange_narrows_the_readings(written: str, exchange: str, symbol: s
 
 
 def test_two_readings_are_both_named_and_none_is_refused() -> None:
-    """Nothing is split greedily: the sentence says what the name may mean, or that no coin is known."""
-    with pytest.raises(UnknownSymbol, match="AR/BUSD or ARB/USD"):
+    """Nothing is split greedily: the reason says what the name may mean, or that no coin is known."""
+    with pytest.raises(UnknownSymbol, match="AR/BUSD, ARB/USD"):
         normalize("ARBUSD")
-    with pytest.raises(UnknownSymbol, match="no coin of that name"):
+    with pytest.raises(UnknownSymbol, match="coin_unknown"):
         normalize("FOOUSD")
-    with pytest.raises(UnknownSymbol, match="settles in"):
+    with pytest.raises(UnknownSymbol, match="market_unsettled"):
         normalize("ETH-PERPETUAL")
     assert normalize("ARBUSD", listed=("ARB/USD", "BTC/USD")) == "ARB/USD"
 

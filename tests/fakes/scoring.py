@@ -55,9 +55,7 @@ class FakeImage:
 
     def read(self, pictures: Sequence[bytes]) -> list[ImageReading | MoodtapeError]:
         return [
-            UnreadableImage("This is no picture; send a JPEG or PNG.")
-            if picture == b"broken"
-            else ImageReading(joyful(), 1)
+            UnreadableImage(Reason("picture_broken")) if picture == b"broken" else ImageReading(joyful(), 1)
             for picture in pictures
         ]
 
@@ -126,7 +124,7 @@ class FakeScorer:
 
     def _one(self, item: ScoringInput) -> Verdict | MoodtapeError:
         if "FAIL" in item.post.text:
-            return UnreadableImage("This post is not readable.")
+            return UnreadableImage(Reason("picture_broken"))
         emotions = FakeFusion().join(TextReading(joyful(), np.ones(384, np.float32)), None)
         hype = FakeHype().forecast([item.context], np.ones((1, 384), np.float32), np.ones((1, 7), np.float32))[0]
         match = FakeTrajectories().match([item.post], [item.symbol], np.ones((1, 384), np.float32), [None])[0]

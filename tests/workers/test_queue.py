@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime
 
@@ -12,7 +13,8 @@ from db.engine import transaction
 from db.queries import jobs, revisions
 from db.queries.claims import claim
 from db.queries.posts import insert_posts
-from domain.errors import Busy, Cancelled, TooLarge, Unavailable
+from domain.errors import Busy, Cancelled, ConfigError, TooLarge, Unavailable
+from domain.reasons import Reason
 from domain.types import Post
 from workers.client.queue import Priority, ScoringClient, error_of, error_text, make_app
 from workers.settings import WorkerSettings
@@ -178,7 +180,7 @@ def test_a_full_queue_says_busy_and_for_how_long(client: ScoringClient, engine: 
         client.submit(store(engine, "d"), priority=Priority.PEOPLE, requester="chat")
     assert own.value.retry_after >= 1
     client.submit(store(engine, "e", "f"), priority=Priority.PEOPLE)
-    with pytest.raises(Busy, match="The queue has 5 posts waiting"):
+    with pytest.raises(Busy, match=r"queue_full \(count 5"):
         client.submit(store(engine, "g"), priority=Priority.PEOPLE)
 
 
@@ -193,7 +195,7 @@ def test_the_bound_of_live_posts_is_counted_to(engine: Engine, monkeypatch: pyte
     with transaction(engine) as connection:
         client.refuse_if_busy(connection, Priority.LIVE)
     put(engine, store(engine, "e"))
-    with transaction(engine) as connection, pytest.raises(Busy, match="The queue has 5 posts waiting"):
+    with transaction(engine) as connection, pytest.raises(Busy, match=r"queue_full \(count 5"):
         client.refuse_if_busy(connection, Priority.LIVE)
     client.close()
 
@@ -214,11 +216,11 @@ def test_waiting_ends_with_the_error_of_the_job(client: ScoringClient, engine: E
 
     def break_it() -> None:
         with transaction(engine) as connection:
-            jobs.fail(connection, [(job.id, error_text(TooLarge("Far too large.")))])
+            jobs.fail(connection, [(job.id, error_text(TooLarge(Reason("picture_huge", {"most": 25}))))])
 
     timer = threading.Timer(0.05, break_it)
     timer.start()
-    with pytest.raises(TooLarge, match=r"Far too large\."):
+    with pytest.raises(TooLarge, match="picture_huge"):
         client.wait("a", deadline=10)
     timer.join()
 
@@ -226,7 +228,7 @@ def test_waiting_ends_with_the_error_of_the_job(client: ScoringClient, engine: E
 def test_waiting_ends_at_the_deadline(client: ScoringClient, engine: Engine) -> None:
     """Without an answer the caller is told so, and the job stays."""
     client.submit(store(engine, "a"), priority=Priority.PEOPLE)
-    with pytest.raises(Unavailable, match="No answer within"):
+    with pytest.raises(Unavailable, match="no_answer_yet"):
         client.wait("a", deadline=0.05)
 
 
@@ -267,11 +269,15 @@ def test_jobs_of_a_champion_or_shadow_that_is_away_wait_for_it(engine: Engine, s
 
 
 def test_errors_keep_their_class_in_the_table() -> None:
-    """An error written to a job comes back as its class, an unknown one as an input error."""
-    error = error_of(error_text(TooLarge("Too large: cut it.")))
-    assert type(error) is TooLarge
-    assert error.message == "Too large: cut it."
-    assert error_of(None).message == "This post could not be scored."
+    """With their reasons; messages for operators stay in the log; the sentences of version 0.1 are kept."""
+    reason = Reason("picture_huge", {"most": 25})
+    error = error_of(error_text(TooLarge(reason)))
+    assert (type(error), error.reason) == (TooLarge, reason)
+    assert json.loads(error_text(error)) == {"error": "too_large", "reason": {"code": "picture_huge", "most": 25}}
+    assert error_of(error_text(ConfigError("a setting of ours"))).reason == Reason("not_scored")
+    assert error_of(None).reason == Reason("not_scored")
+    old = error_of("too_large: Too large: cut it.")
+    assert (type(old), old.reason) == (TooLarge, Reason("worded", {"text": "Too large: cut it"}))
 
 
 def test_the_first_revision_becomes_champion_and_a_change_is_recorded(engine: Engine) -> None:

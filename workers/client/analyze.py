@@ -17,6 +17,7 @@ from db.queries.posts import insert_posts, store_image
 from domain.answer import Json, stamp
 from domain.clock import Clock
 from domain.errors import EmptyPost, InputError, NoCandles, UnknownSymbol
+from domain.reasons import Reason
 from domain.symbols import DEFAULT_SYMBOL, mentioned, normalize
 from domain.text import clean
 from domain.types import STEPS, ImageRef, Post
@@ -87,7 +88,7 @@ def prepare(engine: Engine, request: Request, now: datetime) -> Post:
     words = clean(request.text)
     ref, picture = clean_picture(request.image) if request.image is not None else (None, None)
     if not words and ref is None:
-        raise EmptyPost("There is neither text nor a picture to read; send text or a picture.")
+        raise EmptyPost(Reason("empty_post"))
     moment = (request.at or now).replace(second=0, microsecond=0)
     if request.at is not None:
         _check_time(request.at, now)
@@ -122,9 +123,9 @@ def _digest(
 
 def _check_time(at: datetime, now: datetime) -> None:
     if at > now + SKEW:
-        raise InputError(f"The time {stamp(at)} lies in the future; give a past one, or none for now.")
+        raise InputError(Reason("time_in_future", {"at": stamp(at)}))
     if at < FIRST_MARKET:
-        raise NoCandles(f"No market has prices from {stamp(at)}; give a later time.")
+        raise NoCandles(Reason("time_too_early", {"at": stamp(at)}))
 
 
 def _check_symbol(connection: Connection, symbol: str) -> None:
@@ -133,15 +134,13 @@ def _check_symbol(connection: Connection, symbol: str) -> None:
         return
     near = get_close_matches(symbol, known, n=3, cutoff=0.5)
     some = list(dict.fromkeys(near + known))[:5]
-    told = f"known here: {', '.join(some)}" if some else "none is known yet, because no candle has come in"
-    raise UnknownSymbol(f"There is no market {clean(symbol[:40])} here; {told}.")
+    if some:
+        raise UnknownSymbol(Reason("market_unknown", {"symbol": clean(symbol[:40]), "known": ", ".join(some)}))
+    raise UnknownSymbol(Reason("no_market_known", {"symbol": clean(symbol[:40])}))
 
 
 def _check_candles(connection: Connection, symbols: tuple[str, ...], moment: datetime) -> None:
     asked = (symbols or (DEFAULT_SYMBOL,))[:LOOKED_AT]
     if any(market is not None for market in best_markets(connection, [(symbol, moment) for symbol in asked])):
         return
-    raise NoCandles(
-        f"There are no candles of {asked[0]} in the {STEPS} minutes before {stamp(moment)}; "
-        "choose another time or market, or leave the time out for now."
-    )
+    raise NoCandles(Reason("no_candles_then", {"symbol": asked[0], "minutes": STEPS, "at": stamp(moment)}))

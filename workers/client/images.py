@@ -15,6 +15,7 @@ import pi_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from domain.errors import TooLarge, UnreadableImage
+from domain.reasons import Reason
 from domain.types import ImageRef
 
 MAX_BYTES = 20 * 1024 * 1024
@@ -28,7 +29,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF")
 _DECODING = threading.BoundedSemaphore(2)
 """A picture of 25 megapixels takes 100 MB and more while it is decoded; callers beyond the second wait."""
 
-_ADVICE = "Send a JPEG, PNG, WebP, GIF or HEIC."
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, RuntimeError, struct.error)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -43,20 +43,20 @@ def clean_picture(data: bytes) -> tuple[ImageRef, bytes]:
         UnreadableImage: not a picture, or a broken one; the message says what it looks like.
     """
     if not data:
-        raise UnreadableImage(f"The picture is an empty file (0 bytes). {_ADVICE}")
+        raise UnreadableImage(Reason("picture_empty"))
     if len(data) > MAX_BYTES:
-        raise TooLarge(f"The picture has {len(data) / 2**20:.0f} MB; image too large (max 20 MB). Send a smaller one.")
+        raise TooLarge(Reason("picture_bytes", {"megabytes": round(len(data) / 2**20), "most": MAX_BYTES // 2**20}))
     _prepare()
     try:
         with _DECODING, Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_size(opened.size)
             upright = _upright(opened)
     except _BOMB:
-        raise TooLarge("The picture is too large: image too large (max 25 Mpx). Send a smaller one.") from None
+        raise TooLarge(Reason("picture_huge", {"most": MAX_PIXELS // 10**6})) from None
     except UnidentifiedImageError:
-        raise UnreadableImage(f"That file is {_what(data)}, not a picture that can be read. {_ADVICE}") from None
+        raise UnreadableImage(_what(data)) from None
     except _BROKEN:
-        raise UnreadableImage(f"The picture is broken or cut off and cannot be decoded. {_ADVICE}") from None
+        raise UnreadableImage(Reason("picture_broken")) from None
     out = io.BytesIO()
     upright.save(out, "JPEG", quality=QUALITY)
     cleaned = out.getvalue()
@@ -73,7 +73,7 @@ def _prepare() -> None:
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        raise TooLarge(f"The picture has {width} × {height} pixels; image too large (max 25 Mpx). Send a smaller one.")
+        raise TooLarge(Reason("picture_pixels", {"width": width, "height": height, "most": MAX_PIXELS // 10**6}))
 
 
 def _upright(opened: Image.Image) -> Image.Image:
@@ -112,20 +112,18 @@ def _stretched(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Ima
     return Image.fromarray(scaled.astype(np.uint8))
 
 
-def _what(data: bytes) -> str:
-    """What the first bytes look like, in words."""
+def _what(data: bytes) -> Reason:
+    """What the bytes are instead, by their first ones."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype html", b"<html")) or b"<body" in head:
-        return "a web page (HTML)"
+        return Reason("not_a_picture", {"kind": "html"})
     if b"<svg" in head:
-        return "an SVG drawing"
+        return Reason("not_a_picture", {"kind": "svg"})
     kind = filetype.guess(data)
     if kind is None:
-        return "something else" if any(byte < 9 or 13 < byte < 32 for byte in data[:512]) else "plain text"
+        binary = any(byte < 9 or 13 < byte < 32 for byte in data[:512])
+        return Reason("not_a_picture", {"kind": "other" if binary else "text"})
     family, name = kind.mime.partition("/")[0], kind.extension.upper()
-    named = {
-        "image": f"a {name} picture of a kind that is not taken, or cut off",
-        "video": "a video",
-        "audio": "a sound",
-    }
-    return named.get(family, f"a file of type {name}")
+    if family in ("video", "audio"):
+        return Reason("not_a_picture", {"kind": family})
+    return Reason("picture_not_taken" if family == "image" else "file_of_type", {"name": name})

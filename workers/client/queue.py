@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from enum import IntEnum
@@ -19,6 +20,7 @@ from db.queries import jobs, revisions, verdicts
 from domain.answer import Json
 from domain.clock import Clock, SystemClock
 from domain.errors import Busy, Cancelled, InputError, MoodtapeError, Unavailable
+from domain.reasons import Reason
 from models.manifest import load_manifest
 from workers.settings import WorkerSettings
 
@@ -166,11 +168,8 @@ class ScoringClient:
         if ahead < bound and own < self._settings.max_per_requester:
             return
         seconds = self._seconds_for(connection, min(ahead, own or ahead))
-        who = "You have" if own and ahead < bound else "The queue has"
-        raise Busy(
-            f"{who} {own if own and ahead < bound else ahead} posts waiting; try again in about {seconds:.0f} s.",
-            retry_after=seconds,
-        )
+        code, count = ("own_queue_full", own) if own and ahead < bound else ("queue_full", ahead)
+        raise Busy(Reason(code, {"count": count, "seconds": round(seconds)}), retry_after=seconds)
 
     def wait(self, post_id: str, deadline: float) -> Json:
         """The answer to a submitted post.
@@ -188,10 +187,10 @@ class ScoringClient:
                 if (answer := self._look(post_id)) is not None:
                     return answer
                 if self.listener.closed:
-                    raise Unavailable("This process is stopping; the post is kept, ask again in a moment.")
+                    raise Unavailable(Reason("stopping"))
                 left = end - self._clock.monotonic()
                 if left <= 0:
-                    raise NoAnswerYet(f"No answer within {deadline:g} s; the post is kept, ask again in a moment.")
+                    raise NoAnswerYet(Reason("no_answer_yet", {"seconds": round(deadline)}))
                 news.wait(min(left, LOOK_AGAIN))
 
     def cancel(self, post_ids: Sequence[str]) -> int:
@@ -224,7 +223,7 @@ class ScoringClient:
             if job.state == "failed":
                 raise error_of(job.error)
             if job.state in ("cancelled", "paused"):
-                raise Cancelled("The reading of this post was cancelled; send it again if it is still wanted.")
+                raise Cancelled(Reason("cancelled"))
             return verdicts.answer(connection, post_id, revision)
 
     def _seconds_for(self, connection: Connection, posts: int) -> float:
@@ -234,15 +233,19 @@ class ScoringClient:
 
 
 def error_text(error: MoodtapeError) -> str:
-    """An error as it stands in ``jobs.error``: ``code: message``."""
-    return f"{error.code}: {error.message}"
+    """An error as it stands in ``jobs.error``, JSON: ``{"error": code of its class, "reason": {"code", …parameters}}``."""
+    reason = error.reason or Reason("not_scored")
+    return json.dumps({"error": error.code, "reason": reason.json()}, ensure_ascii=False)
 
 
 def error_of(stored: str | None) -> MoodtapeError:
-    """The error that :func:`error_text` wrote, of its own class again."""
-    code, _, message = (stored or "").partition(": ")
+    """The error that :func:`error_text` wrote, of its own class again; version 0.1 wrote ``code: message``."""
     kinds = {kind.code: kind for kind in reversed(_kinds(MoodtapeError)) if kind is not Busy}
-    return kinds.get(code, InputError)(message or "This post could not be scored.")
+    if stored and stored.startswith("{"):
+        found = json.loads(stored)
+        return kinds.get(found["error"], InputError)(Reason.read(found["reason"]))
+    code, _, message = (stored or "").partition(": ")
+    return kinds.get(code, InputError)(Reason.read(message) if message else Reason("not_scored"))
 
 
 def _kinds(root: type[MoodtapeError]) -> list[type[MoodtapeError]]:

@@ -33,13 +33,13 @@ def finder() -> FaceFinder:
 @pytest.mark.parametrize("data", [b"", b"not a picture", b"\xff\xd8\xff\xe0" + b"\0" * 40, PORTRAIT.read_bytes()[:900]])
 def test_broken_bytes_are_refused_with_one_sentence(data: bytes) -> None:
     """Whatever is no picture, or stops in the middle, raises UnreadableImage and nothing else."""
-    with pytest.raises(UnreadableImage, match="JPEG, PNG or WebP"):
+    with pytest.raises(UnreadableImage, match="picture_broken"):
         decode(data)
 
 
 def test_too_many_pixels_are_refused_before_decoding() -> None:
     """A small file that would unfold to 30 million pixels is turned down by its header."""
-    with pytest.raises(TooLarge, match="25 million"):
+    with pytest.raises(TooLarge, match="most 25"):
         decode(encoded(Image.new("1", (6000, 5000))))
 
 
