@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,10 +24,15 @@ class Texts:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._bundles: dict[str, FluentBundle] = {}
+        self._keys: dict[str, list[str]] = {}
+        self._names: set[str] = set()
         for file in sorted(folder.glob("*.ftl")):
             bundle = FluentBundle([file.stem], use_isolating=False)
-            bundle.add_resource(FluentResource(file.read_text(encoding="utf-8")))
+            source = file.read_text(encoding="utf-8")
+            bundle.add_resource(FluentResource(source))
             self._bundles[file.stem] = bundle
+            self._keys[file.stem] = re.findall(r"^([\w-]+) =", source, re.M)
+            self._names |= set(re.findall(r"\$(\w+)", source))
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -69,6 +75,11 @@ class Texts:
         if errors:
             raise ValueError(f"“{key}” in {code}.ftl: {errors[0]}")
         return str(words)
+
+    def patterns(self, language: str, *beginnings: str) -> dict[str, str]:
+        """The words for all keys that begin so, with ``{name}`` where a value goes in: for a program that fills them in."""
+        holes = {name: f"{{{name}}}" for name in self._names}
+        return {key: self.say(language, key, **holes) for key in self._keys[FALLBACK] if key.startswith(beginnings)}
 
     def speaker(self, language: str) -> Say:
         """:meth:`say` in one language."""

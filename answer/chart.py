@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Any
 
 import cv2
@@ -146,11 +147,13 @@ def _header(pen: ImageDraw.ImageDraw, said: Facts, say: Say) -> None:
     if said["label"]:
         mood = say("chart-mood", label=say(f"emotion-{said['label']}"), certainty=said["certainty"])
     pen.text((30, 24), _plain(f"{said['symbol']}   {mood}" if said["symbol"] else mood), INK, _font(30))
-    pen.text((30, 66), textwrap.shorten(_plain(hype_line(said, say)), 104, placeholder=" ..."), GREY, _font(17))
+    pen.text(
+        (30, 66), textwrap.shorten(_plain(hype_line(said, say, brief=True)), 104, placeholder=" ..."), GREY, _font(17)
+    )
 
 
 def _axes(pen: ImageDraw.ImageDraw, scale: _Scale, said: Facts, say: Say) -> None:
-    left, top, right, bottom = PLOT
+    left, top, _, bottom = PLOT
     ticks = scale.ticks()
     digits = 0 if all(tick == round(tick) for tick in ticks) else 2 if ticks[1] - ticks[0] < 0.1 else 1
     for tick in ticks:
@@ -159,7 +162,6 @@ def _axes(pen: ImageDraw.ImageDraw, scale: _Scale, said: Facts, say: Say) -> Non
     for minute in range(0, scale.minutes, HOUR):
         pen.text((float(scale.x(minute)), bottom + 8), str(minute), GREY, _font(14), anchor="ma")
     pen.text((left - 44, top - 22), _plain(say("chart-change")), INK, _font(14))
-    pen.text((right + 60, bottom + 28), _plain(say("chart-minutes")), INK, _font(14), anchor="ra")
     _ends(pen, scale, said)
 
 
@@ -295,16 +297,18 @@ def _palette() -> tuple[Canvas, bytes]:
     return far.argmin(1).astype(np.uint8), colors.tobytes()
 
 
-_SPELLED = str.maketrans({"–": "-", "−": "-", "—": "-", "…": "...", "“": '"', "”": '"', "’": "'", "·": "-"})
-"""Pillow's face has no glyphs for these."""
-
-
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own face (Aileron), so that no machine lacks it."""
-    return ImageFont.load_default(size)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Source Sans Pro, from its package, so that no machine lacks it and every European language can be written."""
+    return ImageFont.truetype(str(files("font_source_sans_pro") / "files" / "SourceSansPro-Regular.ttf"), size)
 
 
 def _plain(text: str) -> str:
-    """Without characters that the face lacks."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text.translate(_SPELLED))
+    """With a question mark for each character that the face lacks."""
+    return "".join(c if _drawn(c) else "?" for c in text)
+
+
+@lru_cache(maxsize=4096)
+def _drawn(character: str) -> bool:
+    face = _font(20)
+    return character == " " or bytes(face.getmask(character)) != bytes(face.getmask("\U000f0000"))

@@ -79,11 +79,43 @@ def tell(answer: Json, say: Say, *, notes: tuple[str, ...] = ()) -> str:
     lines = [_mood(said, say), hype_line(said, say), *_paths(said, say)]
     if said["explanation"]:
         lines.append(say("explanation", words=said["explanation"]))
+    lines += [say("note", words=note) for note in _notes(said, say)]
+    return "\n".join([*lines, *notes, say("not-advice")])
+
+
+def page(answer: Json, say: Say) -> Json:
+    """What the page says of an answer: three facts (name, big, more), notes, and the whole in words."""
+    said = facts(answer)
+    rows = {"mood": _mood_fact(said, say), "hype": _hype_fact(said, say), "price": _price_fact(said, say)}
+    lines = {key: dict(zip(("name", "big", "more"), row, strict=True)) for key, row in rows.items()}
+    return {**lines, "notes": [capital(note) for note in _notes(said, say)], "text": tell(answer, say)}
+
+
+def _mood_fact(said: Facts, say: Say) -> tuple[str, str, str]:
+    if said["label"] is None:
+        return say("page-mood"), say("page-none"), capital(sentence(said["abstained"], say))
+    more = [say("page-sure", certainty=said["certainty"]), *_mood(said, say).split("\n")[1:]]
+    return say("page-mood"), say(f"emotion-{said['label']}"), " ".join(more)
+
+
+def _hype_fact(said: Facts, say: Say) -> tuple[str, str, str]:
+    big = say("page-no-forecast") if said["hype"] is None else f"{said['hype']} %"
+    return say("page-hype"), big, hype_line(said, say)
+
+
+def _price_fact(said: Facts, say: Say) -> tuple[str, str, str]:
+    if said["symbol"] is None:
+        return say("page-price-none"), say("page-no-matches"), say("paths-none")
+    name = say("page-price", symbol=said["symbol"], minutes=said["minutes"])
+    return name, f"{move(said['low'])} … {move(said['high'])}", " ".join(_paths(said, say))
+
+
+def _notes(said: Facts, say: Say) -> list[str]:
+    """What else is to be known, as clauses: warnings that do not say again why no mood is claimed, and no explanation."""
     reasons = [warning for warning in said["warnings"] if warning != said["abstained"]]
     if said["explanation_reason"]:
         reasons.append(said["explanation_reason"])
-    lines += [say("note", words=sentence(reason, say)) for reason in reasons]
-    return "\n".join([*lines, *notes, say("not-advice")])
+    return [sentence(reason, say) for reason in reasons]
 
 
 def sentence(reason: Json | Reason, say: Say) -> str:
@@ -132,15 +164,15 @@ def _mood(said: Facts, say: Say) -> str:
     return f"{first}\n{' '.join(parts)}".rstrip()
 
 
-def hype_line(said: Facts, say: Say) -> str:
-    """The hype forecast of the market in one line."""
+def hype_line(said: Facts, say: Say, *, brief: bool = False) -> str:
+    """The hype forecast of the market in one line; ``brief`` without saying why it is weak."""
     if said["hype"] is None:
         return say("hype-none", reason=_because(said["hype_reason"], say))
     parts = [say("hype", chance=said["hype"], hours=f"{said['hype_minutes'] / 60:.1f}")]
     if said["base_rate"] is not None:
         parts.append(say("hype-usual", rate=said["base_rate"]))
     if not said["hype_signal"]:
-        parts.append(say("hype-weak", reason=_because(said["hype_reason"], say)))
+        parts.append(say("hype-weak", reason="" if brief else _because(said["hype_reason"], say)))
     return " ".join(parts)
 
 

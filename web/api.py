@@ -14,8 +14,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import Connection, Engine
 
-from answer.catalogue import texts
+from answer.catalogue import Say, texts
 from answer.chart import draw
+from answer.words import page as told
 from answer.words import tell
 from db.engine import Store
 from db.queries import candles as candle_queries
@@ -27,7 +28,7 @@ from domain.errors import Busy, NoCandles, UnknownSymbol
 from domain.reasons import Reason
 from domain.symbols import normalize
 from domain.types import MINUTE
-from web.errors import NotFound, refusals
+from web.errors import NotFound, language, refusals
 from web.health import Figures
 from web.live import Hub, stream
 from web.settings import WebSettings
@@ -110,18 +111,51 @@ def _requester(door: Door) -> str | None:
     return None if key is None else "key:" + hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-@router.get("/posts/{post_id}/chart.png", response_class=Response, summary="The answer as a picture, 900 × 600")
-async def chart(post_id: str, door: HasDoor) -> Response:
+Lang = Annotated[str | None, Query(description="language of the words; without it what Accept-Language wishes")]
+
+
+def speaker(request: Request, lang: Lang = None) -> Say:
+    """The words of the reader's language."""
+    return texts().speaker(language(request.headers, request.query_params))
+
+
+Speaks = Annotated[Say, Depends(speaker)]
+
+PICTURE: dict[int | str, dict[str, Any]] = {200: {"description": "A PNG.", "content": {"image/png": {}}}}
+WORDS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Lines of text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
+@router.get(
+    "/posts/{post_id}/chart.png",
+    response_class=Response,
+    responses=PICTURE | refusals(404),
+    summary="The answer as a picture, 900 × 600",
+)
+async def chart(post_id: str, door: HasDoor, say: Speaks) -> Response:
     """The chart of a post that has been scored."""
     answer = await _verdict(door, post_id)
-    return Response(await asyncio.to_thread(draw, answer), media_type="image/png")
+    return Response(await asyncio.to_thread(draw, answer, say), media_type="image/png")
 
 
-@router.get("/posts/{post_id}/words", response_class=Response, summary="The answer in plain words")
-async def words(post_id: str, door: HasDoor) -> Response:
+@router.get(
+    "/posts/{post_id}/words",
+    response_class=Response,
+    responses=WORDS | refusals(404),
+    summary="The answer in plain words",
+)
+async def words(post_id: str, door: HasDoor, say: Speaks) -> Response:
     """A few lines of text."""
-    say = texts().speaker("en")
     return Response(tell(await _verdict(door, post_id), say), media_type="text/plain; charset=utf-8")
+
+
+@router.get(
+    "/posts/{post_id}/sentences", responses=refusals(404), summary="The answer's sentences, as the page shows them"
+)
+async def sentences(post_id: str, door: HasDoor, say: Speaks) -> JSONResponse:
+    """``{"mood", "hype", "price": {"name", "big", "more"}, "notes": […], "text"}``."""
+    return JSONResponse(told(await _verdict(door, post_id), say))
 
 
 @router.get("/posts/{post_id}", responses=ANSWERED | refusals(404), summary="The answer to a post")

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from anyio import CapacityLimiter
-from fastapi import APIRouter, FastAPI, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import Engine
 
+from answer.catalogue import texts
 from domain.answer import answer_schema
 from domain.clock import Clock, SystemClock
 from models.language import detect
 from web import api, errors, match
+from web.errors import language
 from web.guard import Guard
 from web.health import Figures, Measured, look
 from web.live import Hub
@@ -31,9 +35,24 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def page() -> FileResponse:
-    """The local page."""
-    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+async def page(request: Request) -> HTMLResponse:
+    """The local page, in its reader's language."""
+    code = language(request.headers, request.query_params)
+    headers = {"Cache-Control": "no-cache", "Content-Language": code, "Vary": "Accept-Language"}
+    return HTMLResponse(render((STATIC / "index.html").read_text(encoding="utf-8"), code), headers=headers)
+
+
+def render(markup: str, code: str) -> str:
+    """The page with the words of a language in place of ``{{key}}``, and those for its scripts in place of ``{{words}}``."""
+    known = texts()
+    words = known.patterns(code, "page-js-", "emotion-", "state-", "steer-")
+    rows = [f"<dt>{key}</dt><dd>{escape(text)}</dd>" for key, text in words.items()]
+    rows += [
+        f'<dt data-language="{one}">language</dt><dd>{escape(known.say(one, "language"))}</dd>'
+        for one in known.languages
+    ]
+    given = {"language": code, "words": "\n".join(rows)}
+    return re.sub(r"\{\{([\w-]+)\}\}", lambda hole: given.get(hole[1]) or escape(known.say(code, hole[1])), markup)
 
 
 @router.get("/docs")

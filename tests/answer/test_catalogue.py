@@ -17,10 +17,15 @@ from answer.words import sentence
 from domain.reasons import REASONS
 from domain.types import EMOTIONS
 from models.language import NAMES
+from web.app import STATIC
 from workers.client import images
 
 LANGUAGES = sorted(file.stem for file in FOLDER.glob("*.ftl"))
 SOURCE = "\n".join(file.read_text() for box in (answer, bot, web) for file in Path(box.__file__).parent.glob("*.py"))
+COLUMNS = ("source", "posted", "market", "similarity", "price-then")
+"""Headings of the table of matches, whose keys view.js puts together."""
+
+PAGE = SOURCE + "".join(file.read_text() for file in STATIC.iterdir() if file.suffix in (".html", ".js"))
 
 
 class Variables(Visitor):
@@ -74,6 +79,9 @@ def test_every_key_is_used(key: str) -> None:
         return
     if key.startswith("kind-"):
         assert f'"{key.removeprefix("kind-")}"' in Path(images.__file__).read_text()
+        return
+    if key.startswith("page-"):
+        assert re.search(rf"[\"{{`]{key}[\"}}`]", PAGE) or key.removeprefix("page-js-") in COLUMNS
         return
     asked = f'"{key}"' in SOURCE or (family and f'f"{family[0]}{{' in SOURCE)
     assert asked

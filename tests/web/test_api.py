@@ -188,7 +188,7 @@ def posts_that_wait(engine: Engine) -> list[str]:
 
 def test_too_many_callers_are_turned_away(doors: Doors) -> None:
     """Nobody queues for a place to queue: 503 at once."""
-    door = doors(max_waiting=1)
+    door = doors(web_max_waiting=1)
     waiters = door.app.state.door.waiters
     waiters.acquire_on_behalf_of_nowait("somebody")
     response = door.post("/v1/analyze", data={"caption": "hello"})

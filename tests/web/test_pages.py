@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from answer.catalogue import texts
 from db.engine import transaction
 from db.queries import streams
 from tests.web.conftest import NOON
@@ -67,7 +68,38 @@ def test_every_control_has_a_name(name: str) -> None:
             assert attributes["id"] in labelled
         if tag == "img":
             assert "alt" in attributes
-    assert ("html", {"lang": "en"}) in tags
+    assert next(attributes["lang"] for tag, attributes in tags if tag == "html")
+
+
+@pytest.mark.parametrize(("accepts", "lang"), [("de-AT,en;q=0.5", "de"), ("fr", "en"), ("", "en")])
+def test_the_page_speaks_its_readers_language(lone_door: TestClient, accepts: str, lang: str) -> None:
+    """By what the browser accepts, or by the choice in the address; every word comes from the catalogue."""
+    wished = lone_door.get("/", headers={"Accept-Language": accepts})
+    chosen = lone_door.get(f"/?lang={lang}", headers={"Accept-Language": "xx"})
+    assert wished.text == chosen.text
+    assert wished.headers["content-language"] == lang
+    assert ("html", {"lang": lang}) in Tags(wished.text).found
+    assert "{{" not in wished.text
+    assert texts().say(lang, "page-send") in wished.text
+
+
+def test_scripts_ask_only_for_words_that_the_page_has() -> None:
+    """Every key that a script names is among those given to it, with the values that it fills in."""
+    given = texts().patterns("en", "page-js-", "emotion-", "state-", "steer-")
+    for path in STATIC.glob("*.js"):
+        for key, rest in re.findall(r'say\("([\w-]+)"(.*)', path.read_text()):
+            holes = set(re.findall(r"\{(\w+)\}", given[key]))
+            named = set(re.findall(r"\w+", rest)) | ({"median", "low", "high"} if "...ends(paths" in rest else set())
+            assert holes <= named, key
+
+
+def test_scripts_word_nothing_themselves() -> None:
+    """No script of the page holds a sentence: at most the example post, which is English as posts are."""
+    for path in STATIC.glob("*.js"):
+        if path.name != "docs.js":
+            code = re.sub(r"//.*", "", path.read_text())
+            prose = re.findall(r"[\"`]([A-Z][a-z]+ [a-z]+ [^\"`]*)[\"`]", code)
+            assert [text for text in prose if not text.startswith("So happy")] == []
 
 
 def test_what_the_scripts_look_up_is_there() -> None:

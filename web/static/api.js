@@ -1,5 +1,7 @@
 // Calls to the door. Every failure becomes an Error whose message a person can read.
 
+import { language, say } from "./words.js";
+
 const KEY = "moodtape-key";
 
 export const key = {
@@ -15,17 +17,17 @@ export class DoorError extends Error {
 }
 
 export async function call(path, options = {}) {
-  const headers = key.get() ? { "X-API-Key": key.get() } : {};
+  const headers = { "Accept-Language": language, ...(key.get() ? { "X-API-Key": key.get() } : {}) };
   let answer;
   try {
     answer = await fetch(path, { ...options, headers });
   } catch (problem) {
     if (problem.name === "AbortError") throw problem;
-    throw new DoorError("moodtape does not answer. Is it still running? Try again in a moment.", "away", "", 0);
+    throw new DoorError(say("page-js-away"), "away", "", 0);
   }
   if (answer.ok) return answer;
   const told = await answer.json().then((body) => body.error).catch(() => null);
-  throw new DoorError(told?.message ?? `The door answered ${answer.status}.`, told?.code, told?.id, answer.status);
+  throw new DoorError(told?.message ?? say("page-js-status", { status: answer.status }), told?.code, told?.id, answer.status);
 }
 
 export const json = async (path, options) => (await call(path, options)).json();

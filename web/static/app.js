@@ -5,6 +5,7 @@ import { el } from "./dom.js";
 import { start } from "./feed.js";
 import { watch } from "./rescore.js";
 import { show } from "./view.js";
+import { language, say } from "./words.js";
 
 const place = (id) => document.getElementById(id);
 const MAX_BYTES = 20 * 1024 * 1024;
@@ -18,23 +19,23 @@ function choose(file) {
   preview.hidden = place("remove").hidden = !photo;
   if (photo) preview.src = URL.createObjectURL(photo);
   else place("image").value = "";
-  place("drop-label").querySelector("span").textContent = photo ? photo.name : "or choose one, or paste it";
+  place("drop-label").querySelector("span").textContent = photo ? photo.name : say("page-js-drop-more");
 }
 
 function complain(problem) {
   place("error").hidden = !problem;
   if (!problem) return;
   const asks = problem.code === "wrong_key" && !key.get();
-  place("error").replaceChildren(asks ? "This door asks for an API key; enter it above." : problem.message, ...(problem.id ? [el("small", {}, `reference ${problem.id}`)] : []));
+  place("error").replaceChildren(asks ? say("page-js-needs-key") : problem.message, ...(problem.id ? [el("small", {}, say("page-js-reference", { id: problem.id }))] : []));
   place("error").scrollIntoView({ block: "nearest" });
   if (problem.code === "wrong_key") place("key-row").hidden = false;
 }
 
 function busy() {
-  const slow = el("p", {}, "Reading the post …");
+  const slow = el("p", {}, say("page-js-reading"));
   place("answer").className = "busy";
   place("answer").replaceChildren(el("div", {}, el("div", { class: "spin" }), slow));
-  return setTimeout(() => { slow.textContent = "Still reading; the queue may be long. It goes on by itself."; }, 4000);
+  return setTimeout(() => { slow.textContent = say("page-js-reading-long"); }, 4000);
 }
 
 async function present(asking) {
@@ -59,8 +60,8 @@ async function present(asking) {
 function send(event) {
   event.preventDefault();
   if (!place("key-row").hidden) key.set(place("key").value);
-  if (photo && photo.size > MAX_BYTES) return complain(new Error("That photo has more than 20 MB; choose a smaller one."));
-  if (!photo && !place("caption").value.trim()) return complain(new Error("Send a photo or a caption; both are empty."));
+  if (photo && photo.size > MAX_BYTES) return complain(new Error(say("page-js-photo-size")));
+  if (!photo && !place("caption").value.trim()) return complain(new Error(say("page-js-both-empty")));
   const form = new FormData();
   if (photo) form.append("image", photo, photo.name || "photo");
   form.append("caption", place("caption").value);
@@ -75,9 +76,9 @@ function send(event) {
 async function health() {
   const state = place("state");
   const answer = await fetch("/ready").then((found) => found.json()).catch(() => null);
-  const wrong = answer ? Object.values(answer.checks).find((reason) => reason !== "ok") : "moodtape does not answer; is it still running?";
+  const wrong = answer ? Object.values(answer.checks).find((reason) => reason !== "ok") : say("page-js-away");
   place("banner").hidden = answer?.feed?.kind !== "synthetic";
-  state.textContent = wrong ?? "all services well";
+  state.textContent = wrong ?? say("page-js-well");
   state.classList.toggle("bad", Boolean(wrong));
 }
 
@@ -97,7 +98,16 @@ function wire() {
   });
 }
 
+function languages() {
+  const choice = place("language");
+  for (const key of document.querySelectorAll("#words dt[data-language]")) {
+    choice.append(el("option", { value: key.dataset.language, selected: key.dataset.language === language }, key.nextElementSibling.textContent));
+  }
+  choice.addEventListener("change", () => { location.search = `?lang=${choice.value}`; });
+}
+
 wire();
+languages();
 health();
 setInterval(() => document.hidden || health(), 10000);
 call("/v1/markets").catch(complain);

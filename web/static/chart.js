@@ -1,6 +1,7 @@
 // The trajectories as an SVG that can be read with mouse, finger and arrow keys; and the tape as candles.
 
 import { el, move, svg, ticks } from "./dom.js";
+import { language, say } from "./words.js";
 
 const H = 360, LEFT = 52, RIGHT = 14, TOP = 14, BOTTOM = 44;
 const width = () => (window.innerWidth < 560 ? 380 : 760);
@@ -32,8 +33,7 @@ export function trajectories(paths) {
   const inside = svg("g", { "clip-path": `url(#${clip})` });
   const picture = svg("svg", {
     class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", tabindex: 0,
-    "aria-label": `Price of ${paths.symbol} after similar posts: median ${move(paths.median[n - 1])} after ${n} minutes, ` +
-      `band ${move(paths.low[n - 1])} to ${move(paths.high[n - 1])}. Arrow keys read single minutes.`,
+    "aria-label": say("page-js-chart", { symbol: paths.symbol, minutes: n, ...ends(paths, n - 1) }),
   }, svg("clipPath", { id: clip }, svg("rect", { x: LEFT, y: TOP, width: W - LEFT - RIGHT, height: H - TOP - BOTTOM })));
   const band = "M" + [...points(paths.low), ...points(paths.high).reverse()].join("L") + "Z";
   inside.append(svg("path", { class: "band", d: band }));
@@ -45,16 +45,18 @@ export function trajectories(paths) {
   for (let minute = 0; minute < n; minute += W < 500 ? 60 : 30) {
     picture.append(svg("text", { class: "tick", x: x(minute), y: H - BOTTOM + 18, "text-anchor": "middle" }, String(minute)));
   }
-  picture.append(svg("text", { class: "axis", x: W - RIGHT, y: H - 6, "text-anchor": "end" }, "minutes after the post"));
+  picture.append(svg("text", { class: "axis", x: W - RIGHT, y: H - 6, "text-anchor": "end" }, say("page-js-minutes")));
   const lines = matched.map((change) => svg("path", { class: "match", d: change.length ? line(change) : "" }));
   const cursor = svg("line", { class: "cursor", y1: TOP, y2: H - BOTTOM, visibility: "hidden" });
-  inside.append(...lines, svg("path", { class: "usual", d: paths.control_mean ? line(paths.control_mean) : "" }), svg("path", { class: "halo", d: line(paths.median) }),
-    svg("path", { class: "mean", d: line(paths.median) }), cursor);
+  inside.append(...lines, svg("path", { class: "control", d: paths.control_mean ? line(paths.control_mean) : "" }), svg("path", { class: "halo", d: line(paths.median) }),
+    svg("path", { class: "median", d: line(paths.median) }), cursor);
   picture.append(inside);
   const reading = el("p", { class: "reading hint", "aria-live": "polite" });
   readable(picture, cursor, reading, paths, x, W);
   return { figure: el("figure", {}, picture, reading, legend(paths)), lines };
 }
+
+const ends = (paths, at) => ({ median: move(paths.median[at]), low: move(paths.low[at]), high: move(paths.high[at]) });
 
 function readable(picture, cursor, reading, paths, x, W) {
   const n = paths.median.length;
@@ -64,7 +66,7 @@ function readable(picture, cursor, reading, paths, x, W) {
     cursor.setAttribute("x1", x(at));
     cursor.setAttribute("x2", x(at));
     cursor.setAttribute("visibility", "visible");
-    reading.textContent = `after ${at} min: median ${move(paths.median[at])}, band ${move(paths.low[at])} to ${move(paths.high[at])}`;
+    reading.textContent = say("page-js-minute", { minute: at, ...ends(paths, at) });
   };
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
@@ -83,8 +85,8 @@ function readable(picture, cursor, reading, paths, x, W) {
 
 function legend(paths) {
   const entry = (kind, text) => el("li", {}, el("i", { class: kind }), text);
-  return el("ul", { class: "legend" }, entry("mean", "median"), entry("band", `band meant to hold ${Math.round(100 * paths.coverage.nominal)} % of outcomes`),
-    entry("usual", "after random posts"), entry("match", "matched posts"));
+  return el("ul", { class: "legend" }, entry("median", say("page-js-median")), entry("band", say("page-js-band", { coverage: Math.round(100 * paths.coverage.nominal) })),
+    entry("match", say("page-js-match")), paths.control_mean && entry("control", say("page-js-control")));
 }
 
 export function candles(bars, symbol) {
@@ -96,11 +98,11 @@ export function candles(bars, symbol) {
   const x = (bar) => 8 + ((Date.parse(bar.opened_at) - start) * (W - right - 16)) / (end - start || 1);
   const y = (price) => height - 26 - ((price - low + room) * (height - 40)) / (high - low + 2 * room);
   const last = bars[bars.length - 1];
-  const picture = svg("svg", { class: "chart", viewBox: `0 0 ${W} ${height}`, role: "img", "aria-label": `${symbol}, last ${bars.length} minutes: from ${bars[0].open} to ${last.close}` });
+  const picture = svg("svg", { class: "chart", viewBox: `0 0 ${W} ${height}`, role: "img", "aria-label": say("page-js-tape-label", { symbol, count: bars.length, first: bars[0].open, last: last.close }) });
   const scale = ticks(low - room, high + room, 4);
   for (const price of scale.found) {
     picture.append(svg("line", { class: "grid", x1: 0, x2: W - right, y1: y(price), y2: y(price) }),
-      svg("text", { class: "tick", x: W - right + 6, y: y(price) + 4 }, price.toLocaleString("en", { minimumFractionDigits: scale.digits, maximumFractionDigits: scale.digits })));
+      svg("text", { class: "tick", x: W - right + 6, y: y(price) + 4 }, price.toLocaleString(language, { minimumFractionDigits: scale.digits, maximumFractionDigits: scale.digits })));
   }
   for (const bar of bars) {
     const kind = bar.close >= bar.open ? "up" : "down";

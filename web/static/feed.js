@@ -3,6 +3,7 @@
 import { follow, json } from "./api.js";
 import { candles } from "./chart.js";
 import { el, move, moment, percent } from "./dom.js";
+import { emotion, language, say } from "./words.js";
 
 const MOST = 30, MINUTES = 120, EVERY = 5000;
 const place = (id) => document.getElementById(id);
@@ -19,12 +20,12 @@ async function refresh(open) {
 }
 
 function entry(item, open) {
-  const mood = item.label ? `${item.label} ${percent(item.certainty)}` : "no mood claimed";
+  const mood = item.label ? `${emotion(item.label)} ${percent(item.certainty)}` : say("page-js-no-mood");
   return el("li", { "data-id": item.post_id },
-    el("p", { class: "what" }, item.text || "(a picture)"),
-    el("p", { class: "meta" }, el("span", { class: "mood" }, mood), item.hype === null ? null : el("span", {}, `hype ${percent(item.hype)}`),
+    el("p", { class: "what" }, item.text || say("page-js-a-picture")),
+    el("p", { class: "meta" }, el("span", { class: "mood" }, mood), item.hype === null ? null : el("span", {}, say("page-js-hype", { chance: percent(item.hype) })),
       item.end === null ? null : el("span", {}, `${item.symbol} ${move(item.end)}`), el("span", {}, `${item.source}, ${moment(item.posted_at)}`),
-      el("button", { type: "button", onclick: () => open(item.post_id) }, "show")));
+      el("button", { type: "button", onclick: () => open(item.post_id) }, say("page-js-show"))));
 }
 
 function add(item, open) {
@@ -40,12 +41,12 @@ async function listen(open) {
   for (let wait = 1000; ; wait = Math.min(2 * wait, 15000)) {
     try {
       await follow("/v1/live", (kind, data) => kind === "verdict" && add(data, open), () => {
-        state.textContent = "live";
+        state.textContent = say("page-js-is-live");
         wait = 1000;
       });
-      state.textContent = "connecting …";
+      state.textContent = say("page-js-connecting");
     } catch (problem) {
-      state.textContent = problem.code === "wrong_key" ? "needs the API key" : "interrupted, trying again …";
+      state.textContent = problem.code === "wrong_key" ? say("page-js-key-needed") : say("page-js-interrupted");
     }
     await new Promise((go) => setTimeout(go, wait));
     await refresh(open);
@@ -80,5 +81,5 @@ async function draw() {
   const found = await json(`/v1/candles?symbol=${encodeURIComponent(symbol)}&minutes=${MINUTES}`).catch(() => null);
   if (!found || symbol !== place("tape-symbol").value) return;
   const last = found.candles[found.candles.length - 1];
-  place("tape").replaceChildren(candles(found.candles, symbol), el("p", { class: "hint" }, `${found.exchange}, close ${last.close.toLocaleString("en", { maximumSignificantDigits: 8 })} at ${moment(last.opened_at)}`));
+  place("tape").replaceChildren(candles(found.candles, symbol), el("p", { class: "hint" }, say("page-js-close", { exchange: found.exchange, close: last.close.toLocaleString(language, { maximumSignificantDigits: 8 }), at: moment(last.opened_at) })));
 }

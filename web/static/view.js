@@ -1,58 +1,40 @@
-// An answer as elements.
+// An answer as elements; its sentences come from the server.
 
-import { call } from "./api.js";
+import { call, json } from "./api.js";
 import { trajectories } from "./chart.js";
 import { el, move, moment, percent } from "./dom.js";
+import { emotion, say } from "./words.js";
 
 export async function show(place, answer) {
-  const words = await call(`/v1/posts/${encodeURIComponent(answer.post_id)}/words`).then((told) => told.text()).catch(() => "");
+  const sentences = await json(`/v1/posts/${encodeURIComponent(answer.post_id)}/sentences`);
   place.className = "";
-  place.replaceChildren(...parts(answer, words));
+  place.replaceChildren(...parts(answer, sentences));
 }
 
-function parts(answer, words) {
+function parts(answer, sentences) {
   const paths = answer.trajectories;
   const drawn = paths && trajectories(paths);
+  const { mood, hype, price, notes } = sentences;
   return [
-    el("dl", { class: "facts" }, mood(answer.emotions), hype(answer.hype.symbol), price(paths)),
-    el("h3", {}, "Emotions"), bars(answer.emotions), reasons(answer.emotions),
-    el("h3", {}, paths ? `What ${paths.symbol} did after similar posts` : "Prices after similar posts"),
-    drawn ? drawn.figure : el("p", { class: "empty" }, "No similar past post had an outcome that was known at that time."),
+    el("dl", { class: "facts" }, ...[mood, hype, price].map(fact)),
+    notes.length ? el("ul", { class: "notes", "aria-label": say("page-js-notes") }, ...notes.map((text) => el("li", {}, text))) : null,
+    el("h3", {}, say("page-js-emotions")), bars(answer.emotions), reasons(answer.emotions),
+    el("h3", {}, paths ? say("page-js-after", { symbol: paths.symbol }) : say("page-js-prices")),
+    drawn ? drawn.figure : el("p", { class: "empty" }, price.more),
     drawn && matches(paths, drawn.lines),
-    words && el("h3", {}, "In words"), words && el("p", { class: "told" }, words),
+    el("h3", {}, say("page-js-in-words")), el("p", { class: "told" }, sentences.text),
     links(answer),
   ].filter(Boolean);
 }
 
-function fact(name, big, more) {
+function fact({ name, big, more }) {
   return el("div", { class: "fact" }, el("dt", {}, name), el("dd", { class: "big" }, big), el("dd", { class: "more" }, more));
-}
-
-function mood(emotions) {
-  if (!emotions.label) return fact("Mood", "none claimed", "the reason stands in the words below");
-  const faces = emotions.faces ? `, ${emotions.faces} face${emotions.faces > 1 ? "s" : ""} found` : "";
-  const from = emotions.text && emotions.image ? "from words and picture" : emotions.image ? "from the picture" : "from the words";
-  return fact("Mood", emotions.label, `${percent(emotions.probabilities[emotions.label])} sure, ${from}${faces}`);
-}
-
-function hype(forecast) {
-  if (forecast.probability === null) return fact("Hype", "no forecast", "the reason stands in the words below");
-  const usual = forecast.base_rate === null ? "" : `usually ${percent(forecast.base_rate)}; `;
-  const weak = forecast.signal ? "" : " A weak forecast.";
-  return fact("Hype", percent(forecast.probability), `${usual}unusual activity within ${forecast.horizon_minutes} minutes.${weak}`);
-}
-
-function price(paths) {
-  if (!paths) return fact("Price", "no matches", "nothing similar is known before that time");
-  const last = paths.median.length - 1;
-  return fact(`${paths.symbol} after ${paths.median.length} min`, move(paths.median[last]),
-    `${Math.round(100 * paths.coverage.nominal)} % band ${move(paths.low[last])} to ${move(paths.high[last])}; ${paths.matches.length} matches in ${paths.independent_windows} independent windows`);
 }
 
 function bars(emotions) {
   const body = Object.entries(emotions.probabilities).sort((a, b) => b[1] - a[1]).map(([name, share]) => row(name, share, emotions));
-  const head = ["", "", "together", emotions.text && "words", emotions.image && "picture"].filter((text) => text !== null && text !== false);
-  const kinds = [["", "together"], emotions.text && ["words", "words alone"], emotions.image && ["picture", "picture alone"]].filter(Boolean);
+  const head = ["", "", say("page-js-together"), emotions.text && say("page-js-words"), emotions.image && say("page-js-picture")].filter((text) => text !== null && text !== false);
+  const kinds = [["", say("page-js-together")], emotions.text && ["words", say("page-js-words-alone")], emotions.image && ["picture", say("page-js-picture-alone")]].filter(Boolean);
   return el("div", {}, el("table", { class: "bars" }, el("thead", {}, el("tr", {}, ...head.map((text) => (text ? el("th", { scope: "col" }, text) : el("td", {}))))), el("tbody", {}, ...body)),
     el("ul", { class: "legend" }, ...kinds.map(([kind, text]) => el("li", {}, el("i", { class: kind }), text))));
 }
@@ -69,17 +51,17 @@ function row(name, share, emotions) {
     track.append(mark);
   }
   const numbers = [share, emotions.text?.[name], emotions.image?.[name]].filter((value) => value !== undefined);
-  return el("tr", { class: name === emotions.label ? "strong" : "" }, el("th", { scope: "row" }, name), el("td", {}, track), ...numbers.map((value) => el("td", { class: "n" }, percent(value))));
+  return el("tr", { class: name === emotions.label ? "strong" : "" }, el("th", { scope: "row" }, emotion(name)), el("td", {}, track), ...numbers.map((value) => el("td", { class: "n" }, percent(value))));
 }
 
 function reasons(emotions) {
   const told = (emotions.why.words ?? []).filter((word) => Math.abs(word.weight) >= 0.03).slice(0, 8);
   const apart = emotions.why.disagreement;
   if (!told.length && !apart?.differs) return null;
-  const chip = ({ word, weight }) => el("li", { class: weight > 0 ? "for" : "against", title: `${weight > 0 ? "for" : "against"}: ${percent(Math.abs(weight))} of the weight` },
+  const chip = ({ word, weight }) => el("li", { class: weight > 0 ? "for" : "against", title: say(weight > 0 ? "page-js-for" : "page-js-against", { share: percent(Math.abs(weight)) }) },
     `${weight > 0 ? "+" : "−"} ${word}`);
-  return el("div", {}, told.length ? el("ul", { class: "chips", "aria-label": `Words for (+) and against (−) ${emotions.label}` }, ...told.map(chip)) : null,
-    apart?.differs ? el("p", { class: "hint" }, `The words say ${apart.text}, the picture ${apart.image}.`) : null);
+  return el("div", {}, told.length ? el("ul", { class: "chips", "aria-label": say("page-js-chips", { label: emotion(emotions.label) }) }, ...told.map(chip)) : null,
+    apart?.differs ? el("p", { class: "hint" }, say("page-js-differ", { text: emotion(apart.text), image: emotion(apart.image) })) : null);
 }
 
 function matches(paths, lines) {
@@ -89,8 +71,8 @@ function matches(paths, lines) {
     return el("tr", { tabindex: 0, onmouseenter: on(true), onmouseleave: on(false), onfocus: on(true), onblur: on(false) },
       el("td", {}, match.source), el("td", {}, moment(match.posted_at)), el("td", {}, match.symbol), el("td", {}, match.similarity.toFixed(2)), el("td", {}, end));
   });
-  const head = ["source", "posted", "market", "similarity", "price then"].map((text) => el("th", { scope: "col" }, text));
-  return el("details", { open: rows.length <= 12 }, el("summary", {}, `${rows.length} matched posts`),
+  const head = ["source", "posted", "market", "similarity", "price-then"].map((key) => el("th", { scope: "col" }, say(`page-js-${key}`)));
+  return el("details", { open: rows.length <= 12 }, el("summary", {}, say("page-js-matched", { count: rows.length })),
     el("div", { class: "scroll" }, el("table", { class: "matches" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows))));
 }
 
@@ -101,5 +83,5 @@ function links(answer) {
     window.open(URL.createObjectURL(await (await call(target)).blob()), "_blank", "noopener");
   };
   return el("p", { class: "links" }, el("a", { href: path, onclick: open(path) }, "JSON"), el("a", { href: `${path}/chart.png`, onclick: open(`${path}/chart.png`) }, "PNG"),
-    el("span", { class: "hint" }, `models ${answer.revision}, trained on data until ${answer.trained_until.slice(0, 10)}`));
+    el("span", { class: "hint" }, say("page-js-models", { revision: answer.revision, until: answer.trained_until.slice(0, 10) })));
 }
