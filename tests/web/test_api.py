@@ -78,7 +78,7 @@ BAD_INPUT = [
     ({}, b"<!doctype html><html></html>", 415, "unreadable_image", "a web page"),
     ({}, bomb(9_400), 413, "too_large", "max 25 Mpx"),
     ({}, b"\xff\xd8" + b"\0" * MAX_BODY, 413, "too_large", "max 20 MB"),
-    ({"caption": "x" * 20_001}, None, 413, "too_large", "20001 characters"),
+    ({"caption": "x" * 20_001}, None, 413, "too_large", "20,001 characters"),
     ({"caption": "x" * 200_000}, JPEG, 422, "bad_input", "form cannot be read"),
     ({"caption": "x", "symbol": "FOO/BAR"}, None, 422, "unknown_symbol", "BTC/USDT"),
     ({"caption": "x", "symbol": "'; drop table posts"}, None, 422, "unknown_symbol", "write it like"),
