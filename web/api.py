@@ -95,7 +95,7 @@ async def analyze(request: Request, door: HasDoor) -> JSONResponse:
 
 async def _answer(door: Door, asked: use_case.Request) -> Json:
     if door.waiters.available_tokens < 1:
-        raise Busy(Reason("queue_full", {"count": door.settings.max_waiting, "seconds": 5}), retry_after=5)
+        raise Busy(Reason("queue_full", {"count": door.settings.web_max_waiting, "seconds": 5}), retry_after=5)
 
     def work() -> Json:
         deadline = door.settings.web_deadline

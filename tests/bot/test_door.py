@@ -267,8 +267,8 @@ async def test_a_full_queue_is_told_in_the_users_language(
         told = [(await bench.answers(1, chat))[0].text for chat in (7, 8)]
         await bench.closed()
     assert told == [
-        "Too many posts are waiting. Please send it again in about 5 s.",
-        "Zu viele Beiträge warten. Bitte schick ihn in etwa 5 s noch einmal.",
+        "The queue has 500 posts waiting; try again in about 5 s.",
+        "500 Beiträge warten schon; versuch es in etwa 5 s noch einmal.",
     ]
 
 
@@ -285,7 +285,7 @@ async def test_a_cancelled_post_is_told(telegram: Telegram, engine: Engine, sett
 
         await bench.until(cancelled)
         (answer,) = await bench.answers(1)
-        assert answer.text.startswith("The reading of this post was cancelled.")
+        assert answer.text.startswith("The reading of this post was cancelled;")
         await bench.closed()
         assert cancelled() == 0
     queue.close()
