@@ -93,7 +93,7 @@ def test_every_reason_has_a_sentence_with_its_parameters(language: str, code: st
     """In every language: a clause without a full stop that names what it was given."""
     needs = catalogue(language)[f"reason-{code.replace('_', '-')}"]
     assert needs == set(REASONS[code])
-    known = {"language": "es", "first": "joy", "second": "fear", "kind": "pdf", "picture": {"code": "no_face"}}
+    known = {"language": "es", "first": "joy", "second": "fear", "kind": "svg", "picture": {"code": "no_face"}}
     values = {name: known.get(name, "some") for name in REASONS[code]}
     words = sentence({"code": code, **values}, Texts().speaker(language))
     assert not words.endswith((".", ":"))
