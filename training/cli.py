@@ -34,7 +34,7 @@ def evaluate(
     source: Annotated[str | None, typer.Option(help="Kind of text, where it is known; inferred otherwise.")] = None,
     split: Annotated[str | None, typer.Option(help="Only rows of this split, where the file has splits.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score at most so many rows.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn by lot.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Score the shipped models, or others, on labelled data."""
@@ -110,7 +110,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("reproduced"),
     quick: Annotated[bool, typer.Option(help="Less data and fewer epochs: minutes, rougher figures.")] = False,
     faithful: Annotated[bool, typer.Option(help="Keep the report's faults as they were.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn by lot.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     table: Annotated[int, typer.Option(help="Print only this table, where the report has several.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:

@@ -46,7 +46,7 @@ class Labelled:
 
 
 def read_labelled(files: Sequence[Path], split: str | None = None, limit: int | None = None, seed: int = 0) -> Labelled:
-    """Read and join files of the same columns; ``limit`` keeps so many labelled rows, drawn by lot.
+    """Read and join files of the same columns; ``limit`` keeps so many labelled rows, chosen at random.
 
     Raises:
         InputError: no file, an unreadable one, a missing column, or no row with one of the seven labels.
