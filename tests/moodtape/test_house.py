@@ -13,14 +13,12 @@ import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
-import pytest
 from pydantic_settings import BaseSettings
 
 from db.engine import variable_of
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-HEAVY = ("torch", "torchvision", "transformers", "timm", "peft")
 NOT_BOXES = {"tests", "benchmarks", "migrations"}
 LAYERS = {
     "domain": 0,
@@ -50,34 +48,6 @@ def test_every_box_is_known_to_the_linter_and_to_the_wheel() -> None:
     assert found - NOT_BOXES == roots == set(LAYERS)
     unshipped = {name for name in found if not any(fnmatch(name, pattern) for pattern in patterns)}
     assert unshipped <= {"tests", "benchmarks"}
-
-
-@pytest.mark.parametrize(
-    "box", ["bot", "web", "streaming", "workers.client", "db", "answer", "runtime", "domain", "moodtape"]
-)
-def test_a_door_loads_no_model_framework(box: str) -> None:
-    """Importing every module of a door in a fresh interpreter leaves torch and its like unloaded."""
-    code = f"""
-import importlib, pkgutil, sys
-package = importlib.import_module({box!r})
-names = [m.name for m in pkgutil.walk_packages(package.__path__, {box!r} + ".") if not m.name.endswith("__main__")]
-for name in names:
-    importlib.import_module(name)
-print(",".join(m for m in {HEAVY!r} if m in sys.modules), len(names))
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    heavy, count = done.stdout.splitlines()[-1].split(" ")
-    assert heavy == ""
-    assert int(count) == len([*_python_files(box)]) - 1
-
-
-def _python_files(box: str) -> list[Path]:
-    folder = ROOT.joinpath(*box.split("."))
-    return [
-        path for path in folder.rglob("*.py") if path.name != "__main__.py" and (path.parent / "__init__.py").exists()
-    ]
 
 
 def test_modules_named_in_strings_respect_the_layers() -> None:
