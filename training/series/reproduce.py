@@ -32,8 +32,8 @@ STEPS = 150
 GESTURES = "UWaveGestureLibrary"
 ACTIVITY = ("BasicMotions", "RacketSports", "Epilepsy")
 OTHERS = (*ACTIVITY, "ERing", "NATOPS", "Libras")
-MAIN = ("simclr", "vicreg")
-REST = ("masked", "barlow_twins", "simsiam", "moco", "ssgan", "clip")
+MAIN = ("vicreg",)
+REST = ("simclr", "masked", "barlow_twins", "simsiam", "moco", "ssgan", "clip")
 CHANGES = [["jitter", 0.5, 1.0], ["time_warp", 0.5, 1.0], ["block_out", 0.1, 0.5]]
 """Chosen among four lists by a probe within the training part of the gestures."""
 
@@ -49,16 +49,16 @@ def run(options: ReproduceOptions) -> dict[str, Any]:
     gestures = work.load(GESTURES)
     result["baselines"] = {GESTURES: work.parts.get(f"{GESTURES}/baselines", partial(evaluate.floors, gestures))}
     result["gestures"] = {name: work.over(name, gestures, seeds) for name in ("random", "scratch", *MAIN)}
-    result["gestures"] |= {name: work.over(name, gestures, seeds[:2]) for name in REST}
+    result["gestures"] |= {name: work.over(name, gestures, seeds[:1]) for name in REST}
     result["gains"] = {name: gains(result["gestures"], name) for name in (*MAIN, *REST)}
-    result["test_time"] = work.parts.get("test time", lambda: work.test_time(gestures, seeds[:3]))
+    result["test_time"] = work.parts.get("test time", lambda: work.test_time(gestures, seeds[:1]))
     result["others"] = {}
     for name in OTHERS:
         data = work.load(name)
         result["baselines"][name] = work.parts.get(f"{name}/baselines", partial(evaluate.floors, data))
-        result["others"][name] = {kind: work.over(kind, data, seeds[:2]) for kind in ("random", "scratch", "vicreg")}
+        result["others"][name] = {kind: work.over(kind, data, seeds[:1]) for kind in ("random", "scratch", "vicreg")}
     result["transfer"] = {
-        f"{a} to {b}": work.parts.get(f"transfer/{a}/{b}", partial(work.transfer, a, b, seeds[:2]))
+        f"{a} to {b}": work.parts.get(f"transfer/{a}/{b}", partial(work.transfer, a, b, seeds[:1]))
         for a, b in [*((GESTURES, name) for name in ACTIVITY), *((name, GESTURES) for name in ACTIVITY)]
     }
     result["candles"] = work.parts.get("candles", lambda: candle_use.run(options, work.quick))

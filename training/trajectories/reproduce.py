@@ -44,17 +44,17 @@ QUERIES = {
 ALL = list(FAULTS)
 CHROMA = {"arm": "chromagram", "encoder": "efficientnet_lite0", "size": 64, "tune_encoder": False}
 FAITHFUL = ArmsRecipe(
-    loss="report", faults=ALL, batch_size=32, learning_rate=1e-4, epochs=6, patience=0, alarm=False, limit=3000
+    loss="report", faults=ALL, batch_size=32, learning_rate=1e-4, epochs=6, patience=0, alarm=False, limit=1000
 )
-RIGHT = ArmsRecipe(batch_size=128, epochs=8, patience=3, per_bin=4)
+RIGHT = ArmsRecipe(batch_size=128, epochs=8, patience=3, per_bin=2, limit=3000)
 SHAPED = {"encoder": "resnet", "encoder_options": {"base": 8}, "scale": "volatility"}
 TRIED = {
     "series, projection, report's loss": replace(RIGHT, loss="report", alarm=False),
     "series, projection, InfoNCE": RIGHT,
     "series, projection, SigLIP": replace(RIGHT, loss="siglip"),
     "series, projection, InfoNCE, one positive": replace(RIGHT, multi_positives=False, skip_same_bin=False),
-    "series, ResNet on shape, InfoNCE": replace(RIGHT, arms=SHAPED, limit=2500, epochs=5),
-    "chromagram, picture encoder at rest, InfoNCE": replace(RIGHT, arms=CHROMA, limit=600, epochs=3),
+    "series, ResNet on shape, InfoNCE": replace(RIGHT, arms=SHAPED, epochs=4),
+    "chromagram, picture encoder at rest, InfoNCE": replace(RIGHT, arms=CHROMA, limit=600, epochs=2),
 }
 """Every arm and loss that was tried; the best by validation would be confirmed once on the quarter after it."""
 
@@ -90,7 +90,7 @@ def run(options: ReproduceOptions) -> dict[str, Any]:
 
 def faults_on_and_off(options: ReproduceOptions) -> dict[str, ArmsRecipe]:
     """The report's training, then each fault mended alone, none, and each left in alone."""
-    base = replace(FAITHFUL, symbols=["BTC/USDT"], seed=options.seed, epochs=3, limit=800 if options.quick else 2000)
+    base = replace(FAITHFUL, symbols=["BTC/USDT"], seed=options.seed, epochs=3, limit=500 if options.quick else 1000)
     rows = {"all faults": base}
     for fault in ALL:
         left = [f for f in ALL if f != fault]
@@ -118,12 +118,12 @@ _KEPT = (
 
 def _coin(coin: str, arm: str, options: ReproduceOptions, embed: Any) -> dict[str, Any]:
     """The report's own training on one coin, without and then with the alarm."""
-    choice = replace(FAITHFUL, symbols=[coin], seed=options.seed, limit=800 if options.quick else 3000)
+    choice = replace(FAITHFUL, symbols=[coin], seed=options.seed, limit=500 if options.quick else 1000)
     if arm == "chromagram":
         choice = replace(
             choice,
             arms=CHROMA | {"tune_encoder": True},
-            limit=96 if options.quick else 256,
+            limit=64 if options.quick else 128,
             epochs=3,
             learning_rate=1e-3,
         )
