@@ -22,14 +22,15 @@ from models.encoders.text import DEFAULT, TextEncoder, pool
 from models.trajectories.arms import ArmSettings, TwoArms
 from models.trajectories.losses import info_nce
 
-WORDS = ["moon", "crash", "hold", "sell", "buy", "pump", "dump", "whale", "fear", "hope", "btc", "breaks", "out", "above", "support", "again,", "who", "is", "in", "?", "$ETH", "🚀", "https://t.co/abc", "because", "the", "chart", "says", "so", "and", "nobody", "listens"]
+WORDS = """moon crash hold sell buy pump dump whale fear hope btc breaks out above support again, who is in ? $ETH 🚀
+https://t.co/abc because the chart says so and nobody listens"""
 
 
 def posts(count: int) -> list[str]:
     """Texts whose lengths are spread as those of posts are: most short, some long."""
     random = np.random.default_rng(0)
     sizes = np.clip(random.lognormal(2.6, 0.7, count), 2, 120).astype(int)
-    return [" ".join(random.choice(WORDS, size)) for size in sizes]
+    return [" ".join(random.choice(WORDS.split(), size)) for size in sizes]
 
 
 class Trainer:

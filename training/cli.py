@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 
 @app.command()
 def evaluate(
-    task: Annotated[str, typer.Argument(help="emotion, trajectories, hype or explanations.")],
+    task: Annotated[str, typer.Argument(help="emotion, series, trajectories, hype or explanations.")],
     data: Files = None,
     pairs: Files = None,
     candles: Files = None,

@@ -125,7 +125,8 @@ def train(choice: ArmsRecipe, data: ArmData, out: Path, resume: bool = False) ->
     net = Trainee(choice, shape_of(choice, data.width))
     if choice.loss == "siglip":
         net.arms.bias.requires_grad_(True)
-    loop = _loop(choice, data, net, out / "run")
+    work = out.with_name(out.name + ".run")
+    loop = _loop(choice, data, net, work)
     done = loop.run(resume)
     if not choice.confirm:
         loop.best(net)
@@ -133,8 +134,8 @@ def train(choice: ArmsRecipe, data: ArmData, out: Path, resume: bool = False) ->
     with torch.no_grad():
         found = measured(net, data, choice)
     found["health"] = asdict(found["health"])
-    curve = [[r["step"], r["loss"]] for r in runs.read_log(out / "run") if "loss" in r]
-    validation = [[r["step"], r["figures"]["loss"]] for r in runs.evaluations(out / "run")]
+    curve = [[r["step"], r["loss"]] for r in runs.read_log(work) if "loss" in r]
+    validation = [[r["step"], r["figures"]["loss"]] for r in runs.evaluations(work)]
     report = {
         "loss": choice.loss, "faults": list(choice.faults), "seed": choice.seed, "pairs": len(data.fit),
         "independent_windows": data.windows, "steps": done.step, "best_step": done.best_step, "seconds": done.seconds,
