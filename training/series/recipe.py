@@ -85,7 +85,9 @@ def source(choice: SeriesSettings, folder: Path) -> Source:
 def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     """Pretrain on what is under ``options.data`` and save the encoder into ``options.out``."""
     choice = settings(SeriesSettings, config)
-    method, report = pretrain(choice, source(choice, options.data), options.out.with_name(options.out.name + ".run"), options.resume)
+    method, report = pretrain(
+        choice, source(choice, options.data), options.out.with_name(options.out.name + ".run"), options.resume
+    )
     channels = int(report["channels"])
     about = describe(choice.encoder, channels, choice.encoder_options)
     config_out = {**about, "settings": asdict(choice), "measured": report}
