@@ -112,6 +112,11 @@ def unpack(optimizer: Optimizer, tensors: Mapping[str, Tensor], groups: list[dic
         for group in groups
     ]
     optimizer.load_state_dict({"state": state, "param_groups": plain})
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # Fused steps read memory in order: a moment must lie as its weight does, for example channels last.
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def append_log(folder: Path, line: dict[str, Any]) -> None:

@@ -257,6 +257,32 @@ def test_two_objectives_take_turns_and_resume(tmp_path: Path) -> None:
     assert torch.equal(weights(whole), weights(resumed))
 
 
+def pictures(folder: Path, at: Callable[[int], None] = lambda step: None) -> Loop[int]:
+    """A convolution whose weights lie channels last, with a fused optimiser."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 1)).to(memory_format=torch.channels_last)
+
+    def loss(step: int) -> Tensor:
+        at(step)
+        return net(torch.rand(8, 3, 3, 3)).square().mean()
+
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, fused=True)
+    options = LoopOptions(save_every=3)
+    return Loop(net, Objective(loss, optimizer), lambda epoch: range(9), folder, options)
+
+
+def test_moments_lie_as_their_weights_do(tmp_path: Path) -> None:
+    """Resumed with weights in another memory layout, a fused optimiser still pairs each moment with its weight."""
+    whole = pictures(tmp_path / "whole")
+    whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        pictures(tmp_path / "cut", stops(at=5)).run()
+    resumed = pictures(tmp_path / "cut")
+    resumed.run(resume=True)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
 def test_frozen_weights_may_stay_out_of_the_state(tmp_path: Path) -> None:
     """``unsaved`` keeps what the recipe builds anew out of the file, and the run resumes without it."""
 
