@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from domain.errors import InputError
+from domain.errors import InputError, NoCandles
 from domain.reasons import Reason
 from domain.text import clean
 
@@ -65,7 +65,7 @@ def parse_time(text: str) -> datetime:
     """A time as people and programs write it: ISO 8601, UTC where it names no zone, or epoch seconds.
 
     Raises:
-        InputError: the text is no time.
+        InputError: the text is no time. NoCandles: it lies outside the calendar.
     """
     text = text.strip()
     try:
@@ -73,5 +73,7 @@ def parse_time(text: str) -> datetime:
             return datetime.fromtimestamp(int(text), UTC)
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
+    except OverflowError:
+        raise NoCandles(Reason("time_too_early", {"at": clean(text[:40])})) from None
+    except (ValueError, OSError):
         raise InputError(Reason("not_a_time", {"text": clean(text[:40])})) from None

@@ -5,8 +5,10 @@
     │   ├── EmptyPost                   2    400   neither words nor a picture
     │   ├── TooLarge                    2    413   too many bytes or pixels
     │   ├── UnreadableImage             2    415   not a picture that can be decoded
-    │   ├── UnknownSymbol               2    422   no such market here
-    │   └── NoCandles                   2    422   the market is known, the time is not covered
+    │   ├── UnknownSymbol               2    404   no such market here
+    │   ├── NoCandles                   2    404   the market is known, the time is not covered
+    │   ├── NotFound                    2    404   no such post, run or address
+    │   └── WrongState                  2    409   what is asked for does not fit the state of things
     ├── Cancelled                       75   409   taken off the queue before it was read
     ├── ConfigError                     2    503   a setting is wrong: URL, password, port, option
     ├── Unavailable                     75   503   a service does not answer now; try again
@@ -80,13 +82,29 @@ class UnreadableImage(InputError):
 class UnknownSymbol(InputError):
     """No market of that name is known here."""
 
+    http_status = 404
     code = "unknown_symbol"
 
 
 class NoCandles(InputError):
     """The market is known, but the asked-for time is not covered."""
 
+    http_status = 404
     code = "no_candles"
+
+
+class NotFound(InputError):
+    """There is no such post, run or address."""
+
+    http_status = 404
+    code = "not_found"
+
+
+class WrongState(InputError):
+    """What is asked for does not fit the state of things, as pausing a run that has ended."""
+
+    http_status = 409
+    code = "wrong_state"
 
 
 class Cancelled(MoodtapeError):

@@ -65,6 +65,13 @@ REASONS: dict[str, tuple[str, ...]] = {
     "time_in_future": ("at",),
     "time_too_early": ("at",),
     "no_candles_then": ("symbol", "minutes", "at"),
+    "match_both": (),
+    "match_nothing": (),
+    "window_incomplete": ("symbol", "minutes", "at"),
+    "series_length": ("count", "least", "most"),
+    "series_not_positive": (),
+    "series_not_numbers": (),
+    "series_not_price": ("text",),
     # the queue
     "queue_full": ("count", "seconds"),
     "own_queue_full": ("count", "seconds"),

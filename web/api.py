@@ -24,11 +24,11 @@ from db.queries import jobs, rescore, revisions, streams, verdicts
 from db.queries import verdicts as queries
 from domain.answer import Json, answer_schema, stamp
 from domain.clock import Clock, parse_time
-from domain.errors import Busy, NoCandles, UnknownSymbol
+from domain.errors import Busy, NoCandles, NotFound, UnknownSymbol
 from domain.reasons import Reason
 from domain.symbols import normalize
 from domain.types import MINUTE
-from web.errors import NotFound, language, refusals
+from web.errors import language, refusals
 from web.health import Figures
 from web.live import Hub, stream
 from web.settings import WebSettings
@@ -67,6 +67,8 @@ def door_of(request: Request) -> Door:
 
 HasDoor = Annotated[Door, Depends(door_of)]
 
+TIME: dict[str, Any] = {"format": "date-time"}
+
 ANSWERED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The answer.", "content": {"application/json": {"schema": answer_schema()[0]}}}
 }
@@ -77,7 +79,7 @@ router = APIRouter(prefix="/v1", responses=refusals(401, 422, 503))
 @router.post(
     "/analyze",
     openapi_extra=BODY,
-    responses=ANSWERED | refusals(400, 409, 413, 415),
+    responses=ANSWERED | refusals(400, 404, 409, 413, 415),
     summary="The mood, hype and matched trajectories of a post",
 )
 async def analyze(request: Request, door: HasDoor) -> JSONResponse:
@@ -181,7 +183,9 @@ async def _verdict(door: Door, post_id: str) -> Json:
 async def latest(
     door: HasDoor,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    before: Annotated[str | None, Query(description="`next` of the page before")] = None,
+    before: Annotated[
+        str | None, Query(min_length=1, description="`next` of the page before", json_schema_extra=TIME)
+    ] = None,
     source: str | None = None,
 ) -> JSONResponse:
     """``{"items": […], "next": …, "feed": …}``; what people sent to us themselves is never listed."""
@@ -205,12 +209,14 @@ async def all_markets(door: HasDoor) -> JSONResponse:
     return JSONResponse({"markets": [market(info) for info in await door.read(queries.markets)]})
 
 
-@router.get("/candles", summary="One-minute candles of a market")
+@router.get("/candles", responses=refusals(404), summary="One-minute candles of a market")
 async def candles(
     door: HasDoor,
-    symbol: str,
+    symbol: Annotated[str, Query(min_length=1, description="market, such as BTC/USDT")],
     minutes: Annotated[int, Query(ge=1, le=1440)] = 256,
-    until: Annotated[str | None, Query(description="ISO 8601; else the newest minute")] = None,
+    until: Annotated[
+        str | None, Query(min_length=1, description="ISO 8601; else the newest minute", json_schema_extra=TIME)
+    ] = None,
 ) -> JSONResponse:
     """Candles that had closed by ``until``, oldest first; missing minutes are missing."""
     pair = normalize(symbol)
@@ -246,9 +252,9 @@ async def rescore_run(door: HasDoor) -> JSONResponse:
     return JSONResponse({"run": rescoring.as_json(found) if found else None})
 
 
-@router.post("/rescore/{run}/{action}", summary="Pause, resume or cancel a rescore run")
+@router.post("/rescore/{run}/{action}", responses=refusals(404, 409), summary="Pause, resume or cancel a rescore run")
 async def steer_rescore_run(
     run: Annotated[int, Path(ge=1, lt=2**63)], action: rescoring.Action, door: HasDoor
 ) -> JSONResponse:
-    """``{"run": …}`` as it stands then; 422 where the run is not in a state for that."""
+    """``{"run": …}`` as it stands then; 409 where the run is not in a state for that."""
     return JSONResponse({"run": rescoring.as_json(await door.read(rescoring.turn, action, run))})

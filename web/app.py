@@ -61,6 +61,8 @@ async def docs() -> FileResponse:
     return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})
 
 
+UNWELL: dict[int | str, dict[str, Any]] = {503: {"description": "Something is not well."}}
+
 ABOUT = "Reads the mood of posts against the price tape. Not financial advice."
 
 
@@ -112,7 +114,12 @@ def _probes(app: FastAPI, settings: WebSettings) -> None:
     async def live() -> JSONResponse:
         return JSONResponse({"live": True})
 
-    @app.get("/ready", tags=["probes"], summary="Whether the database, a worker and the feed are well")
+    @app.get(
+        "/ready",
+        tags=["probes"],
+        responses={503: {"description": "Something is not well."}},
+        summary="Whether the database, a worker and the feed are well",
+    )
     async def ready() -> JSONResponse:
         door: api.Door = app.state.door
         health = await asyncio.to_thread(look, door.engine, settings, door.clock)

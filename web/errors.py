@@ -1,6 +1,6 @@
 """Errors as HTTP: one JSON shape for everything that goes wrong, and never a traceback.
 
-The tree is domain.errors; HTTP itself adds three branches to it, which only this door can raise.
+The tree is domain.errors; HTTP itself adds two branches to it, which only this door can raise.
 """
 
 from __future__ import annotations
@@ -18,18 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from answer.catalogue import texts
 from answer.words import explain
-from domain.errors import Busy, InputError, MoodtapeError, Unavailable
+from domain.errors import Busy, InputError, MoodtapeError, NotFound, Unavailable
 
 log = structlog.get_logger()
 
 RETRY_AFTER = 2
-
-
-class NotFound(InputError):
-    """Nothing is there under that address."""
-
-    http_status: ClassVar[int] = 404
-    code = "not_found"
 
 
 class WrongKey(InputError):
@@ -115,11 +108,11 @@ ERROR: dict[str, Any] = {
 _REFUSALS = {
     400: "Neither text nor a picture.",
     401: "The API key is missing or wrong.",
-    404: "Nothing is there.",
-    409: "The post was taken off the queue before it was read.",
+    404: "Nothing is there: no such post, run or market, or no prices at that time.",
+    409: "The post was taken off the queue before it was read, or the run is not in a state for that.",
     413: "Too many bytes, pixels or characters.",
     415: "Not a picture that can be read.",
-    422: "Something else cannot be used: market, time, form.",
+    422: "Something else cannot be used: time, number, form.",
     503: "A service is away or the queue is full; Retry-After says when to come back.",
 }
 

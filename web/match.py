@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.answer import Json
 from domain.clock import parse_time
-from web.api import HasDoor
+from web.api import TIME, HasDoor
 from web.errors import refusals
 from workers.client import match as use_case
 
@@ -21,11 +21,13 @@ class Asked(BaseModel):
 
     text: str = Field("", max_length=20_000)
     prices: list[float] = Field(default_factory=list, max_length=use_case.LONGEST, description="any length from 16 on")
-    symbol: str | None = Field(None, max_length=40)
-    at: str | None = Field(None, max_length=40, description="ISO 8601, UTC unless it says otherwise")
+    symbol: str | None = Field(None, min_length=1, max_length=40)
+    at: str | None = Field(
+        None, max_length=40, description="ISO 8601, UTC unless it says otherwise", json_schema_extra=TIME
+    )
 
 
-router = APIRouter(prefix="/v1", responses=refusals(400, 401, 422, 503))
+router = APIRouter(prefix="/v1", responses=refusals(400, 401, 404, 422, 503))
 
 
 @router.post("/match", summary="Past trajectories near a text, or past posts near a price path")

@@ -26,8 +26,16 @@ SCHEMA = {
     "properties": {
         "image": {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF, HEIC; ≤ 20 MB, ≤ 25 Mpx"},
         "caption": {"type": "string", "description": "the words of the post (`text` is taken as well)"},
-        "symbol": {"type": "string", "description": "market, such as BTC/USDT; else the one the words name"},
-        "at": {"type": "string", "description": "time of the post, ISO 8601, UTC unless it says otherwise; else now"},
+        "symbol": {
+            "type": "string",
+            "minLength": 1,
+            "description": "market, such as BTC/USDT; else the one the words name",
+        },
+        "at": {
+            "type": "string",
+            "format": "date-time",
+            "description": "time of the post, ISO 8601, UTC unless it says otherwise; else now",
+        },
     },
 }
 BODY = {

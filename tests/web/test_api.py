@@ -80,10 +80,10 @@ BAD_INPUT = [
     ({}, b"\xff\xd8" + b"\0" * MAX_BODY, 413, "too_large", "max 20 MB"),
     ({"caption": "x" * 20_001}, None, 413, "too_large", "20,001 characters"),
     ({"caption": "x" * 200_000}, JPEG, 422, "bad_input", "form cannot be read"),
-    ({"caption": "x", "symbol": "FOO/BAR"}, None, 422, "unknown_symbol", "BTC/USDT"),
-    ({"caption": "x", "symbol": "'; drop table posts"}, None, 422, "unknown_symbol", "write it like"),
-    ({"caption": "x", "at": "2024-01-01T00:00Z"}, None, 422, "no_candles", "no candles of BTC/USDT"),
-    ({"caption": "x", "at": "2030-01-01T00:00Z"}, None, 422, "bad_input", "in the future"),
+    ({"caption": "x", "symbol": "FOO/BAR"}, None, 404, "unknown_symbol", "BTC/USDT"),
+    ({"caption": "x", "symbol": "'; drop table posts"}, None, 404, "unknown_symbol", "write it like"),
+    ({"caption": "x", "at": "2024-01-01T00:00Z"}, None, 404, "no_candles", "no candles of BTC/USDT"),
+    ({"caption": "x", "at": "2030-01-01T00:00Z"}, None, 404, "no_candles", "in the future"),
     ({"caption": "x", "at": "noon"}, None, 422, "bad_input", "not a time"),
 ]
 
@@ -127,7 +127,7 @@ WRONG_CALLS = [
     ("GET", "/v1/latest?limit=0", 422, "bad_input"),
     ("GET", "/v1/latest?before=never", 422, "bad_input"),
     ("GET", "/v1/candles", 422, "bad_input"),
-    ("GET", "/v1/candles?symbol=FOO/BAR", 422, "unknown_symbol"),
+    ("GET", "/v1/candles?symbol=FOO/BAR", 404, "unknown_symbol"),
     ("GET", "/v1/candles?symbol=btc&minutes=9999", 422, "bad_input"),
 ]
 
@@ -255,7 +255,7 @@ def test_markets_and_candles(door: TestClient) -> None:
     past = door.get("/v1/candles", params={"symbol": "btc", "minutes": 1, "until": "2025-01-01T11:45Z"}).json()
     assert [bar["opened_at"][11:16] for bar in past["candles"]] == ["11:44"]
     early = door.get("/v1/candles", params={"symbol": "btc", "until": "2024-01-01"})
-    refused(early, 422, "no_candles")
+    refused(early, 404, "no_candles")
 
 
 def test_the_description_names_every_route_and_the_form(lone_door: TestClient) -> None:

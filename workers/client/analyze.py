@@ -16,7 +16,7 @@ from db.queries.candles import best_markets, known_symbols
 from db.queries.posts import insert_posts, store_image
 from domain.answer import Json, stamp
 from domain.clock import Clock
-from domain.errors import EmptyPost, InputError, NoCandles, UnknownSymbol
+from domain.errors import EmptyPost, NoCandles, UnknownSymbol
 from domain.reasons import Reason
 from domain.symbols import DEFAULT_SYMBOL, mentioned, normalize
 from domain.text import clean
@@ -123,7 +123,7 @@ def _digest(
 
 def _check_time(at: datetime, now: datetime) -> None:
     if at > now + SKEW:
-        raise InputError(Reason("time_in_future", {"at": stamp(at)}))
+        raise NoCandles(Reason("time_in_future", {"at": stamp(at)}))
     if at < FIRST_MARKET:
         raise NoCandles(Reason("time_too_early", {"at": stamp(at)}))
 

@@ -22,6 +22,7 @@ from db.queries.trajectories import near_shape
 from domain.answer import Json, stamp
 from domain.clock import Clock
 from domain.errors import InputError, NoCandles
+from domain.reasons import Reason
 from domain.symbols import normalize
 from domain.types import STEPS
 from workers.client.analyze import Queue, Request, analyze
@@ -56,7 +57,7 @@ def match(engine: Engine, client: Queue, request: MatchRequest, *, clock: Clock,
         InputError: nothing, or too much, was asked; the path is no path. NoCandles: no whole 256 minutes before ``at``.
     """
     if request.text.strip() and request.prices:
-        raise InputError("Give a text or a series, not both.")
+        raise InputError(Reason("match_both"))
     if request.text.strip():
         return _by_words(engine, client, request, clock, deadline)
     return _by_shape(engine, request, clock.now())
@@ -67,14 +68,14 @@ def _by_words(engine: Engine, client: Queue, request: MatchRequest, clock: Clock
     answer = analyze(engine, client, asked, clock=clock, deadline=deadline)
     paths = answer["trajectories"]
     if not paths:
-        raise NoCandles("No window of any market had ended before that time; nothing can be matched yet.")
+        raise NoCandles(Reason("no_past"))
     return _told("text_to_series", "near words", paths["matches"], request.at or clock.now(), None)
 
 
 def _by_shape(engine: Engine, request: MatchRequest, now: datetime) -> Json:
     at = request.at or now
     if at > now + timedelta(minutes=2):
-        raise InputError(f"The time {stamp(at)} lies in the future; give a past one, or none for now.")
+        raise NoCandles(Reason("time_in_future", {"at": stamp(at)}))
     symbol = normalize(request.symbol) if request.symbol else None
     with transaction(engine) as connection:
         if request.prices:
@@ -82,10 +83,10 @@ def _by_shape(engine: Engine, request: MatchRequest, now: datetime) -> Json:
         elif symbol is not None:
             context = market_contexts(connection, [(symbol, at)])[0]
             if context is None or len(context.mid) < STEPS or not np.isfinite(context.mid).all():
-                raise NoCandles(f"The {STEPS} minutes of {symbol} before {stamp(at)} are not all there.")
+                raise NoCandles(Reason("window_incomplete", {"symbol": symbol, "minutes": STEPS, "at": stamp(at)}))
             change = path_of(context.mid.tolist())
         else:
-            raise InputError("Give a text, a series, or a market.")
+            raise InputError(Reason("match_nothing"))
         found = near_shape(connection, change, at, symbol if request.prices else None, MOST)
     matches = [
         {
@@ -121,9 +122,9 @@ def path_of(prices: Any) -> Path256:
     """
     values = np.asarray(prices, dtype=np.float64)
     if not SHORTEST <= len(values) <= LONGEST:
-        raise InputError(f"A series needs {SHORTEST} to {LONGEST} prices; this one has {len(values)}.")
+        raise InputError(Reason("series_length", {"count": len(values), "least": SHORTEST, "most": LONGEST}))
     if not (np.isfinite(values) & (values > 0)).all():
-        raise InputError("A series is made of prices, all of them above zero.")
+        raise InputError(Reason("series_not_positive"))
     change = 100.0 * (values / values[0] - 1.0)
     places = np.linspace(0, len(change) - 1, STEPS)
     return np.asarray(np.interp(places, np.arange(len(change)), change), dtype=np.float64)
@@ -140,7 +141,7 @@ def read_prices(text: str) -> tuple[float, ...]:
         try:
             return tuple(float(v) for v in json.loads(stripped))
         except (ValueError, TypeError):
-            raise InputError("The series is no JSON list of numbers.") from None
+            raise InputError(Reason("series_not_numbers")) from None
     lines = [line for line in stripped.splitlines() if line.strip()]
     if len(lines) == 1:
         return tuple(float(n) for n in _NUMBER.findall(lines[0]))
@@ -149,5 +150,5 @@ def read_prices(text: str) -> tuple[float, ...]:
         cells = cells[1:]  # a header
     wrong = next((cell for cell in cells if not _NUMBER.fullmatch(cell)), None)
     if wrong is not None:
-        raise InputError(f"“{wrong[:30]}” is no price; give one number a line, or a JSON list.")
+        raise InputError(Reason("series_not_price", {"text": wrong[:30]}))
     return tuple(map(float, cells))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from db.queries import rescore
 from db.queries.rescore import Progress
 from domain.answer import Json, stamp
-from domain.errors import InputError
+from domain.errors import NotFound, WrongState
 
 Action = Literal["pause", "resume", "cancel"]
 
@@ -25,11 +25,11 @@ def run_of(connection: Connection, run: int | None = None) -> Progress:
     """A run, or without a number the one under way, else the latest.
 
     Raises:
-        InputError: there is none.
+        NotFound: there is none.
     """
     progress = rescore.progress(connection, run)
     if progress is None:
-        raise InputError("There is no rescore run yet." if run is None else f"There is no rescore run {run}.")
+        raise NotFound("There is no rescore run yet." if run is None else f"There is no rescore run {run}.")
     return progress
 
 
@@ -37,12 +37,12 @@ def turn(connection: Connection, action: Action, run: int | None = None) -> Prog
     """Pause, resume or cancel a run, without a number one that can be; returns how it stands then.
 
     Raises:
-        InputError: there is no such run, or it is not in a state for that.
+        NotFound: there is no such run. WrongState: it is not in a state for that.
     """
     act, states = _STEPS[action]
     run_progress = (rescore.progress(connection, None, states) if run is None else None) or run_of(connection, run)
     if not act(connection, run_progress.id):
-        raise InputError(f"Cannot {action}: run {run_progress.id} is {run_progress.state}.")
+        raise WrongState(f"Cannot {action}: run {run_progress.id} is {run_progress.state}.")
     return run_of(connection, run_progress.id)
 
 
