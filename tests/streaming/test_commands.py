@@ -99,7 +99,7 @@ def test_rows_that_cannot_be_read_are_dead_letters(shell: CliRunner, engine: Eng
         {"t": T, "text": "btc", "likes": 2**70, "lang": 5, "user": "\ud800"},
         {"t": T, "text": "eth", "symbols": ["ETH"]},
     ]
-    rows = [*good, {"t": T, "text": "a", "symbols": ["T"]}, {"t": T, "text": "b", "symbols": [1]}]
+    rows = [*good, {"t": T, "text": "a", "symbols": ["1/2/3"]}, {"t": T, "text": "b", "symbols": [1]}]
     rows += [{"text": "no time"}, {"t": "soon", "text": "bad time"}, ["no object"]]
     raw = [json.dumps(row).encode() for row in rows]
     raw += [b"{no json", b'{"text": "\xff"}', b'{"t": 1, "text": "old", "likes": 1e999}']
@@ -107,7 +107,7 @@ def test_rows_that_cannot_be_read_are_dead_letters(shell: CliRunner, engine: Eng
     told = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
     assert (told["candles_stored"], told["posts_stored"], told["refused"]) == (300, 2, 3 + 2 + 2 + 8)
     reasons = " | ".join(x["reason"] for x in json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"])
-    for words in ("the time is missing or cannot be read", "“T” is not a market name", "null", "before 2009"):
+    for words in ("the time is missing or cannot be read", "“1/2/3” is not a market name", "null", "before 2009"):
         assert words in reasons, words
     again = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
     assert (again["rows_sent"], again["refused"]) == (0, 0)
@@ -212,7 +212,7 @@ def test_times_and_cuts_are_read_or_refused() -> None:
     assert cut.until == parse_time("2021-01-14T14:00")
     assert (cut_of(None, None, "").since, cut_of(None, None, "").until) == (None, None)
     assert cut_of("2021-01-01", None, "btc, ETHUSDT").symbols == {"BTC/USDT", "ETH/USDT"}
-    with pytest.raises(InputError, match="not a time"):
+    with pytest.raises(InputError, match="not_a_time"):
         cut_of("yesterday", None, "")
-    with pytest.raises(InputError, match="not a market name"):
+    with pytest.raises(InputError, match="not_a_market"):
         cut_of(None, None, "?")
