@@ -33,8 +33,9 @@ import torch
 from benchmarks.report import report
 from domain.answer import Verdict
 from domain.errors import MoodtapeError
+from domain.series import PAST, PastWindows
 from domain.symbols import DEFAULT_SYMBOL
-from domain.types import EMOTIONS, STEPS, WINDOWS, MarketContext, Post
+from domain.types import EMOTIONS, STEPS, MarketContext, Post
 from models.device import import_transformers
 from models.emotion.text import EmotionTextReader
 from models.encoders.packed import chunks, padded
@@ -124,8 +125,9 @@ def context() -> MarketContext:
     """A made-up market before the posts: a price that walks, windows of varying volume."""
     draw = np.random.default_rng(7)
     mid = 30_000 * np.exp(np.cumsum(draw.normal(0, 5e-4, STEPS)))
-    posts = draw.poisson(40, WINDOWS).astype(np.float64)
-    return MarketContext(DEFAULT_SYMBOL, NOON, mid, draw.lognormal(8, 0.5, WINDOWS), posts)
+    volume, posts = draw.lognormal(8, 0.5, PAST), draw.poisson(40, PAST).astype(np.float64)
+    windows = PastWindows(volume, draw.lognormal(-7, 0.3, PAST), posts, posts)
+    return MarketContext(DEFAULT_SYMBOL, NOON, mid, draw.lognormal(8, 0.5, STEPS), windows=windows)
 
 
 def name(reader: EmotionTextReader) -> str:

@@ -292,6 +292,7 @@ class Prediction(Base):
     due_at: Mapped[datetime]
     hype_probability: Mapped[float | None]
     hype_threshold: Mapped[float | None]
+    hype_minutes: Mapped[int] = mapped_column(SmallInteger, server_default="256", comment="horizon of the forecast")
     end_mean: Mapped[float | None] = mapped_column(comment="percent after 256 minutes")
     end_low: Mapped[float | None]
     end_high: Mapped[float | None]

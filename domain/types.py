@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.series import PastWindows
+
 Floats = NDArray[np.float32]
 
 EMOTIONS: tuple[str, ...] = ("sadness", "joy", "fear", "anger", "surprise", "neutral", "disgust")
@@ -94,31 +96,39 @@ class BandStanding:
 class MarketContext:
     """What was known about one market at ``as_of``, and nothing later.
 
-    ``mid``: float64[≤ 256], mid prices of the last minutes whose candles had closed by ``as_of``, oldest first, NaN
-    where a minute is missing. ``volume`` and ``posts``: float64[WINDOWS], sums over the consecutive 256-minute
-    windows that end at ``as_of``, oldest first, NaN where a window has too few candles. ``minutes``: the 32 windows' own
-    minutes; ``history`` and ``standing``: what the market's past says of the band, where it is known.
-    ``market``: its row in the database, 0 where it has none.
+    ``mid``, ``volume``: float64[≤ 256], mid prices and traded volume of the last minutes whose candles had closed by
+    ``as_of``, oldest first, NaN where a minute is missing. ``minutes``: the last WINDOWS × 256 minutes; ``history`` and
+    ``standing``: what the market's past says of the band, where it is known. ``market``: its row in the database, 0 where
+    it has none. ``windows``: the week of closed windows before the moment.
     """
 
     symbol: str
     as_of: datetime
     mid: NDArray[np.float64]
     volume: NDArray[np.float64]
-    posts: NDArray[np.float64]
     minutes: Minutes | None = None
     history: BandHistory | None = None
     standing: BandStanding | None = None
     market: int = 0
+    windows: PastWindows | None = None
 
 
-WINDOWS = 32
-"""Number of past 256-minute windows in a :class:`MarketContext` (about 5.7 days)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class AuthorHistory:
+    """Earlier posts of an author, or of a channel where no author is known, oldest first: float64[k] each.
+
+    ``whose``: ``author`` or ``channel``. ``posted_at``: epoch seconds; ``likes``: as seen a day or more after the post,
+    NaN where they were not; ``lengths``: characters of the text.
+    """
+
+    whose: str
+    posted_at: NDArray[np.float64]
+    likes: NDArray[np.float64]
+    lengths: NDArray[np.float64]
 
 
 MINUTE = timedelta(minutes=1)
 HORIZON = STEPS * MINUTE
-HYPE_QUANTILE = 0.8
 
 
 def first_minute(posted_at: datetime) -> datetime:

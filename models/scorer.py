@@ -100,7 +100,7 @@ class Scorer:
         from models.device import half_or_full
         from models.emotion.image import ImageMoodReader
         from models.emotion.text import EmotionFusion, EmotionTextReader
-        from models.hype.logistic import load_hype
+        from models.hype.forecast import load_hype
         from models.trajectories.library import load_library
         from models.trajectories.retrieval import load_trajectories
 

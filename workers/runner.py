@@ -288,6 +288,7 @@ def _said(item: ScoringInput, verdict: Verdict, now: datetime, parameters: BandP
         due_at=due,
         hype_probability=hype.probability,
         hype_threshold=hype.threshold,
+        hype_minutes=hype.horizon_minutes,
         end_mean=float(band.median[-1]) if band else None,
         end_low=float(band.low[-1]) if band else None,
         end_high=float(band.high[-1]) if band else None,

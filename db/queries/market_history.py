@@ -13,13 +13,11 @@ from sqlalchemy import Connection, text
 
 from db.copy import read_numbers
 from db.queries.candles import best_markets
+from domain.series import PAST, QUARTER, PastWindows, counts, distinct, last_window, on_grid, rates, volatilities
 from domain.types import MINUTE, STEPS, WINDOWS, MarketContext, Minutes
 
-ENOUGH = 0.8
-"""Share of a window's minutes that must be present for its volume to count."""
-
-SPAN = STEPS * WINDOWS
-"""Minutes that a context looks back."""
+SPAN = PAST * QUARTER + QUARTER
+"""Minutes that a context looks back: the past windows, and at most one begun before the moment."""
 
 NEAR = timedelta(days=1)
 """Moments nearer than this are answered from one read."""
@@ -33,9 +31,9 @@ where market_id = %(market)s and opened_at >= %(start)s and opened_at < %(end)s
 """
 _CANDLE = (("minute", "int4"), ("mid", "float8"), ("volume", "float8"))
 _POSTS = """
-select (floor(extract(epoch from posted_at) / 60))::int4 from posts
-where posted_at >= %(start)s and posted_at < %(end)s and %(symbol)s = any(symbols)
-  and (%(known)s::timestamptz is null or received_at <= %(known)s::timestamptz)
+select (floor(extract(epoch from posted_at) / 60))::int8, author_hash from posts
+where posted_at >= :start and posted_at < :end and :symbol = any(symbols)
+  and (cast(:known as timestamptz) is null or received_at <= :known)
 """
 
 
@@ -78,26 +76,29 @@ def _read(
 ) -> list[MarketContext]:
     start, end = moments[0] - SPAN * MINUTE, moments[-1]
     tape = market_minutes(connection, market, symbol, start, end)
-    bounds: dict[str, Any] = {"symbol": symbol, "start": start, "end": end, "known": known_at}
-    said = read_numbers(connection, _POSTS, bounds, (("minute", "int4"),))["minute"] - tape.first
-    posts = np.bincount(said, minlength=len(tape.mid)).astype(np.float64)
-    return [_context(m, int((m - start) / MINUTE), tape, posts, market) for m in moments]
+    rows = connection.execute(text(_POSTS), {"symbol": symbol, "start": start, "end": end, "known": known_at}).all()
+    posts = np.array([row[0] for row in rows], dtype=np.int64), [row[1] for row in rows]
+    return [_context(m, tape, *posts, market) for m in moments]
 
 
-def _context(as_of: datetime, stop: int, tape: Minutes, posts: Values, market: int) -> MarketContext:
-    def windows(values: Values) -> Values:
-        return np.asarray(values[stop - SPAN : stop].reshape(WINDOWS, STEPS).sum(axis=1))
-
-    enough = windows(np.isfinite(tape.mid).astype(np.float64)) >= ENOUGH * STEPS
-    known = Minutes(
-        tape.symbol, tape.first + stop - SPAN, tape.mid[stop - SPAN : stop], tape.volume[stop - SPAN : stop]
-    )
+def _context(
+    as_of: datetime, tape: Minutes, posts: NDArray[np.int64], authors: list[str | None], market: int
+) -> MarketContext:
+    minute = int(as_of.timestamp()) // 60
+    stop, start = minute - tape.first, last_window(minute) - PAST
+    near = slice(stop - STEPS * WINDOWS, stop)
+    known = Minutes(tape.symbol, minute - STEPS * WINDOWS, tape.mid[near], tape.volume[near])
     return MarketContext(
         symbol=tape.symbol,
         as_of=as_of,
         mid=known.mid[-STEPS:].copy(),
-        volume=np.where(enough, windows(np.nan_to_num(tape.volume)), np.nan),
-        posts=windows(posts),
+        volume=known.volume[-STEPS:].copy(),
+        windows=PastWindows(
+            volume=rates(on_grid(tape.first, tape.volume[:stop], start, PAST)),
+            volatility=volatilities(on_grid(tape.first, tape.mid[:stop], start, PAST)),
+            posts=counts(posts, start, PAST),
+            authors=distinct(posts, authors, start, PAST),
+        ),
         minutes=known,
         market=market,
     )

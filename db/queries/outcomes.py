@@ -22,7 +22,7 @@ SLOT = timedelta(minutes=64)
 WHOLE = """
     select m.id as market_id,
            array_agg(100 * ((c.open + c.close) / first.mid - 1) order by c.opened_at) as change,
-           sum(c.volume) as volume
+           array_agg(c.volume order by c.opened_at) as volumes
     from markets m
     cross join lateral (select open + close as mid from candles where market_id = m.id and opened_at = span.starts_at) first
     join candles c on c.market_id = m.id and c.final

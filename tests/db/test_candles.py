@@ -14,7 +14,8 @@ from db.queries.candles import known_symbols, recent, upsert_candles
 from db.queries.market_history import market_contexts
 from db.queries.posts import insert_posts
 from domain.candles import CandleColumns, MarketKey, join
-from domain.types import MINUTE, STEPS, WINDOWS, Post
+from domain.series import PAST, QUARTER
+from domain.types import MINUTE, STEPS, Post
 from tests.fakes.candles import candles_at
 
 pytestmark = pytest.mark.stack
@@ -78,10 +79,14 @@ def test_context_equals_the_arithmetic_and_ignores_the_future(engine: Engine) ->
     expected = rows.bars[count - 30 - STEPS : count - 30, [0, CLOSE]].mean(axis=1)
     np.testing.assert_allclose(before.mid, expected)
     assert before.mid.shape == (STEPS,)
-    assert before.volume.shape == before.posts.shape == (WINDOWS,)
-    np.testing.assert_allclose(before.volume[-1], sum(range(count - 30 - STEPS, count - 30)))
-    assert np.isnan(before.volume[:-4]).all()
-    assert before.posts[-1] == 9
+    np.testing.assert_allclose(before.volume, np.arange(count - 30 - STEPS, count - 30))
+    windows = before.windows
+    assert windows is not None
+    closed = int(as_of.timestamp()) // 60 // QUARTER * QUARTER - int(START.timestamp()) // 60
+    assert windows.volume.shape == (PAST,)
+    np.testing.assert_allclose(windows.volume[-1], np.mean(range(closed - QUARTER, closed)))
+    assert np.isnan(windows.volume[: -count // QUARTER]).all()
+    assert windows.posts[-1] == windows.authors[-1] == 5
     with engine.begin() as connection:
         connection.execute(
             text("update candles set open = 1e9, close = 1e9, volume = 1e9 where opened_at >= :t"), {"t": as_of}
@@ -89,8 +94,11 @@ def test_context_equals_the_arithmetic_and_ignores_the_future(engine: Engine) ->
         connection.execute(text("delete from posts where posted_at >= :t"), {"t": as_of})
         (after,) = market_contexts(connection, [("BTC/USDT", as_of + timedelta(seconds=12))])
         assert after is not None
-    for name in ("mid", "volume", "posts"):
+    for name in ("mid", "volume"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+    assert after.windows is not None
+    for name in windows.__slots__:
+        np.testing.assert_array_equal(getattr(windows, name), getattr(after.windows, name))
 
 
 def test_contexts_keep_order_and_say_none_where_nothing_is_known(engine: Engine) -> None:

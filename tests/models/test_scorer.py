@@ -13,7 +13,7 @@ from domain.answer import Verdict
 from domain.clock import ManualClock
 from domain.errors import EmptyPost, InputError, MoodtapeError, UnreadableImage
 from domain.reasons import Reason
-from domain.types import WINDOWS, ImageRef, MarketContext, Post
+from domain.types import ImageRef, MarketContext, Post
 from models.parts import ImageReading, TextReading
 from models.scorer import WHY_SECONDS, Parts, Scorer, ScoringInput
 from tests.fakes.scoring import TRAINED, FakeFusion, FakeHype, FakeImage, FakeText, FakeTrajectories, joyful
@@ -36,7 +36,7 @@ def item(text: str, image: bytes | None = None, context: MarketContext | None = 
 
 
 def known() -> MarketContext:
-    return MarketContext(BTC, NOON, np.ones(256), np.ones(WINDOWS), np.ones(WINDOWS))
+    return MarketContext(BTC, NOON, np.ones(256), np.ones(256))
 
 
 def verdict(result: Verdict | MoodtapeError) -> Verdict:

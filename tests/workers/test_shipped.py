@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from domain.answer import Verdict, to_answer
-from domain.types import EMOTIONS, WINDOWS, ImageRef, MarketContext, Post
+from domain.types import EMOTIONS, ImageRef, MarketContext, Post
 from models.manifest import ARTIFACTS, load_manifest
 from models.scorer import Scorer, ScoringInput
+from tests.fakes.markets import week
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -33,7 +34,7 @@ def scorer() -> Scorer:
 def post(words: str, image: bytes | None = None) -> ScoringInput:
     ref = ImageRef("0" * 64, "image/png", 64, 64) if image else None
     walk = 60_000 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 4e-4, 256)))
-    context = MarketContext(BTC, NOON, walk, np.full(WINDOWS, 100.0), np.full(WINDOWS, 5.0))
+    context = MarketContext(BTC, NOON, walk, np.full(256, 100.0), windows=week(100.0))
     return ScoringInput(Post(f"t:{words}", "t", words, "en", NOON, (BTC,), ref), image, context, BTC, why=True)
 
 

@@ -1,8 +1,8 @@
-"""Windows of activity for the hype task: as-of features and what happened next, from candles or from posts."""
+"""Windows of activity for the hype task: features as of a moment and what happened next, from candles or from posts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,24 +13,29 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from domain.errors import InputError, UnknownSymbol
+from domain.series import PAST, QUARTER, last_window, rates
 from domain.symbols import normalize
 from domain.types import STEPS
-from models.hype.logistic import NAMES, Situation, situation
+from models.hype.features import NAMES, Past, sequences, situations
 from training.trajectories.pairs import load_tapes, read
-from training.trajectories.tape import Tape, moment
+from training.trajectories.tape import Tape
 
 Doubles = NDArray[np.float64]
+AT_ONCE = 4_000
+"""Moments whose windows are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
     """One row per market and moment, ordered by time.
 
-    ``features``: (n, f) of :func:`models.hype.logistic.situation`; ``level``: log of the last window over the threshold;
-    ``hot``: whether the next window exceeded the threshold; ``time``: int64[n], epoch seconds, the moment of the forecast.
+    ``features``: (n, f) of :mod:`models.hype.features`; ``sequence``: (n, steps, channels), or (n, 0, 0) where no model
+    asks for it; ``level``: log of the last window over the threshold; ``hot``: whether the next window exceeded the
+    threshold; ``time``: int64[n], epoch seconds, the moment of the forecast.
     """
 
     features: Doubles
+    sequence: Doubles
     level: Doubles
     hot: NDArray[np.bool_]
     time: NDArray[np.int64]
@@ -44,28 +49,90 @@ class Windows:
         return Windows(**{name: getattr(self, name)[index] for name in self.__slots__})
 
 
-def windows(tapes: dict[tuple[str, str], Tape], stride: int, since: datetime | None = None) -> Windows:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is forecast: the next ``horizon`` minutes.
+
+    ``trailing``: windows of 15 minutes behind the threshold; ``steps``: of the sequence beside each row, 0 for none.
+    """
+
+    horizon: int
+    trailing: int = PAST
+    steps: int = 0
+
+
+def windows(
+    tapes: Mapping[tuple[str, str], Tape], target: Target, stride: int, since: datetime | None = None
+) -> Windows:
     """All moments, ``stride`` minutes apart, with enough past for features and a known next window."""
-    rows: list[tuple[Doubles, float, bool, int, str]] = []
     start = int(since.timestamp() // 60) if since else 0
+    parts: list[Windows] = []
     for (exchange, symbol), tape in sorted(tapes.items()):
-        first = max(tape.first + STEPS, start)
-        for minute in range(-(-first // stride) * stride, tape.first + len(tape.mid) - STEPS + 1, stride):
-            if not np.isfinite(tape.volume[minute - tape.first - 1]):
-                continue
-            at = moment(minute * 60)
-            now, then = situation(tape.context(at)), tape.next_volume(at)
-            if isinstance(now, Situation) and np.isfinite(then):
-                level = float(np.log(max(now.level, 1e-9 * now.threshold) / now.threshold))
-                rows.append((now.features, level, then > now.threshold, minute * 60, f"{exchange}|{symbol}"))
-    rows.sort(key=lambda row: (row[3], row[4]))
-    return Windows(
-        features=np.array([r[0] for r in rows], dtype=np.float64).reshape(len(rows), len(NAMES)),
-        level=np.array([r[1] for r in rows], dtype=np.float64),
-        hot=np.array([r[2] for r in rows], dtype=bool),
-        time=np.array([r[3] for r in rows], dtype=np.int64),
-        market=np.array([r[4] for r in rows], dtype=object),
+        first = max(tape.first + QUARTER, start)
+        minutes = np.arange(-(-first // stride) * stride, tape.first + len(tape.mid) - target.horizon + 1, stride)
+        parts += _rows(tape, minutes, target, f"{exchange}|{symbol}")
+    if not parts:
+        return _none(target)
+    joint = Windows(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Windows.__slots__})
+    return joint.take(np.lexsort((joint.market.astype(str), joint.time)))
+
+
+def _rows(tape: Tape, minutes: NDArray[np.int64], target: Target, market: str) -> Iterator[Windows]:
+    minutes = minutes[np.isfinite(tape.volume[minutes - tape.first - 1])]
+    following = next_rate(tape, minutes, target.horizon)
+    minutes, following = minutes[np.isfinite(following)], following[np.isfinite(following)]
+    for some in range(0, len(minutes), AT_ONCE):
+        at, then = minutes[some : some + AT_ONCE], following[some : some + AT_ONCE]
+        past = past_at(tape, at)
+        now = situations(past, target.horizon, target.trailing)
+        good = now.trouble == 0
+        steps = target.steps
+        sequence = sequences(past, target.horizon, target.trailing, steps) if steps else np.zeros((len(at), 0, 0))
+        yield Windows(
+            features=now.features[good],
+            sequence=sequence[good].astype(np.float32),
+            level=now.level[good],
+            hot=(then * target.horizon > now.threshold)[good],
+            time=at[good] * 60,
+            market=np.full(int(good.sum()), market, dtype=object),
+        )
+
+
+def _none(target: Target) -> Windows:
+    empty = np.zeros(0)
+    features, sequence = np.zeros((0, len(NAMES))), np.zeros((0, target.steps, 0))
+    return Windows(features, sequence, empty, empty > 0, empty.astype(np.int64), empty.astype(object))
+
+
+def past_at(tape: Tape, minutes: NDArray[np.int64]) -> Past:
+    """What was known at many moments of one tape: the rows of :meth:`Tape.context`, all at once."""
+    lowest = last_window(int(minutes.min())) - PAST
+    grid = tape.windows(lowest, last_window(int(minutes.max())) - lowest)
+    place = minutes // QUARTER - PAST - lowest
+    near = minutes - STEPS - (tape.first - STEPS)
+
+    def windows_of(values: Doubles) -> Doubles:
+        return np.lib.stride_tricks.sliding_window_view(values, PAST)[place]
+
+    def minutes_of(values: Doubles) -> Doubles:
+        padded = np.concatenate([np.full(STEPS, np.nan), values, np.full(STEPS, np.nan)])
+        return np.lib.stride_tricks.sliding_window_view(padded, STEPS)[np.clip(near, 0, len(values) + STEPS)]
+
+    return Past(
+        minute=minutes,
+        volume=minutes_of(tape.volume),
+        mid=minutes_of(tape.mid),
+        window_volume=windows_of(grid.volume),
+        window_volatility=windows_of(grid.volatility),
+        window_posts=windows_of(grid.posts),
+        window_authors=windows_of(grid.authors),
     )
+
+
+def next_rate(tape: Tape, minutes: NDArray[np.int64], horizon: int) -> Doubles:
+    """Volume per minute of the ``horizon`` minutes from each moment on, NaN when too thin: a label, never a feature."""
+    padded = np.concatenate([tape.volume, np.full(horizon, np.nan)])
+    return rates(np.lib.stride_tricks.sliding_window_view(padded, horizon)[minutes - tape.first])
 
 
 def load_activity(files: Sequence[Path]) -> tuple[dict[tuple[str, str], Tape], str]:
@@ -86,39 +153,44 @@ def load_activity(files: Sequence[Path]) -> tuple[dict[tuple[str, str], Tape], s
     times = post_times(posts) if posts else {}
     if candles:
         tapes = load_tapes(candles)
-        none = np.zeros(0, dtype=np.int64)
-        return {key: _with_posts(tape, times.get(tape.symbol, none)) for key, tape in tapes.items()}, "volume"
+        return {key: _with_posts(tape, times.get(tape.symbol)) for key, tape in tapes.items()}, "volume"
     if not times:
         raise InputError("None of the posts names a symbol.")
-    return {("", symbol): _tape_of_posts(symbol, at) for symbol, at in times.items()}, "posts"
+    return {("", symbol): _tape_of_posts(symbol, at) for symbol, (at, _) in times.items()}, "posts"
 
 
-def post_times(files: Sequence[Path]) -> dict[str, NDArray[np.int64]]:
-    """Sorted epoch seconds of the posts about each symbol; ``symbols`` holds codes with commas between them."""
-    table = read(files, ("t", "symbols", "asset", "symbol"))
-    by_code: dict[str, list[int]] = {}
+Published = tuple[NDArray[np.int64], tuple[str | None, ...]]
+
+
+def post_times(files: Sequence[Path]) -> dict[str, Published]:
+    """Sorted epoch seconds and authors of the posts about each symbol; ``symbols`` holds codes with commas between them."""
+    table = read(files, ("t", "symbols", "asset", "symbol", "author_hash"))
+    by_code: dict[str, list[tuple[int, str | None]]] = {}
     times = table["t"].to_pylist()
+    authors = table["author_hash"].to_pylist() if "author_hash" in table.column_names else [None] * len(times)
     for column in {"symbols", "asset", "symbol"} & set(table.column_names):
-        for at, codes in zip(times, table[column].to_pylist(), strict=True):
+        for at, author, codes in zip(times, authors, table[column].to_pylist(), strict=True):
             for code in (codes or "").split(",") if at is not None else ():
                 if code.strip():
-                    by_code.setdefault(code.strip(), []).append(int(at))
-    merged: dict[str, list[int]] = {}
-    for code, at_times in by_code.items():
+                    by_code.setdefault(code.strip(), []).append((int(at), author))
+    merged: dict[str, list[tuple[int, str | None]]] = {}
+    for code, rows in by_code.items():
         try:
-            merged.setdefault(normalize(code), []).extend(at_times)
+            merged.setdefault(normalize(code), []).extend(rows)
         except UnknownSymbol:
             continue  # a code that is no market name has no candles either
-    return {symbol: np.sort(np.array(at_times, dtype=np.int64)) for symbol, at_times in merged.items()}
+    ordered = {symbol: sorted(rows, key=lambda row: row[0]) for symbol, rows in merged.items()}
+    return {s: (np.array([r[0] for r in rows]), tuple(r[1] for r in rows)) for s, rows in ordered.items()}
 
 
-def _with_posts(tape: Tape, posts: NDArray[np.int64]) -> Tape:
-    return Tape(tape.symbol, tape.first, tape.mid, tape.volume, posts)
+def _with_posts(tape: Tape, posts: Published | None) -> Tape:
+    times, authors = posts or (np.zeros(0, dtype=np.int64), ())
+    return Tape(tape.symbol, tape.first, tape.mid, tape.volume, times, authors)
 
 
 def _tape_of_posts(symbol: str, times: NDArray[np.int64]) -> Tape:
     """Posts per minute as the activity; a window without any post within the set's span counts as zero."""
     minutes = times // 60
     first = int(minutes[0])
-    counts = np.bincount(minutes - first).astype(np.float64)
-    return Tape(symbol, first, np.full(len(counts), np.nan), counts, np.zeros(0, dtype=np.int64))
+    counted = np.bincount(minutes - first).astype(np.float64)
+    return Tape(symbol, first, np.full(len(counted), np.nan), counted, np.zeros(0, dtype=np.int64))

@@ -1,8 +1,7 @@
 """What was known about a market at a moment, from plain arrays; the reference for the SQL in ``db.queries.candles``.
 
 Conventions (the same there): ``as_of`` is floored to the minute; a candle counts when it had closed by then
-(``opened_at`` + 1 min ≤ ``as_of``); the windows of 256 minutes end at the floored ``as_of``; volume is summed over the
-minutes present, and a window with fewer than 80 % of its minutes is NaN; posts are counted whatever the candles.
+(``opened_at`` + 1 min ≤ ``as_of``); the windows of the grid are those of :mod:`domain.series` that had closed by then.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from domain.series import PAST, QUARTER, PastWindows, counts, distinct, last_window, on_grid, rates, volatilities
 from domain.types import STEPS, WINDOWS, MarketContext, Minutes
 
 MINUTE_SECONDS = 60
-FULL = 0.8
-"""Smallest share of a window's minutes that must be present."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tape:
     """One market on a dense grid of minutes. ``first``: epoch minute of index 0; missing minutes are NaN.
 
-    ``mid`` and ``volume``: float64[m]. ``posts``: int64[p], sorted epoch seconds of the posts about the symbol.
+    ``mid`` and ``volume``: float64[m]. ``posts``: int64[p], sorted epoch seconds of the posts about the symbol, and who
+    wrote them, where that is known.
     """
 
     symbol: str
@@ -32,35 +31,38 @@ class Tape:
     mid: NDArray[np.float64]
     volume: NDArray[np.float64]
     posts: NDArray[np.int64]
+    authors: tuple[str | None, ...] = ()
 
     def context(self, as_of: datetime) -> MarketContext:
         """The market context at a moment; candles and posts from then on are not looked at."""
         end = int(as_of.timestamp() // MINUTE_SECONDS)
-        span = WINDOWS * STEPS
-        mid, traded = self._minutes(self.mid, end, span), self._minutes(self.volume, end, span)
-        volume = traded.reshape(WINDOWS, STEPS)
-        thin = np.isfinite(volume).mean(axis=1) < FULL
-        edges = (end - span + STEPS * np.arange(WINDOWS + 1)) * MINUTE_SECONDS
-        counts = np.diff(np.searchsorted(self.posts, edges)).astype(np.float64)
+        start, span = last_window(end) - PAST, WINDOWS * STEPS
+        mid, volume = self._minutes(self.mid, end, span), self._minutes(self.volume, end, span)
         return MarketContext(
             symbol=self.symbol,
             as_of=moment(end * MINUTE_SECONDS),
             mid=mid[-STEPS:],
-            volume=np.where(thin, np.nan, np.nansum(volume, axis=1)),
-            posts=counts,
-            minutes=Minutes(self.symbol, end - span, mid, traded),
+            volume=volume[-STEPS:],
+            minutes=Minutes(self.symbol, end - span, mid, volume),
+            windows=self.windows(start, PAST),
+        )
+
+    def windows(self, start: int, count: int) -> PastWindows:
+        """``count`` windows of the grid from number ``start`` on."""
+        minutes = self.posts // MINUTE_SECONDS
+        near = slice(*np.searchsorted(minutes, [start * QUARTER, (start + count) * QUARTER]))
+        names = self.authors[near] if len(self.authors) else [None] * len(minutes[near])
+        return PastWindows(
+            volume=rates(on_grid(self.first, self.volume, start, count)),
+            volatility=volatilities(on_grid(self.first, self.mid, start, count)),
+            posts=counts(minutes[near], start, count),
+            authors=distinct(minutes[near], names, start, count),
         )
 
     @property
     def minutes(self) -> Minutes:
         """The whole tape without its posts."""
         return Minutes(self.symbol, self.first, self.mid, self.volume)
-
-    def next_volume(self, as_of: datetime) -> float:
-        """Volume of the window that starts at a moment, NaN when it is too thin: a label, never a feature."""
-        start = int(as_of.timestamp() // MINUTE_SECONDS)
-        volume = self._minutes(self.volume, start + STEPS, STEPS)
-        return float(np.nansum(volume)) if np.isfinite(volume).mean() >= FULL else float("nan")
 
     def _minutes(self, values: NDArray[np.float64], end: int, count: int) -> NDArray[np.float64]:
         """The ``count`` minutes that had closed by epoch minute ``end``, NaN outside the tape."""

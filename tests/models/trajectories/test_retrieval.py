@@ -13,7 +13,7 @@ from domain.candles import volatility_before
 from domain.errors import WeightsError
 from domain.library import LibraryRows, to_micros
 from domain.reasons import Reason
-from domain.types import WINDOWS, MarketContext, Minutes, Post
+from domain.types import MarketContext, Minutes, Post
 from models.parts import Matched
 from models.trajectories.retrieval import RetrievedTrajectories, load_trajectories, save_parameters
 from tests.models.trajectories.test_band import parameters
@@ -45,7 +45,7 @@ def context(symbol: str, volatility: float, as_of: datetime = LATE) -> MarketCon
     """A walk of two days with this volatility."""
     mid = 100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, volatility / 100, 2880)))
     minutes = Minutes(symbol, int(as_of.timestamp()) // 60 - 2880, mid, np.ones(2880))
-    return MarketContext(symbol, as_of, mid[-256:], np.ones(WINDOWS), np.zeros(WINDOWS), minutes)
+    return MarketContext(symbol, as_of, mid[-256:], np.ones(256), minutes)
 
 
 def ask(model: RetrievedTrajectories, symbol: str, known: MarketContext | None, at: datetime = LATE) -> Matched | None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from domain.types import STEPS, WINDOWS
+from domain.series import PAST, QUARTER
+from domain.types import STEPS
 from training.trajectories.tape import make_tape, market_context
 
 AS_OF = datetime(2024, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -20,7 +21,7 @@ def candles(minutes: np.ndarray) -> dict[str, np.ndarray]:
     return {"opened_at": minutes * 60, "open_": 100 + ago, "close": 102 + ago, "volume": ago}
 
 
-FULL = np.arange(END - WINDOWS * STEPS, END)
+FULL = np.arange(END - 1440, END)
 
 
 def test_windows_end_at_the_floored_minute() -> None:
@@ -28,9 +29,11 @@ def test_windows_end_at_the_floored_minute() -> None:
     found = market_context("BTC/USDT", AS_OF, **candles(FULL))
     assert found.as_of == AS_OF.replace(second=0)
     assert found.mid == pytest.approx(101 + np.arange(STEPS, 0, -1))
-    assert found.volume[-1] == pytest.approx(np.arange(1, STEPS + 1).sum())
-    assert found.volume.shape == (WINDOWS,)
-    assert np.isfinite(found.volume).all()
+    assert found.volume == pytest.approx(np.arange(STEPS, 0, -1))
+    assert found.windows is not None
+    assert found.windows.volume.shape == (PAST,)
+    assert found.windows.volume[-1] == pytest.approx(np.arange(1, QUARTER + 1).mean())
+    assert np.isfinite(found.windows.volume[-96:]).all()
 
 
 def test_future_candles_and_posts_change_nothing() -> None:
@@ -43,19 +46,24 @@ def test_future_candles_and_posts_change_nothing() -> None:
     after = market_context(
         "BTC/USDT", AS_OF, opened_at=times, **poison, posts=np.concatenate([posts, np.array([END, END + 9]) * 60])
     )
-    for name in ("mid", "volume", "posts"):
+    for name in ("mid", "volume"):
         assert np.array_equal(getattr(clean, name), getattr(after, name))
-    assert clean.posts[-2:].tolist() == [2, 1]
+    assert clean.windows is not None
+    assert after.windows is not None
+    for name in clean.windows.__slots__:
+        assert np.array_equal(getattr(clean.windows, name), getattr(after.windows, name), equal_nan=True)
+    assert clean.windows.posts[-21:].tolist() == [0, 2, *[0] * 18, 1]
 
 
 def test_gaps_are_never_filled() -> None:
-    """A missing minute is NaN in mid; a window keeps its sum until a fifth of its minutes is missing, then it is NaN."""
-    for missing, thin in ((51, False), (52, True)):
-        kept = np.concatenate([FULL[: -STEPS + 10], FULL[-STEPS + 10 + missing :]])
+    """A missing minute is NaN; a window keeps its rate until a fifth of its minutes is missing, then it is NaN."""
+    for missing, thin in ((3, False), (4, True)):
+        kept = np.concatenate([FULL[:-12], FULL[-12 + missing :]])
         found = market_context("BTC/USDT", AS_OF, **candles(kept))
-        assert np.isnan(found.mid).sum() == missing
-        assert np.isnan(found.volume[-1]) == thin
-        assert np.isfinite(found.volume[:-1]).all()
+        assert np.isnan(found.mid).sum() == np.isnan(found.volume).sum() == missing
+        assert found.windows is not None
+        assert np.isnan(found.windows.volume[-1]) == thin
+        assert np.isfinite(found.windows.volume[-90:-1]).all()
 
 
 def test_before_the_tape_everything_is_missing() -> None:
@@ -65,11 +73,3 @@ def test_before_the_tape_everything_is_missing() -> None:
     for found in (early, empty):
         assert np.isnan(found.mid).all()
         assert np.isnan(found.volume).all()
-
-
-def test_the_label_is_the_window_after() -> None:
-    """What happened next starts at the minute of the question and needs four fifths of its candles."""
-    later = np.arange(END, END + STEPS)
-    tape = make_tape("BTC/USDT", later * 60, np.ones(STEPS), np.ones(STEPS), np.full(STEPS, 2.0))
-    assert tape.next_volume(AS_OF) == 2.0 * STEPS
-    assert np.isnan(tape.next_volume(AS_OF + timedelta(minutes=60)))

@@ -1,0 +1,154 @@
+"""Fit one hype model of any kind to rows: logistic regression, boosted trees, an LSTM or a Transformer on the windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.errors import InputError
+from models.hype.boosting import Boosting
+from models.hype.forecast import Model
+from models.hype.logistic import MOST, Logistic
+
+Doubles = NDArray[np.float64]
+KINDS = ("logistic", "boosting", "lstm", "transformer")
+STEPS = 96
+"""Windows (a day) that a sequence model looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """Sizes of a fit.
+
+    ``strength``: of the L2 penalty (logistic). ``rounds``, ``leaves``, ``least``: trees, leaves of each and rows a leaf
+    (boosting). ``epochs``, ``rate``, ``batch``: of a network. ``most``: rows at most, every n-th one taken. ``seeds``: how
+    many models are averaged.
+    """
+
+    strength: float = 20.0
+    rounds: int = 200
+    leaves: int = 15
+    least: int = 200
+    epochs: int = 3
+    rate: float = 1e-3
+    batch: int = 256
+    most: int = 120_000
+    seeds: int = 1
+
+
+def fit(
+    kind: str, features: Doubles, sequence: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int = 0
+) -> Model:
+    """A model fitted to these rows alone.
+
+    Raises:
+        InputError: the kind is unknown, or the rows hold one outcome only.
+    """
+    if kind not in KINDS:
+        raise InputError(f"There is no hype model called {kind}; there are: {', '.join(KINDS)}.")
+    if len(set(hot.tolist())) < 2:
+        raise InputError("The rows to fit on hold only one outcome.")
+    every = max(1, -(-len(hot) // options.most))
+    chosen = slice(seed % every, None, every)
+    if kind in ("logistic", "boosting"):
+        return _FITS[kind](features[chosen], hot[chosen], options, seed)
+    return _network(kind, sequence[chosen], hot[chosen], options, seed)
+
+
+def standard(features: Doubles) -> tuple[Doubles, Doubles]:
+    """Mean and deviation of each column without its unknown values; 0 and 1 where nothing is known or nothing varies."""
+    known = np.isfinite(features)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, features, 0.0).sum(axis=0) / count
+    spread = np.sqrt((np.where(known, features - mean, 0.0) ** 2).sum(axis=0) / count)
+    return mean, np.where(spread > 1e-9, spread, 1.0)
+
+
+def _logistic(features: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int) -> Logistic:
+    from sklearn.linear_model import LogisticRegression
+
+    mean, scale = standard(features)
+    scaled = np.clip(np.nan_to_num((features - mean) / scale, nan=0.0), -MOST, MOST)
+    model = LogisticRegression(C=1.0 / options.strength, max_iter=1000, random_state=seed).fit(scaled, hot)
+    return Logistic(mean, scale, model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+
+
+def _boosting(features: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int) -> Boosting:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    varied = _varied(features)
+    models = [
+        HistGradientBoostingClassifier(
+            learning_rate=0.06,
+            max_iter=options.rounds,
+            max_leaf_nodes=options.leaves,
+            min_samples_leaf=options.least,
+            l2_regularization=5.0,
+            max_features=0.3,
+            early_stopping=False,
+            random_state=seed + i,
+        ).fit(varied, hot)
+        for i in range(options.seeds)
+    ]
+    return Boosting.from_sklearn(*models)
+
+
+def _varied(features: Doubles) -> Doubles:
+    """The features, with a column of which nothing is known as zeros: the binning refuses such a column."""
+    unknown = ~np.isfinite(features).any(axis=0)
+    return np.where(unknown[None, :], 0.0, features) if unknown.any() else features
+
+
+_FITS: Mapping[str, Callable[[Doubles, NDArray[np.bool_], FitOptions, int], Model]] = {
+    "logistic": _logistic,
+    "boosting": _boosting,
+}
+
+
+def _network(kind: str, sequence: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int) -> Model:
+    import torch
+
+    from models.hype.sequence import NETS, SequenceModel
+
+    if not sequence.shape[1]:
+        raise InputError(f"A {kind} looks at windows; the rows were made without them.")
+    flat = sequence.reshape(-1, sequence.shape[2]).astype(np.float64)
+    mean, scale = standard(flat)
+    torch.manual_seed(seed)
+    net = NETS[kind](sequence.shape[2])
+    model = SequenceModel(kind, net, torch.from_numpy(mean).float(), torch.from_numpy(scale).float())
+    train_network(net, lambda rows: (model.prepared(sequence[rows]),), hot, options, seed)
+    return model
+
+
+def train_network(
+    net: Any,
+    inputs: Callable[[NDArray[np.int64]], tuple[Any, ...]],
+    hot: NDArray[np.bool_],
+    options: FitOptions,
+    seed: int,
+) -> None:
+    """Binary cross-entropy with Adam on the one loop; ``inputs`` gives the network's inputs for row numbers."""
+    import torch
+
+    from training.loop import Loop, LoopOptions, Objective
+
+    wanted = torch.from_numpy(hot.astype(np.float32))
+
+    def batches(epoch: int) -> list[NDArray[np.int64]]:
+        order = np.random.default_rng((seed, epoch)).permutation(len(hot))
+        return [order[i : i + options.batch] for i in range(0, len(order), options.batch)]
+
+    def loss(rows: NDArray[np.int64]) -> Any:
+        return torch.nn.functional.binary_cross_entropy_with_logits(net(*inputs(rows)), wanted[rows])
+
+    objective = Objective(loss, torch.optim.Adam(net.parameters(), lr=options.rate))
+    settings = LoopOptions(epochs=options.epochs, seed=seed, save_every=10**9, log_every=200, title="hype epoch")
+    with TemporaryDirectory() as folder:
+        Loop(net, objective, batches, Path(folder), settings).run()
