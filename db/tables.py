@@ -141,6 +141,32 @@ class PostRow(Base):
     )
 
 
+class PostEngagement(Base):
+    """Likes of a post as they were at a fixed age, so that nothing is ever judged by a count that came later."""
+
+    __tablename__ = "post_engagement"
+
+    post_id: Mapped[str] = mapped_column(ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True)
+    age_minutes: Mapped[int] = mapped_column(Integer, primary_key=True)
+    likes: Mapped[int] = mapped_column(BigInteger)
+    retweets: Mapped[int | None] = mapped_column(BigInteger)
+    replies: Mapped[int | None] = mapped_column(BigInteger)
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class SeriesWindow(Base):
+    """A closed window of 15 minutes of a symbol as published; a later correction is a further revision with its reason."""
+
+    __tablename__ = "series_windows"
+
+    symbol: Mapped[str] = mapped_column(primary_key=True)
+    opened_at: Mapped[datetime] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(SmallInteger, primary_key=True, server_default="0")
+    row: Mapped[dict[str, Any]] = mapped_column("values", comment="the columns of domain.series.COLUMNS")
+    reason: Mapped[str] = mapped_column(server_default="")
+    written_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class InboxRow(Base):
     """Telegram updates, written before anything else happens; ``answered_at`` closes a row."""
 

@@ -55,11 +55,17 @@ class HypeForecast(Struct, frozen=True):
 
 
 class Hype(Struct, frozen=True):
-    """Hype of the market, and what this very post adds; ``post_reason`` says why ``post`` is null."""
+    """Hype of the market, and what this very post adds; ``post_reason`` says why ``post`` is null.
+
+    ``horizons``: the market's forecasts at every horizon, the shortest first; ``symbol`` is the longest. ``post_of``: whose
+    trailing percentile the post is held against, its author's or its channel's; the threshold is in likes.
+    """
 
     symbol: HypeForecast
     post: HypeForecast | None = None
     post_reason: Reason | None = None
+    horizons: tuple[HypeForecast, ...] = ()
+    post_of: str | None = None
 
 
 class Coverage(Struct, frozen=True):

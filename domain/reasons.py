@@ -22,6 +22,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "no_trade": (),
     "no_better_than_persistence": (),
     "no_post_hype": (),
+    "no_author": (),
+    "short_history": ("count", "least", "whose"),
     # trajectories
     "signal_untested": (),
     "signal_not_earned": ("crps", "crps_low", "words", "words_low", "words_high"),

@@ -127,6 +127,9 @@ class AuthorHistory:
     lengths: NDArray[np.float64]
 
 
+WINDOWS = 32
+"""Past windows of 256 minutes whose minutes a :class:`MarketContext` holds (about 5.7 days)."""
+
 MINUTE = timedelta(minutes=1)
 HORIZON = STEPS * MINUTE
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from domain.answer import Emotions, Hype, Trajectories
 from domain.errors import MoodtapeError
 from domain.reasons import Reason
-from domain.types import Floats, MarketContext, Post
+from domain.types import AuthorHistory, Floats, MarketContext, Post
 
 Vector = NDArray[np.float32]
 
@@ -102,8 +102,14 @@ class Fusion(Protocol):
 class HypeModel(Protocol):
     """What was known of the market, and the post, to a forecast."""
 
-    def forecast(self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats) -> list[Hype]:
-        """``embeddings``: (n, 384), ``moods``: (n, 7) joint probabilities; a missing context gives its reason."""
+    def forecast(
+        self,
+        posts: Sequence[Post],
+        contexts: Sequence[MarketContext | None],
+        histories: Sequence[AuthorHistory | None],
+        embeddings: Floats,
+    ) -> list[Hype]:
+        """``embeddings``: (n, 384), zeros without words; a missing context or history gives its reason."""
         ...
 
 

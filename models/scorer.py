@@ -17,7 +17,7 @@ from domain.clock import Clock, SystemClock
 from domain.errors import EmptyPost, InputError, MoodtapeError
 from domain.library import LibraryRows
 from domain.reasons import Reason
-from domain.types import EMOTIONS, Floats, MarketContext, Post
+from domain.types import AuthorHistory, Floats, MarketContext, Post
 from models.manifest import ARTIFACTS, verify
 from models.parts import Fusion, HypeModel, ImageReader, ImageReading, Matched, TextReader, TextReading, TrajectoryModel
 from models.trajectories.events import Earned, events_of
@@ -43,7 +43,7 @@ class ScoringInput:
     """A post with what is needed to score it. ``named``: whether the post names ``symbol``; ``why``: say what spoke for it.
 
     A post with ``post.image`` set and ``image`` None has lost its picture and fails when it has no words either.
-    ``ids`` and ``opened`` are what :meth:`Scorer.prepare` made of words and picture.
+    ``ids`` and ``opened`` are what :meth:`Scorer.prepare` made of words and picture; ``history``: of its author or channel.
     """
 
     post: Post
@@ -54,6 +54,7 @@ class ScoringInput:
     why: bool = False
     ids: list[int] | None = None
     opened: Any = None
+    history: AuthorHistory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +166,10 @@ class Scorer:
 
     def _answers(self, moods: Sequence[_Mood]) -> list[Verdict]:
         embeddings = np.stack([_embedding(mood.text) for mood in moods])
-        joint = np.array([[m.emotions.probabilities[name] for name in EMOTIONS] for m in moods], dtype=np.float32)
-        contexts = [mood.item.context for mood in moods]
-        hypes = self.parts.hype.forecast(contexts, embeddings, joint)
-        matches = self.parts.trajectories.match(
-            [mood.item.post for mood in moods], [mood.item.symbol for mood in moods], embeddings, contexts
-        )
+        posts, contexts = [mood.item.post for mood in moods], [mood.item.context for mood in moods]
+        hypes = self.parts.hype.forecast(posts, contexts, [mood.item.history for mood in moods], embeddings)
+        symbols = [mood.item.symbol for mood in moods]
+        matches = self.parts.trajectories.match(posts, symbols, embeddings, contexts)
         end = self._clock.monotonic() + WHY_SECONDS
         return [self._verdict(mood, hype, match, end) for mood, hype, match in zip(moods, hypes, matches, strict=True)]
 

@@ -15,7 +15,7 @@ from db.engine import transaction
 from db.queries.claims import Claim
 from db.queries.market_history import market_contexts
 from db.queries.outcomes import Closed, closed_windows, forget_windows, shelve
-from db.queries.posts import load_images, load_posts
+from db.queries.posts import author_histories, load_images, load_posts
 from db.queries.revisions import champion
 from db.queries.trajectories import LOCK, insert_library, load_library_rows, seed
 from domain.candles import volatility_before
@@ -152,6 +152,7 @@ def load_inputs(
     ``known_at``: leave out posts and scores that were stored later, to make a stored answer again.
     """
     posts = load_posts(connection, [claim.post_id for claim in claims])
+    histories = author_histories(connection, posts.values())
     present = [(claim, posts[claim.post_id]) for claim in claims if claim.post_id in posts]
     replayed = [post.posted_at for _, post in present if post.replayed]
     if bands and replayed and known_at is None:
@@ -172,6 +173,7 @@ def load_inputs(
                 symbol=symbol,
                 named=bool(post.symbols),
                 why=claim.priority == Priority.PEOPLE,
+                history=histories.get(post.id),
             )
         )
     return inputs

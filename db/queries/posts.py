@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
+import numpy as np
 from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from db.copy import insert_rows
 from db.tables import Image, PostRow
-from domain.types import ImageRef, Post
+from domain.types import AuthorHistory, ImageRef, Post
+
+ENGAGEMENT_AGES = (60, 1440)
+"""Minutes after which a post's likes are kept as they were then."""
 
 _COLUMNS = (
     ("id", "text"),
@@ -86,6 +91,54 @@ def load_posts(connection: Connection, ids: Sequence[str]) -> dict[str, Post]:
             post = replace(post, image=ImageRef(row["image_sha256"], row["mime"], row["width"], row["height"]))
         found[post.id] = post
     return found
+
+
+RECENT = 60
+"""Earlier posts of an author or channel that are looked at."""
+
+_HISTORY = f"""
+select w.id, h.posted_at, h.likes, h.length
+from unnest(cast(:ids as text[])) w(id) join posts p on p.id = w.id
+cross join lateral (
+    select extract(epoch from e.posted_at)::float8 as posted_at, char_length(e.text)::float8 as length,
+           case when e.received_at >= e.posted_at + interval '1 day' then e.likes
+                else (select g.likes from post_engagement g where g.post_id = e.id and g.age_minutes = 1440) end as likes
+    from posts e
+    where e.posted_at < p.posted_at and e.id <> p.id
+      and case when p.author_hash is null then e.source = p.source and e.author_hash is null
+               else e.author_hash = p.author_hash end
+    order by e.posted_at desc limit {RECENT}
+) h order by w.id, h.posted_at
+"""
+"""Likes count as they were a day or more after the post: seen then, or kept at that age."""
+
+
+def author_histories(connection: Connection, posts: Iterable[Post]) -> dict[str, AuthorHistory]:
+    """The earlier posts of each post's author, or of its source where no author is known, by the post's id."""
+    whose = {post.id: "author" if post.author_hash else "channel" for post in posts}
+    rows: dict[str, list[tuple[float, float | None, float]]] = {name: [] for name in whose}
+    for name, posted_at, likes, length in connection.execute(text(_HISTORY), {"ids": list(whose)}):
+        rows[name].append((posted_at, likes, length))
+    found = {name: np.array(some, dtype=np.float64).reshape(-1, 3) for name, some in rows.items()}
+    return {name: AuthorHistory(whose[name], *array.T) for name, array in found.items()}
+
+
+def keep_engagement(connection: Connection, posts: Iterable[Post], now: datetime) -> int:
+    """Note the likes of posts that came again an hour or a day after they were published; returns how many are new."""
+    rows = [
+        {"post": p.id, "age": age, "likes": p.likes, "retweets": p.retweets, "replies": p.replies}
+        for p in posts
+        for age in ENGAGEMENT_AGES
+        if p.likes is not None and 0 <= (now - p.posted_at).total_seconds() / 60 - age < age / 4
+    ]
+    if not rows:
+        return 0
+    statement = text(
+        "insert into post_engagement (post_id, age_minutes, likes, retweets, replies) "
+        "select :post, :age, :likes, :retweets, :replies where exists (select from posts where id = :post) "
+        "on conflict do nothing"
+    )
+    return sum(connection.execute(statement, row).rowcount for row in rows)
 
 
 def store_image(connection: Connection, ref: ImageRef, data: bytes) -> None:

@@ -14,12 +14,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.answer import Hype, HypeForecast
 from domain.errors import WeightsError
+from domain.reasons import Reason
 from domain.series import PAST
-from domain.types import Floats, HypeForecast, MarketContext
+from domain.types import AuthorHistory, Floats, MarketContext, Post
 from models import checkpoint
 from models.hype.boosting import Boosting
 from models.hype.features import MIN_PAST, NAMES, TROUBLES, Situations, past_of, sequences, situations
+from models.hype.lift import COMPONENTS, LEAST, Written, lift_features
+from models.hype.lift import NAMES as POST_NAMES
 from models.hype.logistic import Logistic
 from models.manifest import ARTIFACTS
 
@@ -74,16 +78,30 @@ class Head:
 
 
 class HypeHeads:
-    """Implements :class:`models.parts.HypeModel`."""
+    """Implements :class:`models.parts.HypeModel`.
 
-    def __init__(self, heads: Sequence[Head]) -> None:
+    ``projection``: float64 (384, COMPONENTS), what turns a text's embedding into the numbers that the post's head looks at.
+    """
+
+    def __init__(self, heads: Sequence[Head], projection: Doubles | None = None) -> None:
         self.heads = {head.name: head for head in heads}
+        self.projection = projection
 
     def forecast(
-        self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats
-    ) -> list[HypeForecast]:
-        """The longest horizon's forecast of each context."""
-        return [row[-1] for row in self.symbol(contexts)]
+        self,
+        posts: Sequence[Post],
+        contexts: Sequence[MarketContext | None],
+        histories: Sequence[AuthorHistory | None],
+        embeddings: Floats,
+    ) -> list[Hype]:
+        """One hype per post: of its market at every horizon, and what the post itself adds."""
+        out = []
+        for horizons, post, history, vector in zip(self.symbol(contexts), posts, histories, embeddings, strict=True):
+            lift = self.lift(post, history, vector)
+            reason, said = (lift, None) if isinstance(lift, Reason) else (None, lift)
+            whose = history.whose if said is not None and history is not None else None
+            out.append(Hype(horizons[-1], said, reason, tuple(horizons), whose))
+        return out
 
     def of_symbols(self) -> list[Head]:
         """The heads of a symbol, the shortest horizon first."""
@@ -93,17 +111,10 @@ class HypeHeads:
         """For each context one forecast per horizon, the shortest first; None with a reason where the past is too short."""
         heads = self.of_symbols()
         known = [context for context in contexts if context is not None]
-        by_head = [self._forecasts(head, known) for head in heads]
-        out: list[list[HypeForecast]] = []
-        place = 0
-        for context in contexts:
-            if context is None:
-                reason = "There are no candles of this market before the post."
-                out.append([_nothing(head, reason) for head in heads])
-            else:
-                out.append([row[place] for row in by_head])
-                place += 1
-        return out
+        columns = [self._forecasts(head, known) for head in heads]
+        rows = iter(zip(*columns, strict=True))
+        nothing = [_nothing(head, Reason("no_market_history")) for head in heads]
+        return [list(nothing) if context is None else list(next(rows)) for context in contexts]
 
     def _forecasts(self, head: Head, contexts: Sequence[MarketContext]) -> list[HypeForecast]:
         if not contexts:
@@ -114,46 +125,69 @@ class HypeHeads:
         chances = head.probability(now.features, windows)
         return [_forecast(head, now, i, float(chances[i]), past.window_volume[i]) for i in range(len(contexts))]
 
+    def lift(self, post: Post, history: AuthorHistory | None, embedding: Floats) -> HypeForecast | Reason:
+        """Whether the post will be hot for its author or channel, or why that is not said."""
+        head = self.heads.get("post")
+        if head is None:
+            return Reason("no_post_hype")
+        if history is None:
+            return Reason("no_author")
+        known = np.full(COMPONENTS, np.nan)
+        if self.projection is not None and np.any(embedding):
+            known = embedding.astype(np.float64) @ self.projection
+        written = Written(post.posted_at, post.text or None, post.image is not None)
+        found = lift_features(written, history, known)
+        if found is None:
+            return Reason("short_history", {"count": len(history.likes), "least": LEAST, "whose": history.whose})
+        features, threshold, _ = found
+        reason = None if head.signal else Reason("no_better_than_persistence")
+        chance = float(head.probability(features[None])[0])
+        return HypeForecast(chance, head.base_rate, head.horizon, threshold, head.signal, reason)
+
 
 def _forecast(head: Head, now: Situations, i: int, chance: float, windows: Doubles) -> HypeForecast:
     trouble = TROUBLES[now.trouble[i]]
     if trouble:
         count = int(np.isfinite(windows).sum())
         reasons = {
-            "thin": "There are not enough candles in the 256 minutes before the post.",
-            "short": f"Only {count} of the {PAST} windows before the post have enough candles; {MIN_PAST} are needed.",
-            "idle": "Nothing was traded in the windows before the post.",
+            "thin": Reason("few_candles"),
+            "short": Reason("few_windows", {"count": count, "windows": PAST, "least": MIN_PAST}),
+            "idle": Reason("no_trade"),
         }
         return _nothing(head, reasons[trouble])
-    reason = None if head.signal else "No signal: on its latest test the model did not beat persistence."
+    reason = None if head.signal else Reason("no_better_than_persistence")
     return HypeForecast(chance, head.base_rate, head.horizon, float(now.threshold[i]), head.signal, reason)
 
 
-def _nothing(head: Head, reason: str) -> HypeForecast:
+def _nothing(head: Head, reason: Reason) -> HypeForecast:
     return HypeForecast(None, head.base_rate, head.horizon, None, signal=False, reason=reason)
 
 
-def save_hype(folder: Path, heads: Sequence[Head], config: Mapping[str, Any], card: str) -> None:
-    """Write ``config.json`` (the heads and what the caller adds), ``model.safetensors`` and the card."""
+def save_hype(
+    folder: Path, heads: Sequence[Head], config: Mapping[str, Any], card: str, projection: Doubles | None = None
+) -> None:
+    """Write a checkpoint: the heads and what the caller adds as config, their arrays as weights."""
     arrays = {f"{head.name}.{name}": value for head in heads for name, value in head.model.tensors().items()}
-    body = {"heads": {head.name: head.about() for head in heads}, "features": NAMES, **config}
-    checkpoint.save(folder, body, arrays, card)
+    if projection is not None:
+        arrays["projection"] = projection
+    names = {"features": NAMES, "post_features": POST_NAMES}
+    checkpoint.save(folder, {"heads": {head.name: head.about() for head in heads}, **names, **config}, arrays, card)
 
 
 def load_hype(artifacts: Path = ARTIFACTS) -> HypeHeads:
     """The shipped models.
 
     Raises:
-        WeightsError: its files are missing, altered, unreadable or of other features.
+        WeightsError: its files are missing, altered or unreadable, or of another version of moodtape.
     """
     config, arrays = checkpoint.load_arrays(artifacts / FOLDER)
     try:
-        if tuple(config["features"]) != NAMES:
-            raise ValueError("it was made for other features")
-        heads = [_head(name, about, arrays) for name, about in config["heads"].items()]
+        if tuple(config["features"]) != NAMES or tuple(config["post_features"]) != POST_NAMES:
+            raise ValueError("it was trained on other features")
+        heads = [_head(name, dict(about), arrays) for name, about in config["heads"].items()]
     except (KeyError, ValueError, TypeError) as error:
-        raise WeightsError(f"The hype model cannot be read ({error}); install moodtape again.") from None
-    return HypeHeads(heads)
+        raise WeightsError(f"The hype model does not fit this program ({error}); install moodtape again.") from None
+    return HypeHeads(heads, arrays.get("projection"))
 
 
 def _head(name: str, about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Head:

@@ -15,7 +15,7 @@ import numpy as np
 from domain.answer import Coverage, Emotions, Hype, HypeForecast, Trajectories, Verdict
 from domain.errors import MoodtapeError, UnreadableImage
 from domain.reasons import Reason
-from domain.types import EMOTIONS, STEPS, Floats, MarketContext, Post
+from domain.types import EMOTIONS, STEPS, AuthorHistory, Floats, MarketContext, Post
 from models.parts import ImageReading, Matched, TextReading
 from models.scorer import ScoringInput
 
@@ -75,7 +75,13 @@ class FakeFusion:
 class FakeHype:
     """One in five; nothing without a context."""
 
-    def forecast(self, contexts: Sequence[MarketContext | None], embeddings: Floats, moods: Floats) -> list[Hype]:
+    def forecast(
+        self,
+        posts: Sequence[Post],
+        contexts: Sequence[MarketContext | None],
+        histories: Sequence[AuthorHistory | None],
+        embeddings: Floats,
+    ) -> list[Hype]:
         return [
             Hype(
                 HypeForecast(0.2, 0.2, STEPS, 10.0, signal=False)
@@ -126,6 +132,6 @@ class FakeScorer:
         if "FAIL" in item.post.text:
             return UnreadableImage(Reason("picture_broken"))
         emotions = FakeFusion().join(TextReading(joyful(), np.ones(384, np.float32)), None)
-        hype = FakeHype().forecast([item.context], np.ones((1, 384), np.float32), np.ones((1, 7), np.float32))[0]
+        hype = FakeHype().forecast([item.post], [item.context], [None], np.ones((1, 384), np.float32))[0]
         match = FakeTrajectories().match([item.post], [item.symbol], np.ones((1, 384), np.float32), [None])[0]
         return Verdict(item.post.id, self.revision, TRAINED, emotions, hype, match and match.trajectories)

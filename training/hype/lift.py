@@ -1,0 +1,192 @@
+"""Posts with likes as rows for the lift: was this post hot for its author, from what was known when it was published?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from domain.errors import InputError
+from domain.types import AuthorHistory, Floats
+from models.hype.lift import COMPONENTS, LEAST, NAMES, RECENT, Written, lift_features
+from training.trajectories.pairs import read
+
+Doubles = NDArray[np.float64]
+AUTHORS = ("author_hash", "asset", "poster", "author")
+"""Columns that say who wrote a post, the first that the file has; single accounts have their source alone."""
+
+COLUMNS = ("t", "date", "text", "likes", "has_photo", "source", "post_hash", *AUTHORS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posts:
+    """Posts with likes, ordered by time. ``author`` is unique over all sources; ``clock``: the time of day is known."""
+
+    time: NDArray[np.int64]
+    author: NDArray[Any]
+    text: list[str | None]
+    likes: Doubles
+    picture: list[bool | None]
+    clock: bool
+    group: str
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiftRows:
+    """One row per judged post, ordered by time; as :class:`training.hype.figures.Rows`."""
+
+    features: Doubles
+    sequence: Doubles
+    level: Doubles
+    hot: NDArray[np.bool_]
+    time: NDArray[np.int64]
+    market: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, index: NDArray[Any]) -> LiftRows:
+        """The rows at these positions, or under this mask."""
+        return LiftRows(**{name: getattr(self, name)[index] for name in self.__slots__})
+
+
+def has_likes(path: Path) -> bool:
+    """Whether a file holds posts with likes by known authors."""
+    names = set(pq.read_schema(path).names)
+    return {"likes"} <= names and bool({"t", "date"} & names) and bool({*AUTHORS, "source"} & names)
+
+
+def load_posts(files: Sequence[Path]) -> Posts:
+    """Originals with likes of the files, by time; reposts and replies are left out, as are authors with few posts.
+
+    Raises:
+        InputError: a column is missing, or nothing is left.
+    """
+    table = read(files, COLUMNS)
+    if "likes" not in table.column_names or not {"t", "date"} & set(table.column_names):
+        raise InputError("The posts lack likes, or a time in t or date.")
+    clock = "t" in table.column_names
+    time = _times(table, clock)
+    likes = table["likes"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    text = table["text"].to_pylist() if "text" in table.column_names else [None] * len(time)
+    authors = _authors(table)
+    kept = np.isfinite(likes) & np.array([a is not None for a in authors]) & np.array([_original(t) for t in text])
+    names, counts = np.unique(authors[kept].astype(str), return_counts=True)
+    enough = set(names[counts > LEAST])
+    kept &= np.array([str(a) in enough for a in authors])
+    if not kept.any():
+        raise InputError(f"No author of these files has more than {LEAST} posts with likes.")
+    places = np.flatnonzero(kept)
+    places = places[np.argsort(time[places], kind="stable")]
+    photos = table["has_photo"].to_pylist() if "has_photo" in table.column_names else [None] * len(time)
+    return Posts(
+        time=time[places],
+        author=authors[places],
+        text=[text[i] for i in places],
+        likes=likes[places],
+        picture=[photos[i] for i in places],
+        clock=clock,
+        group=files[0].stem if files[0].stem != "posts" else files[0].parent.name,
+    )
+
+
+def _times(table: pa.Table, clock: bool) -> NDArray[np.int64]:
+    if clock:
+        return np.array([-1 if t is None else int(t) for t in table["t"].to_pylist()], dtype=np.int64)
+    days = table["date"].cast(pa.string()).to_pylist()
+    return np.array(
+        [int(datetime.fromisoformat(str(day)[:10]).replace(tzinfo=UTC).timestamp()) for day in days], dtype=np.int64
+    )
+
+
+def _authors(table: pa.Table) -> NDArray[Any]:
+    sources = table["source"].to_pylist() if "source" in table.column_names else [""] * table.num_rows
+    out: list[str | None] = [None] * table.num_rows
+    for column in (c for c in AUTHORS if c in table.column_names):
+        names = table[column].to_pylist()
+        out = [o or (f"{source}/{name}" if name else None) for o, name, source in zip(out, names, sources, strict=True)]
+    single = ("elon", "trump")
+    out = [o or (str(s) if str(s).startswith(single) else None) for o, s in zip(out, sources, strict=True)]
+    return np.array(out, dtype=object)
+
+
+def _original(text: str | None) -> bool:
+    return text is None or not text.startswith(("RT ", "@"))
+
+
+def rows(posts: Posts, projected: Doubles) -> LiftRows:
+    """Features and outcomes; ``projected``: (n, COMPONENTS) numbers of each text. Posts with too short a past are left out."""
+    features, level, hot, time, authors = [], [], [], [], []
+    lengths = np.array([np.nan if t is None else len(t) for t in posts.text])
+    for author in dict.fromkeys(posts.author.tolist()):
+        own = np.flatnonzero(posts.author == author)
+        at = posts.time[own].astype(np.float64)
+        for k, i in enumerate(own):
+            near = slice(max(0, k - 4 * RECENT), k)
+            history = AuthorHistory("author", at[near], posts.likes[own[near]], lengths[own[near]])
+            written = Written(datetime.fromtimestamp(int(at[k]), UTC), posts.text[i], posts.picture[i], posts.clock)
+            made = lift_features(written, history, projected[i])
+            if made is not None:
+                features.append(made[0])
+                level.append(made[2])
+                hot.append(posts.likes[i] > made[1])
+                time.append(int(at[k]))
+                authors.append(author)
+    order = np.argsort(time, kind="stable")
+    joint = LiftRows(
+        features=np.array(features, dtype=np.float64).reshape(len(features), len(NAMES)),
+        sequence=np.zeros((len(features), 0, 0)),
+        level=np.array(level, dtype=np.float64),
+        hot=np.array(hot, dtype=bool),
+        time=np.array(time, dtype=np.int64),
+        market=np.array(authors, dtype=object),
+    )
+    return joint.take(order)
+
+
+def embedded(texts: Sequence[str | None], embed: Callable[[Sequence[str]], Floats], cache: Path | None = None) -> Floats:
+    """Unit vectors float32 (n, 384), zeros without a text; those in ``cache`` (safetensors by hash) are not made again."""
+    from safetensors.numpy import load_file, save_file
+
+    wanted = {hashlib.sha256(t.encode()).hexdigest()[:16]: t for t in texts if t and t.strip()}
+    known: dict[str, Floats] = {}
+    if cache is not None and cache.exists():
+        stored = load_file(cache)
+        known = dict(zip(stored["keys"].tobytes().decode().split(), stored["vectors"], strict=True))
+    missing = [key for key in wanted if key not in known]
+    if missing:
+        known |= dict(zip(missing, embed([wanted[key] for key in missing]).astype(np.float16), strict=True))
+        if cache is not None:
+            keys = np.frombuffer(" ".join(known).encode(), dtype=np.uint8)
+            save_file({"keys": keys, "vectors": np.stack(list(known.values())).astype(np.float16)}, cache)
+    out = np.zeros((len(texts), 384), dtype=np.float32)
+    for i, text in enumerate(texts):
+        if text and text.strip():
+            out[i] = known[hashlib.sha256(text.encode()).hexdigest()[:16]]
+    return out
+
+
+def projection(vectors: Floats) -> Doubles:
+    """The first COMPONENTS principal directions (384, COMPONENTS) of texts' vectors, from those that have one."""
+    spoken = vectors[np.any(vectors != 0, axis=1)].astype(np.float64)
+    if len(spoken) < COMPONENTS:
+        return np.eye(384, COMPONENTS)
+    _, _, directions = np.linalg.svd(spoken.T @ spoken)
+    return np.ascontiguousarray(directions[:COMPONENTS].T)
+
+
+def project(vectors: Floats, directions: Doubles) -> Doubles:
+    """Numbers (n, COMPONENTS) of vectors, NaN where there is no text."""
+    known = np.any(vectors != 0, axis=1)
+    return np.where(known[:, None], vectors.astype(np.float64) @ directions, np.nan)
