@@ -23,7 +23,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "no_better_than_persistence": (),
     "no_post_hype": (),
     "no_author": (),
-    "short_history": ("count", "least", "whose"),
+    "short_author_history": ("count", "least"),
+    "short_channel_history": ("count", "least"),
     # trajectories
     "signal_untested": (),
     "signal_not_earned": ("crps", "crps_low", "words", "words_low", "words_high"),

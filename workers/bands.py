@@ -131,7 +131,7 @@ class Bands:
             return None
         past = self.history(connection, market, tape.symbol, start // DAY * DAY)
         nothing = np.zeros(0)
-        context = MarketContext(tape.symbol, _moment(start), before.mid[-STEPS:], nothing, nothing, before, past)
+        context = MarketContext(tape.symbol, _moment(start), before.mid[-STEPS:], nothing, before, past)
         made = forecast(self.parameters, context, 1.0)
         return [
             float(np.interp(value, made.quantiles[step], LEVELS, left=0.0, right=1.0))

@@ -38,11 +38,15 @@ class Said:
     persistence: float | None = None
     volatility: float | None = None
     replayed: bool = False
+    hype_minutes: int = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A prediction whose time has come. ``change``: 256 numbers, percent, None where candles were given up."""
+    """A prediction whose time has come. ``change``: 256 numbers, percent, None where candles were given up.
+
+    ``volume``: traded in the first ``hype_minutes`` of the window.
+    """
 
     said: Said
     change: list[float] | None
@@ -84,9 +88,10 @@ spans as materialized (
     select distinct symbol, starts_at from due where symbol in (select symbol from markets where timeframe = '1m')
 ),
 whole as materialized (
-          select span.symbol, span.starts_at, found.change, found.volume
+          select span.symbol, span.starts_at, found.change, found.volumes
           from spans span cross join lateral ({WHOLE}) found)
-select {", ".join(f"d.{name}" for name in _NAMES)}, w.change, w.volume
+select {", ".join(f"d.{name}" for name in _NAMES)}, w.change,
+       (select sum(v) from unnest(w.volumes[1:d.hype_minutes]) v) as volume
 from due d left join whole w using (symbol, starts_at)
 where w.change is not null or (case when d.replayed then d.made_at else d.due_at end) <= :given_up
 order by d.due_at, d.post_id limit :limit

@@ -63,7 +63,7 @@ class Boosting:
         trees = [step[0].nodes for model in fitted for step in model._predictors]
         size = max(len(nodes) for nodes in trees)
         share = 1.0 / len(fitted)
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "feature": np.zeros((len(trees), size), np.int16),
             "threshold": np.zeros((len(trees), size)),
             "left": np.tile(np.arange(size, dtype=np.int16), (len(trees), 1)),

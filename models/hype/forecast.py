@@ -138,7 +138,8 @@ class HypeHeads:
         written = Written(post.posted_at, post.text or None, post.image is not None)
         found = lift_features(written, history, known)
         if found is None:
-            return Reason("short_history", {"count": len(history.likes), "least": LEAST, "whose": history.whose})
+            count = int(np.isfinite(history.likes).sum())
+            return Reason(f"short_{history.whose}_history", {"count": count, "least": LEAST})
         features, threshold, _ = found
         reason = None if head.signal else Reason("no_better_than_persistence")
         chance = float(head.probability(features[None])[0])

@@ -101,8 +101,8 @@ def _boosting(features: Doubles, hot: NDArray[np.bool_], options: FitOptions, se
 
 def _varied(features: Doubles) -> Doubles:
     """The features, with a column of which nothing is known as zeros: the binning refuses such a column."""
-    unknown = ~np.isfinite(features).any(axis=0)
-    return np.where(unknown[None, :], 0.0, features) if unknown.any() else features
+    unknown = np.asarray(~np.isfinite(features).any(axis=0))
+    return np.asarray(np.where(unknown, 0.0, features)) if unknown.any() else features
 
 
 _FITS: Mapping[str, Callable[[Doubles, NDArray[np.bool_], FitOptions, int], Model]] = {

@@ -155,7 +155,9 @@ def rows(posts: Posts, projected: Doubles) -> LiftRows:
     return joint.take(order)
 
 
-def embedded(texts: Sequence[str | None], embed: Callable[[Sequence[str]], Floats], cache: Path | None = None) -> Floats:
+def embedded(
+    texts: Sequence[str | None], embed: Callable[[Sequence[str]], Floats], cache: Path | None = None
+) -> Floats:
     """Unit vectors float32 (n, 384), zeros without a text; those in ``cache`` (safetensors by hash) are not made again."""
     from safetensors.numpy import load_file, save_file
 

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0006_hype"
-down_revision = "0005_markets"
+revision = "0007_hype"
+down_revision = "0006_paused_jobs"
 branch_labels = None
 depends_on = None
 
