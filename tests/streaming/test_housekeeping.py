@@ -100,7 +100,7 @@ def predict(engine: Engine, *, low: float, high: float, probability: float, thre
     due = START + 256 * MINUTE
     with engine.begin() as connection:
         insert_posts(connection, [Post("t:1", "t", "btc", "en", START, ("BTC/USDT",))])
-        insert_predictions(connection, [Said("t:1", "r", "BTC/USDT", due, probability, threshold, 256, 0.0, low, high)])
+        insert_predictions(connection, [Said("t:1", "r", "BTC/USDT", due, probability, threshold, 0.0, low, high)])
 
 
 @pytest.mark.parametrize(("threshold", "hype", "brier"), [(500.0, True, 0.09), (513.0, False, 0.49)])
@@ -140,7 +140,7 @@ def test_predictions_behind_a_hole_do_not_hold_up_others(engine: Engine) -> None
         for n in range(6):
             symbol, due = ("ETH/USDT" if n < 5 else "BTC/USDT"), START + (256 + (n == 5)) * MINUTE
             insert_posts(connection, [Post(f"t:{n}", "t", "btc", "en", START, (symbol,))])
-            insert_predictions(connection, [Said(f"t:{n}", "r", symbol, due, 0.5, 1.0, 256, 0.0, -1.0, 1.0)])
+            insert_predictions(connection, [Said(f"t:{n}", "r", symbol, due, 0.5, 1.0, 0.0, -1.0, 1.0)])
         upsert_candles(connection, candles(*range(257)))
         upsert_candles(connection, candles_at(START, [0], [1.0] * 5, "ETH/USDT"))
         assert settle(connection, START + 300 * MINUTE, limit=2) == 1

@@ -1,4 +1,4 @@
-"""Posts with likes as rows for the lift: was this post hot for its author, from what was known when it was published?"""
+"""Posts with likes as rows for the lift: hot for its author or not, from what was known when each was published."""
 
 from __future__ import annotations
 
