@@ -170,7 +170,9 @@ def went_in(context: MarketContext | None, library: int) -> dict[str, Any]:
 def digest(context: MarketContext) -> str:
     """A short digest of every number of a market that went into an answer."""
     found = hashlib.sha256()
-    parts = [context.mid, context.volume, context.posts]
+    parts = [context.mid, context.volume]
+    if context.windows is not None:
+        parts += [context.windows.volume, context.windows.volatility, context.windows.posts, context.windows.authors]
     if context.minutes is not None:
         parts += [context.minutes.mid, context.minutes.volume]
     if context.history is not None:

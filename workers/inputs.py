@@ -152,7 +152,7 @@ def load_inputs(
     ``known_at``: leave out posts and scores that were stored later, to make a stored answer again.
     """
     posts = load_posts(connection, [claim.post_id for claim in claims])
-    histories = author_histories(connection, posts.values())
+    histories = author_histories(connection, posts.values(), known_at)
     present = [(claim, posts[claim.post_id]) for claim in claims if claim.post_id in posts]
     replayed = [post.posted_at for _, post in present if post.replayed]
     if bands and replayed and known_at is None:

@@ -102,9 +102,11 @@ from unnest(cast(:ids as text[])) w(id) join posts p on p.id = w.id
 cross join lateral (
     select extract(epoch from e.posted_at)::float8 as posted_at, char_length(e.text)::float8 as length,
            case when e.received_at >= e.posted_at + interval '1 day' then e.likes
-                else (select g.likes from post_engagement g where g.post_id = e.id and g.age_minutes = 1440) end as likes
+                else (select g.likes from post_engagement g where g.post_id = e.id and g.age_minutes = 1440
+                        and (cast(:known as timestamptz) is null or g.seen_at <= :known)) end as likes
     from posts e
     where e.posted_at < p.posted_at and e.id <> p.id
+      and (cast(:known as timestamptz) is null or e.received_at <= :known)
       and case when p.author_hash is null then e.source = p.source and e.author_hash is null
                else e.author_hash = p.author_hash end
     order by e.posted_at desc limit {RECENT}
@@ -113,11 +115,16 @@ cross join lateral (
 """Likes count as they were a day or more after the post: seen then, or kept at that age."""
 
 
-def author_histories(connection: Connection, posts: Iterable[Post]) -> dict[str, AuthorHistory]:
-    """The earlier posts of each post's author, or of its source where no author is known, by the post's id."""
+def author_histories(
+    connection: Connection, posts: Iterable[Post], known_at: datetime | None = None
+) -> dict[str, AuthorHistory]:
+    """The earlier posts of each post's author, or of its source where no author is known, by the post's id.
+
+    ``known_at``: what was stored later is left out, so that a stored answer can be made again.
+    """
     whose = {post.id: "author" if post.author_hash else "channel" for post in posts}
     rows: dict[str, list[tuple[float, float | None, float]]] = {name: [] for name in whose}
-    for name, posted_at, likes, length in connection.execute(text(_HISTORY), {"ids": list(whose)}):
+    for name, posted_at, likes, length in connection.execute(text(_HISTORY), {"ids": list(whose), "known": known_at}):
         rows[name].append((posted_at, likes, length))
     found = {name: np.array(some, dtype=np.float64).reshape(-1, 3) for name, some in rows.items()}
     return {name: AuthorHistory(whose[name], *array.T) for name, array in found.items()}
