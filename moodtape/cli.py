@@ -29,6 +29,7 @@ OTHERS = {
     "evaluate": ("training.cli", "Score a task on labelled data: emotion, trajectories, hype, explanations."),
     "train": ("training.cli", "Train a recipe from its configuration."),
     "events": ("training.cli", "What markets did after a kind of post, beside matched controls."),
+    "nightly": ("training.cli", "The walk-forward and event study over what is stored, each night or --once."),
     "reproduce": ("training.cli", "Run a recorded training again and compare the figures."),
     "pairs": ("training.trajectories.cli", "Build post–trajectory pairs from posts and candles, or describe them."),
     "backfill": ("streaming.cli", "Fetch candles of the past from an exchange."),
@@ -222,7 +223,7 @@ def _call(module: str, name: str, arguments: list[str]) -> None:
         raise ConfigError(
             f"`moodtape {name}` needs {error.name}; install moodtape[{box}] (or run `make run`)."
         ) from None
-    stored = {"--stored", "--save"} & set(arguments)
+    stored = name == "nightly" or {"--stored", "--save"} & set(arguments)
     if (not module.startswith("training.") or stored) and not {"-h", "--help"} & set(arguments):
         from moodtape import commands
 

@@ -91,6 +91,30 @@ def events(
 
 
 @app.command()
+def nightly(
+    once: Annotated[bool, typer.Option("--once", help="Run now and end, instead of each night at 02:15 UTC.")] = False,
+    as_of: Annotated[
+        str | None, typer.Option(help="With --once: the end of what is scored, for a replay's time.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The walk-forward and the event study over what is stored, each night by Celery's beat; its figures rule the signal."""
+    import os
+
+    from db.engine import make_engine
+    from training.trajectories import nightly as night
+
+    if not once:
+        night.serve(Path(os.environ.get("MOODTAPE_DATA_DIR", ".")) / "run")
+        return
+    engine = make_engine()
+    try:
+        show(night.once(engine, parse_time(as_of) if as_of else None), as_json)
+    finally:
+        engine.dispose()
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A name in configs/, or a path to a TOML file.")],
     data: Annotated[Path, typer.Option(help="Folder of the data sets.")],

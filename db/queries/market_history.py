@@ -113,6 +113,12 @@ def market_minutes(connection: Connection, market: int, symbol: str, start: date
     return Minutes(symbol, first, mid, volume)
 
 
+def unfilled_gaps(connection: Connection, since: datetime) -> int:
+    """How many holes in candles noticed since then are still open."""
+    query = "select count(*) from candle_gaps where filled_at is null and noticed_at >= :since"
+    return int(connection.execute(text(query), {"since": since}).scalar_one())
+
+
 def market_span(connection: Connection) -> list[tuple[int, str, datetime, datetime]]:
     """(id, symbol, first minute, end) of every one-minute market that has candles, oldest market first."""
     rows = connection.execute(
