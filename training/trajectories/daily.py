@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.trajectories.build import load_posts
 from training.trajectories.pairs import find_tape, load_tapes, parquet_files
+from training.trajectories.tape import Tape
 
 DAY_MINUTES = 1440
 COINS = ("BTC/USDT", "ETH/USDT", "XRP/USDT", "DOGE/USDT")
@@ -30,18 +32,10 @@ def correlations(folder: Path, out: Path) -> dict[str, Any]:
         mine = posts.symbol == coin
         if tape is None or not mine.any():
             continue
-        names, counts = np.unique(posts.source[mine].astype(str), return_counts=True)
-        source = str(names[counts.argmax()])
-        days = posts.time[mine & (posts.source == source)] // 86_400
-        rows = []
-        for day in np.unique(days):
-            start = int(day) * DAY_MINUTES - tape.first
-            if start < 0 or start + DAY_MINUTES > len(tape.mid):
-                continue
-            mid, volume = tape.mid[start : start + DAY_MINUTES], tape.volume[start : start + DAY_MINUTES]
-            if np.isfinite(mid).mean() > 0.98:
-                seen = mid[np.isfinite(mid)]
-                rows.append((int((days == day).sum()), seen[-1], np.nansum(volume), abs(seen[-1] / seen[0] - 1)))
+        sources = sorted(set(posts.source[mine].astype(str)))
+        by_source = {name: _days(tape, posts.time[mine & (posts.source == name)]) for name in sources}
+        source = max(by_source, key=lambda name: len(by_source[name]))
+        rows = by_source[source]
         if len(rows) < 10:
             continue
         count, close, volume, move = np.array(rows, dtype=float).T
@@ -51,3 +45,17 @@ def correlations(folder: Path, out: Path) -> dict[str, Any]:
         }
         plots.daily(out / f"000_daily_{coin.partition('/')[0]}.png", count, close, volume)
     return found
+
+
+def _days(tape: Tape, times: NDArray[np.int64]) -> list[tuple[float, float, float, float]]:
+    """Posts, close, volume and size of the move of each day (UTC) with posts and nearly all of its minutes."""
+    rows = []
+    for day, count in zip(*np.unique(times // 86_400, return_counts=True), strict=True):
+        start = int(day) * DAY_MINUTES - tape.first
+        if start < 0 or start + DAY_MINUTES > len(tape.mid):
+            continue
+        mid, volume = tape.mid[start : start + DAY_MINUTES], tape.volume[start : start + DAY_MINUTES]
+        if np.isfinite(mid).mean() > 0.98:
+            seen = mid[np.isfinite(mid)]
+            rows.append((float(count), float(seen[-1]), float(np.nansum(volume)), float(abs(seen[-1] / seen[0] - 1))))
+    return rows

@@ -44,7 +44,7 @@ QUERIES = {
 ALL = list(FAULTS)
 CHROMA = {"arm": "chromagram", "encoder": "efficientnet_lite0", "size": 64, "tune_encoder": False}
 FAITHFUL = ArmsRecipe(
-    loss="report", faults=ALL, batch_size=32, learning_rate=1e-4, epochs=6, patience=0, alarm=False, limit=1000
+    loss="report", faults=ALL, batch_size=32, learning_rate=1e-4, epochs=20, patience=0, alarm=False, limit=1000
 )
 RIGHT = ArmsRecipe(batch_size=128, epochs=8, patience=3, per_bin=2, limit=3000)
 SHAPED = {"encoder": "resnet", "encoder_options": {"base": 8}, "scale": "volatility"}
