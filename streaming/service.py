@@ -17,7 +17,7 @@ from db.engine import PATIENCE, transaction
 from db.queries import streams
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError, Unavailable
-from models.language import detect
+from models.language import language as detect
 from streaming import housekeeping, metrics
 from streaming.broker import Broker, BrokerDown
 from streaming.clusters import Clusters

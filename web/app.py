@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from answer.catalogue import texts
 from domain.answer import answer_schema
 from domain.clock import Clock, SystemClock
-from models.language import detect
+from models.language import language as detect
 from web import api, errors, match
 from web.errors import language
 from web.guard import Guard
@@ -60,8 +60,6 @@ async def docs() -> FileResponse:
     """The API, drawn from /openapi.json without anything from elsewhere."""
     return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})
 
-
-UNWELL: dict[int | str, dict[str, Any]] = {503: {"description": "Something is not well."}}
 
 ABOUT = "Reads the mood of posts against the price tape. Not financial advice."
 

@@ -1,4 +1,4 @@
-# The bot's words in English. Every catalogue has exactly these keys; see docs/how-to/add-bot-language.md.
+# The bot's words in English. Every catalogue has exactly these keys; see docs/how-to/add-language.md.
 language = English
 
 start =

@@ -21,7 +21,7 @@ from domain.reasons import Reason
 from domain.symbols import DEFAULT_SYMBOL, mentioned, normalize
 from domain.text import clean
 from domain.types import STEPS, ImageRef, Post
-from models.language import detect
+from models.language import language
 from workers.client.images import clean_picture
 from workers.client.queue import Priority
 
@@ -97,7 +97,7 @@ def prepare(engine: Engine, request: Request, now: datetime) -> Post:
         id=f"{request.source}:{_digest(words, ref, symbols, moment, request.author_hash)}",
         source=request.source,
         text=words,
-        language=detect(words),
+        language=language(words),
         posted_at=moment,
         symbols=symbols,
         image=ref,
