@@ -119,6 +119,7 @@ class PostRow(Base):
     __tablename__ = "posts"
     __table_args__ = (
         Index("ix_posts_posted_at", "posted_at"),
+        Index("ix_posts_cluster", "cluster", postgresql_where=text("cluster is not null")),
         Index("ix_posts_author_hash", "author_hash", postgresql_where=text("author_hash is not null")),
         Index("ix_posts_image_sha256", "image_sha256", postgresql_where=text("image_sha256 is not null")),
     )

@@ -136,6 +136,16 @@ class Explanation(Struct, frozen=True):
     kind: Literal["decoded", "typical"] = "decoded"
 
 
+class Campaign(Struct, frozen=True):
+    """A post that near-copies others: the ``first`` of them, and how many there were (``size``) when it was posted.
+
+    In every count of predictions only the first counts.
+    """
+
+    first: str
+    size: Count
+
+
 class Verdict(Struct, frozen=True, eq=False):
     """The whole answer to one post by one model revision. ``trained_until`` is the newest data the models have seen.
 
@@ -151,6 +161,7 @@ class Verdict(Struct, frozen=True, eq=False):
     explanation: Explanation | None = None
     explanation_reason: Reason | None = None
     warnings: tuple[Reason, ...] = ()
+    campaign: Campaign | None = None
 
 
 def to_answer(verdict: Verdict) -> Json:

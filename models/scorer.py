@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 from msgspec import structs
 
-from domain.answer import Emotions, Hype, Trajectories, Verdict
+from domain.answer import Campaign, Emotions, Hype, Trajectories, Verdict
 from domain.clock import Clock, SystemClock
 from domain.errors import EmptyPost, InputError, MoodtapeError
 from domain.library import LibraryRows
@@ -52,6 +52,7 @@ class ScoringInput:
     symbol: str
     named: bool = True
     why: bool = False
+    campaign: Campaign | None = None
     ids: list[int] | None = None
     opened: Any = None
     history: AuthorHistory | None = None
@@ -186,6 +187,7 @@ class Scorer:
             trajectories=self._with_earned(mood, matched.trajectories, emotions.label) if matched else None,
             explanation_reason=Reason("no_explanation"),
             warnings=_warnings(mood, matched),
+            campaign=mood.item.campaign,
         )
 
     def _with_earned(self, mood: _Mood, paths: Trajectories, label: str | None) -> Trajectories:

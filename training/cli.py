@@ -102,8 +102,10 @@ def nightly(
     import os
 
     from db.engine import make_engine
+    from runtime.logs import configure
     from training.trajectories import nightly as night
 
+    configure("nightly")
     if not once:
         night.serve(Path(os.environ.get("MOODTAPE_DATA_DIR", ".")) / "run")
         return

@@ -15,9 +15,10 @@ from db.engine import transaction
 from db.queries.claims import Claim
 from db.queries.market_history import market_contexts
 from db.queries.outcomes import Closed, closed_windows, forget_windows, shelve
-from db.queries.posts import author_histories, load_images, load_posts
+from db.queries.posts import author_histories, campaigns, load_images, load_posts
 from db.queries.revisions import champion
 from db.queries.trajectories import LOCK, insert_library, load_library_rows, seed
+from domain.answer import Campaign
 from domain.candles import volatility_before
 from domain.clock import Clock, SystemClock
 from domain.library import LibraryRows, to_micros
@@ -157,6 +158,7 @@ def load_inputs(
     replayed = [post.posted_at for _, post in present if post.replayed]
     if bands and replayed and known_at is None:
         bands.settle_replays(max(replayed))
+    copies = campaigns(connection, list(posts), known_at)
     pictures = load_images(connection, sorted({post.image.sha256 for _, post in present if post.image}))
     asked = [(s, post.posted_at) for _, post in present for s in (post.symbols or (DEFAULT_SYMBOL,))[:CONSIDERED]]
     known = dict(zip(asked, market_contexts(connection, asked, known_at), strict=True))
@@ -174,6 +176,7 @@ def load_inputs(
                 named=bool(post.symbols),
                 why=claim.priority == Priority.PEOPLE,
                 history=histories.get(post.id),
+                campaign=Campaign(*copies[post.id]) if post.id in copies else None,
             )
         )
     return inputs

@@ -148,6 +148,24 @@ def keep_engagement(connection: Connection, posts: Iterable[Post], now: datetime
     return sum(connection.execute(statement, row).rowcount for row in rows)
 
 
+def campaigns(
+    connection: Connection, ids: Sequence[str], known_at: datetime | None = None
+) -> dict[str, tuple[str, int]]:
+    """Post id → (first post, number of near-copies posted up to it) for those of these posts that have near-copies.
+
+    ``known_at``: only posts stored by then, so that a stored answer can be made again.
+    """
+    rows = connection.execute(
+        text(
+            "select p.id, coalesce(p.cluster, p.id), 1 + (select count(*) from posts o "
+            "where o.cluster = coalesce(p.cluster, p.id) and o.posted_at <= p.posted_at "
+            "and (cast(:known as timestamptz) is null or o.received_at <= :known)) from posts p where p.id = any(:ids)"
+        ),
+        {"ids": list(ids), "known": known_at},
+    )
+    return {post: (first, size) for post, first, size in rows if size > 1}
+
+
 def store_image(connection: Connection, ref: ImageRef, data: bytes) -> None:
     """Store the cleaned bytes of a picture once."""
     row = {"sha256": ref.sha256, "mime": ref.mime, "width": ref.width, "height": ref.height, "bytes": data}

@@ -20,7 +20,7 @@ NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SHAPE: dict[str, set[str]] = {
     "": {
         "post_id", "revision", "trained_until", "emotions", "hype", "trajectories",
-        "explanation", "explanation_reason", "warnings",
+        "explanation", "explanation_reason", "warnings", "campaign",
     },
     "emotions": {"label", "probabilities", "text", "image", "faces", "abstained", "why"},
     "hype": {"symbol", "post", "post_reason"},

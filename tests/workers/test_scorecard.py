@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from answer.scorecard import draw
 from db.engine import transaction
 from db.queries.bands import live_coverage
-from db.queries.posts import insert_posts
+from db.queries.posts import campaigns, insert_posts
 from db.queries.predictions import Due, Said, insert_predictions
 from domain.types import Minutes, Post
 from models.trajectories.band import KNOTS, LEVELS
@@ -145,3 +145,15 @@ def test_the_command_prints_json_and_draws(
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout)["all"] is None
     assert (tmp_path / "s.png").stat().st_size > 1000
+
+
+def test_an_answer_tells_its_campaign(engine: Engine) -> None:
+    """The third near-copy knows two before it and the first; asked as of an earlier time, later ones are not counted."""
+    posts = [Post(f"c:{n}", "s", "buy X", "en", START + n * MINUTE) for n in range(3)]
+    with transaction(engine) as connection:
+        insert_posts(connection, [*posts, Post("c:9", "s", "hold", "en", START)], {"c:1": "c:0", "c:2": "c:0"})
+    with transaction(engine) as connection:
+        found = campaigns(connection, ["c:0", "c:1", "c:2", "c:9"])
+        none = campaigns(connection, ["c:2"], START)
+    assert found == {"c:1": ("c:0", 2), "c:2": ("c:0", 3)}
+    assert none == {}
