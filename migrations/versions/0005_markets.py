@@ -42,13 +42,12 @@ def _flag(comment: str | None = None) -> sa.Column[bool]:
 def upgrade() -> None:
     """Columns that may be null or have constant defaults: no rewrite; the index beside running writers."""
     with op.get_context().autocommit_block():
-        op.drop_index("ix_posts_cluster", table_name="posts")
-    op.drop_index("ix_prediction_scores_closed_at", table_name="prediction_scores", if_exists=True)
         for name, kind, comment in SCORE:
             op.add_column("prediction_scores", sa.Column(name, kind, comment=comment), if_not_exists=True)
         op.drop_index("ix_posts_cluster", table_name="posts", if_exists=True)
         some = sa.text("cluster is not null")
         op.create_index("ix_posts_cluster", "posts", ["cluster"], postgresql_where=some, postgresql_concurrently=True)
+        op.drop_index("ix_prediction_scores_closed_at", table_name="prediction_scores", if_exists=True)
         op.create_index(
             "ix_prediction_scores_closed_at", "prediction_scores", ["closed_at"], postgresql_concurrently=True
         )
@@ -124,6 +123,7 @@ def downgrade() -> None:
     op.drop_column("verdicts", "known")
     for name, _, _ in FORECAST:
         op.drop_column("predictions", name)
+    op.drop_index("ix_posts_cluster", table_name="posts")
     op.drop_index("ix_prediction_scores_closed_at", table_name="prediction_scores")
     for name, _, _ in SCORE:
         op.drop_column("prediction_scores", name)
