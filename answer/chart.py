@@ -162,18 +162,18 @@ def _axes(pen: ImageDraw.ImageDraw, scale: _Scale, said: Facts, say: Say) -> Non
     for minute in range(0, scale.minutes, HOUR):
         pen.text((float(scale.x(minute)), bottom + 8), str(minute), GREY, _font(14), anchor="ma")
     pen.text((left - 44, top - 22), _plain(say("chart-change")), INK, _font(14))
-    _ends(pen, scale, said)
+    _ends(pen, scale, said, say)
 
 
-def _ends(pen: ImageDraw.ImageDraw, scale: _Scale, said: Facts) -> None:
+def _ends(pen: ImageDraw.ImageDraw, scale: _Scale, said: Facts, say: Say) -> None:
     """Where median and band end, beside the plot; a band's number that would touch the median's is left out."""
     _, top, right, bottom = PLOT
     median = min(max(float(scale.y(said["median"])), top), bottom)
-    pen.text((right + 6, median), _plain(move(said["median"])), BLUE, _font(15), anchor="lm")
+    pen.text((right + 6, median), _plain(move(said["median"], say)), BLUE, _font(15), anchor="lm")
     for end in (said["low"], said["high"]):
         y = min(max(float(scale.y(end)), top), bottom)
         if abs(y - median) >= 18:
-            pen.text((right + 6, y), _plain(move(end)), GREY, _font(13), anchor="lm")
+            pen.text((right + 6, y), _plain(move(end, say)), GREY, _font(13), anchor="lm")
 
 
 def _legend(pen: ImageDraw.ImageDraw, said: Facts, say: Say) -> None:

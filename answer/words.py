@@ -107,7 +107,7 @@ def _price_fact(said: Facts, say: Say) -> tuple[str, str, str]:
     if said["symbol"] is None:
         return say("page-price-none"), say("page-no-matches"), say("paths-none")
     name = say("page-price", symbol=said["symbol"], minutes=said["minutes"])
-    return name, f"{move(said['low'])} … {move(said['high'])}", " ".join(_paths(said, say))
+    return name, f"{move(said['low'], say)} … {move(said['high'], say)}", " ".join(_paths(said, say))
 
 
 def _notes(said: Facts, say: Say) -> list[str]:
@@ -132,11 +132,15 @@ def _value(name: str, value: Parameter, say: Say) -> str | int | float:
     return say(f"{name}-{value}") if name in ("language", "kind") else value
 
 
-def move(value: float) -> str:
-    """A signed percentage with a real minus sign: ``+0.42 %``, ``−1.30 %``, ``0.00 %``."""
+def move(value: float, say: Say | None = None) -> str:
+    """A signed percentage with a real minus sign: ``+0.42 %``, ``−1.30 %``, ``0.00 %``; in the language's decimals."""
     text = f"{abs(value):.2f}"
     sign = "" if float(text) == 0 else "+" if value > 0 else "−"
-    return f"{sign}{text} %"
+    return f"{sign}{_decimals(text, say) if say else text} %"
+
+
+def _decimals(number: str, say: Say) -> str:
+    return number.replace(".", say("decimal"))
 
 
 def _percent(share: float | None) -> int | None:
@@ -168,7 +172,7 @@ def hype_line(said: Facts, say: Say, *, brief: bool = False) -> str:
     """The hype forecast of the market in one line; ``brief`` without saying why it is weak."""
     if said["hype"] is None:
         return say("hype-none", reason=_because(said["hype_reason"], say))
-    parts = [say("hype", chance=said["hype"], hours=f"{said['hype_minutes'] / 60:.1f}")]
+    parts = [say("hype", chance=said["hype"], hours=_decimals(f"{said['hype_minutes'] / 60:.1f}", say))]
     if said["base_rate"] is not None:
         parts.append(say("hype-usual", rate=said["base_rate"]))
     if not said["hype_signal"]:
@@ -179,13 +183,13 @@ def hype_line(said: Facts, say: Say, *, brief: bool = False) -> str:
 def _paths(said: Facts, say: Say) -> list[str]:
     if said["symbol"] is None:
         return [say("paths-none")]
-    moves = {name: move(said[name]) for name in ("median", "low", "high")}
+    moves = {name: move(said[name], say) for name in ("median", "low", "high")}
     band = say("band", symbol=said["symbol"], minutes=said["minutes"], coverage=said["coverage"], **moves)
     if not said["signal"]:
         band += " " + say("no-signal", reason=_because(said["signal_reason"], say))
-    control = "" if said["control_end"] is None else " " + say("control", end=move(said["control_end"]))
+    control = "" if said["control_end"] is None else " " + say("control", end=move(said["control_end"], say))
     counts = {name: said[name] for name in ("symbol", "matches", "windows")}
-    evidence = say("matches", end=move(said["matches_end"]), usual=move(said["usual_end"]), **counts)
+    evidence = say("matches", end=move(said["matches_end"], say), usual=move(said["usual_end"], say), **counts)
     return [band, *(_event(event, say) for event in said["events"] if event.get("outcome")), evidence + control]
 
 

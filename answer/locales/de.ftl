@@ -47,6 +47,7 @@ emotion-surprise = Überraschung
 emotion-neutral = neutral
 emotion-disgust = Ekel
 
+decimal = ,
 mood = Stimmung: { $label }, { $certainty } % sicher
 mood-none = Stimmung: keine eindeutig{ $reason }.
 mood-text = Die Worte neigen zu { $label }.

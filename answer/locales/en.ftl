@@ -47,6 +47,7 @@ emotion-surprise = surprise
 emotion-neutral = neutral
 emotion-disgust = disgust
 
+decimal = .
 mood = Mood: { $label }, { $certainty } % sure
 mood-none = Mood: none is claimed{ $reason }.
 mood-text = The words lean to { $label }.
