@@ -1,5 +1,7 @@
 // Small helpers; text goes in as text, never as markup.
 
+import { language } from "./words.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export function el(tag, attributes = {}, ...children) {
@@ -23,9 +25,9 @@ function fill(node, attributes, children) {
 export const percent = (share) => `${Math.round(100 * share)} %`;
 
 export function move(value, digits = 2) {
-  const text = Math.abs(value).toFixed(digits);
-  const sign = Number(text) === 0 ? "" : value > 0 ? "+" : "−";
-  return `${sign}${text} %`;
+  const size = Number(Math.abs(value).toFixed(digits));
+  const sign = size === 0 ? "" : value > 0 ? "+" : "−";
+  return `${sign}${size.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits })} %`;
 }
 
 export function span(seconds) {
