@@ -23,7 +23,7 @@ SHAPE: dict[str, set[str]] = {
         "explanation", "explanation_reason", "warnings", "campaign",
     },
     "emotions": {"label", "probabilities", "text", "image", "faces", "abstained", "why"},
-    "hype": {"symbol", "post", "post_reason"},
+    "hype": {"symbol", "horizons", "post", "post_of", "post_reason"},
     "trajectories": {
         "symbol", "median", "low", "high", "coverage", "baseline_mean", "signal", "reason", "independent_windows",
         "matches", "matches_mean", "control_mean", "events",
