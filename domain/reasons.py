@@ -43,6 +43,12 @@ REASONS: dict[str, tuple[str, ...]] = {
     "newest_windows": (),
     # explanation
     "no_explanation": (),
+    "explanation_not_asked": (),
+    "explanation_far": (),
+    "explanation_direction": (),
+    "explanation_numbers": (),
+    "explanation_names": (),
+    "explanation_empty": (),
     # what was sent cannot be used
     "empty_post": (),
     "nothing_left": (),

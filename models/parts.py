@@ -6,14 +6,14 @@ everything that any head needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.answer import Emotions, Hype, Trajectories
+from domain.answer import Emotions, Explanation, Hype, Trajectories
 from domain.errors import MoodtapeError
 from domain.reasons import Reason
 from domain.types import AuthorHistory, Floats, MarketContext, Post
@@ -50,10 +50,11 @@ class ImageReading:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """The trajectories of one post, and what else is to be known of them."""
+    """The trajectories of one post, and what else is to be known of them. ``vectors``: (k, 384), of the matches' words."""
 
     trajectories: Trajectories
     warnings: tuple[Reason, ...] = ()
+    vectors: Floats | None = None
 
 
 class TextReader(Protocol):
@@ -124,4 +125,14 @@ class TrajectoryModel(Protocol):
         contexts: Sequence[MarketContext | None],
     ) -> list[Matched | None]:
         """``embeddings``: (n, 384). Only library windows that ended before a post was posted may match it."""
+        ...
+
+
+class ExplanationModel(Protocol):
+    """Vectors of posts to words about them."""
+
+    def of_posts(
+        self, vectors: Floats, said: Sequence[str], symbol: str, embed: Callable[[Sequence[str]], Floats]
+    ) -> Explanation | Reason:
+        """What posts of these vectors (k, 384) are about; ``said``: texts that are known to be true of them."""
         ...

@@ -12,14 +12,24 @@ import numpy as np
 import structlog
 from msgspec import structs
 
-from domain.answer import Campaign, Emotions, Hype, Trajectories, Verdict
+from domain.answer import Campaign, Emotions, Explanation, Hype, Trajectories, Verdict
 from domain.clock import Clock, SystemClock
 from domain.errors import EmptyPost, InputError, MoodtapeError
 from domain.library import LibraryRows
 from domain.reasons import Reason
 from domain.types import AuthorHistory, Floats, MarketContext, Post
 from models.manifest import ARTIFACTS, verify
-from models.parts import Fusion, HypeModel, ImageReader, ImageReading, Matched, TextReader, TextReading, TrajectoryModel
+from models.parts import (
+    ExplanationModel,
+    Fusion,
+    HypeModel,
+    ImageReader,
+    ImageReading,
+    Matched,
+    TextReader,
+    TextReading,
+    TrajectoryModel,
+)
 from models.trajectories.events import Earned, events_of
 
 log = structlog.get_logger()
@@ -67,6 +77,7 @@ class Parts:
     fusion: Fusion
     hype: HypeModel
     trajectories: TrajectoryModel
+    explanation: ExplanationModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +113,21 @@ class Scorer:
         from models.device import half_or_full
         from models.emotion.image import ImageMoodReader
         from models.emotion.text import EmotionFusion, EmotionTextReader
+        from models.explanations.explainer import load_explainer
         from models.hype.forecast import load_hype
         from models.trajectories.library import load_library
         from models.trajectories.retrieval import load_trajectories
 
         manifest = verify(artifacts)
         dtype = half_or_full(device)
+        text = EmotionTextReader.from_pretrained(artifacts / "emotion-text", dtype, device)
         parts = Parts(
-            text=EmotionTextReader.from_pretrained(artifacts / "emotion-text", dtype, device),
+            text=text,
             image=ImageMoodReader.from_pretrained(artifacts / "emotion-image", device=device),
             fusion=EmotionFusion.from_pretrained(artifacts / "emotion-fusion"),
             hype=load_hype(artifacts),
             trajectories=load_trajectories(library_rows or load_library(artifacts).rows, artifacts, device),
+            explanation=load_explainer(artifacts, text.net.encoder.tokenizer),
         )
         return cls(parts, manifest.revision, manifest.trained_until, device=device)
 
@@ -178,6 +192,7 @@ class Scorer:
         emotions = mood.emotions
         if mood.item.why and emotions.label is not None and self._clock.monotonic() < end:
             emotions = structs.replace(emotions, why={**emotions.why, **self._why(mood, emotions.label)})
+        explanation = self._explanation(mood, matched)
         return Verdict(
             post_id=mood.item.post.id,
             revision=self.revision,
@@ -185,10 +200,30 @@ class Scorer:
             emotions=emotions,
             hype=hype,
             trajectories=self._with_earned(mood, matched.trajectories, emotions.label) if matched else None,
-            explanation_reason=Reason("no_explanation"),
+            explanation=explanation if isinstance(explanation, Explanation) else None,
+            explanation_reason=explanation if isinstance(explanation, Reason) else None,
             warnings=_warnings(mood, matched),
             campaign=mood.item.campaign,
         )
+
+    def _explanation(self, mood: _Mood, matched: Matched | None) -> Explanation | Reason:
+        """Words for the matched posts, for people who wait; the post's own words are the facts they are held against."""
+        model = self.parts.explanation
+        if model is None:
+            return Reason("no_explanation")
+        if matched is None or matched.vectors is None or mood.text is None:
+            return Reason("explanation_empty")
+        if not mood.item.why:
+            return Reason("explanation_not_asked")
+        try:
+            return model.of_posts(matched.vectors, [mood.item.post.text], mood.item.symbol, self.embed)
+        except Exception:
+            log.exception("explaining failed; the answer goes without", post_id=mood.item.post.id)
+            return Reason("explanation_empty")
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """Unit vectors float32 (n, 384) of texts, as the library has them."""
+        return np.stack([reading.embedding for reading in self.parts.text.read(texts)])
 
     def _with_earned(self, mood: _Mood, paths: Trajectories, label: str | None) -> Trajectories:
         """The paths with what the latest walk-forward and the event study let an answer say."""

@@ -17,13 +17,16 @@ import torch
 
 from domain.answer import Explanation
 from domain.errors import WeightsError
+from domain.reasons import Reason
+from domain.symbols import COIN_NAMES
 from domain.types import Floats
 from models import checkpoint
 from models.explanations.autoencoder import Autoencoder
 from models.explanations.decoder import DECODERS, Shape
-from models.explanations.gate import Facts, Gate
+from models.explanations.gate import EMPTY, Facts, Gate
 from models.explanations.search import beam, greedy
 from models.explanations.vocabulary import Vocabulary
+from models.trajectories.library import encoder_revision
 
 FOLDER = "explanations"
 SAMPLES = 4
@@ -123,10 +126,29 @@ class Explainer:
             given = _unit(given + (goal - embed([best.text])[0]))
         return best
 
+    def of_posts(
+        self, vectors: Floats, said: Sequence[str], symbol: str, embed: Embed, direction: str | None = None
+    ) -> Explanation | Reason:
+        """What posts of these vectors (k, size) are about; ``said``: texts known to be true of them.
+
+        ``direction``: ``up`` or ``down`` where something beside the texts, such as a chart, shows it.
+        """
+        if len(vectors) == 0:
+            return Reason(EMPTY)
+        facts = Facts.of(said, coin_names(symbol), [direction] if direction else [])
+        found = self.explain(mean(vectors), facts, embed)
+        return found.shown() or Reason(found.withheld or EMPTY)
+
     def _drafts(self, vector: Floats, turn: int) -> list[str]:
-        many = torch.from_numpy(np.repeat(vector[None], SAMPLES, axis=0))
-        drawn = greedy(self.net.decoder, many, TOP_K, TEMPERATURE, seed=turn)
-        return list(dict.fromkeys([*self.write(vector[None]), *map(self.spell, drawn)]))
+        many = torch.from_numpy(np.repeat(vector[None], SAMPLES + 1, axis=0))
+        rows = greedy(self.net.decoder, many, TOP_K, TEMPERATURE, seed=turn, certain=1)
+        return list(dict.fromkeys(map(self.spell, rows)))
+
+
+def coin_names(symbol: str) -> tuple[str, ...]:
+    """The code of a market's coin and its spoken names: ``BTC/USDT`` gives ``BTC`` and ``bitcoin``."""
+    base = symbol.partition("/")[0]
+    return (base, *(name for name, code in COIN_NAMES.items() if code == base and " " not in name))
 
 
 def _rank(code: str | None, cosine: float) -> tuple[bool, float]:
@@ -146,3 +168,13 @@ def medoid(vectors: Floats) -> int:
 def mean(vectors: Floats) -> Floats:
     """The mean of unit vectors (n, size), brought to norm 1."""
     return _unit(np.asarray(vectors.mean(0), dtype=np.float32))
+
+
+def load_explainer(artifacts: Path, tokenizer: Any) -> Explainer | None:
+    """The explainer of an artifacts folder, None where the folder has none.
+
+    Raises:
+        WeightsError: its files are altered, or it belongs to another text encoder than the one beside it.
+    """
+    folder = artifacts / FOLDER
+    return Explainer.from_pretrained(folder, tokenizer, encoder_revision(artifacts)) if folder.is_dir() else None

@@ -10,11 +10,11 @@ from models.explanations.decoder import END, START, Decoder, OnePass
 
 @torch.inference_mode()
 def greedy(
-    decoder: Decoder, vectors: Tensor, top_k: int = 1, temperature: float = 1.0, seed: int = 0
+    decoder: Decoder, vectors: Tensor, top_k: int = 1, temperature: float = 1.0, seed: int = 0, certain: int = 0
 ) -> list[list[int]]:
     """The likeliest token at each step, or with ``top_k`` > 1 one drawn from that many; vectors (n, size) to token rows.
 
-    Rows end before the end mark, and at the decoder's last position.
+    The first ``certain`` rows take the likeliest in any case. Rows end before the end mark, and at the last position.
     """
     if isinstance(decoder, OnePass):
         return _all_at_once(decoder, vectors)
@@ -27,6 +27,7 @@ def greedy(
         logits = decoder.step(state, last)
         logits[:, START] = float("-inf")
         last = _choose(logits.float(), top_k, temperature, generator)
+        last[:certain] = logits[:certain].argmax(-1)
         alive &= last != END
         if not alive.any():
             break

@@ -152,6 +152,10 @@ class SeriesIndex:
                     found[i] = _nearest(shelves, {s: scores[s][at] for s in shelves}, query)
         return found
 
+    def vectors(self, hits: Sequence[Hit]) -> Floats:
+        """The unit vectors of the words of these rows, float32 (hits, d)."""
+        return np.stack([self._shelves[hit.symbol].vectors[hit.row] for hit in hits])
+
     def match(self, hit: Hit) -> Match:
         """The row of a hit as the answer shows it."""
         shelf = self._shelves[hit.symbol]

@@ -54,12 +54,16 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlook:
-    """An answer with the predictive distribution behind it; ``seen``: volatility before the post, percent per minute."""
+    """An answer with the predictive distribution behind it.
+
+    ``seen``: volatility before the post, percent per minute. ``vectors``: (k, d), of the matched posts' words.
+    """
 
     matches: Trajectories
     warnings: tuple[Reason, ...]
     band: BandForecast
     seen: float
+    vectors: Floats
 
 
 class RetrievedTrajectories:
@@ -82,7 +86,7 @@ class RetrievedTrajectories:
     ) -> list[Matched | None]:
         """Matched trajectories and their band; None while no window of any symbol had ended before the post."""
         outlooks = self.outlooks(posts, symbols, embeddings, contexts)
-        return [Matched(o.matches, o.warnings) if o else None for o in outlooks]
+        return [Matched(o.matches, o.warnings, o.vectors) if o else None for o in outlooks]
 
     def outlooks(
         self,
@@ -169,7 +173,8 @@ class RetrievedTrajectories:
             matches_mean=view.mean.astype(np.float32),
             control_mean=view.control,
         )
-        return Outlook(matches, (*view.warnings, *_width(symbol, band.widened, known)), band, view.usual)
+        warnings = (*view.warnings, *_width(symbol, band.widened, known))
+        return Outlook(matches, warnings, band, view.usual, self.index.vectors(view.hits))
 
 
 def _width(symbol: str, widened: str, known: bool) -> list[Reason]:
