@@ -132,7 +132,15 @@ class ExplanationModel(Protocol):
     """Vectors of posts to words about them."""
 
     def of_posts(
-        self, vectors: Floats, said: Sequence[str], symbol: str, embed: Callable[[Sequence[str]], Floats]
+        self,
+        vectors: Floats,
+        said: Sequence[str],
+        symbol: str,
+        embed: Callable[[Sequence[str]], Floats],
+        direction: str | None = None,
     ) -> Explanation | Reason:
-        """What posts of these vectors (k, 384) are about; ``said``: texts that are known to be true of them."""
+        """What posts of these vectors (k, 384) are about; ``said``: texts that are known to be true of them.
+
+        ``direction``: ``up`` or ``down`` where something beside the texts, such as a chart, shows it.
+        """
         ...

@@ -205,6 +205,21 @@ def match(
     matching.show(matching.ask(request), as_json=as_json, chart=chart)
 
 
+@app.command()
+def explain(
+    symbol: Annotated[str, typer.Option(help="A market, for example BTC/USDT.")],
+    at: Annotated[str | None, typer.Option(help="As of when (ISO 8601, UTC); without it now.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """What a market's last 256 minutes are about, in words, from the running stack."""
+    from moodtape import commands, matching
+
+    moment = matching.moment(at)
+    commands.connect(settings(data_dir=data_dir))
+    matching.show_explanation(matching.ask_explanation(symbol, moment), as_json=as_json)
+
+
 def _mount(name: str, module: str, told: str) -> None:
     loose = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 

@@ -12,6 +12,8 @@ from domain.errors import InputError
 from runtime import processes
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from domain.answer import Json
     from workers.client.match import MatchRequest
 
@@ -73,4 +75,52 @@ def show(result: Json, *, as_json: bool, chart: Path | None = None) -> None:
     if result["matches"]:
         ended = ", ".join(f"{name} {share:.0%}" for name, share in result["ended"].items())
         lines.append(f"they ended {ended}; mean {result['mean'][-1]:+.2f} %")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+EXPLAIN_DEADLINE = 30.0
+"""Seconds that a person waits for a chart's explanation."""
+
+
+def moment(at: str | None) -> datetime:
+    """The time that is asked about: now without one.
+
+    Raises:
+        InputError: it is no time.
+    """
+    return parse_time(at) if at else SystemClock().now()
+
+
+def ask_explanation(symbol: str, at: datetime) -> Json:
+    """A chart's explanation from the running stack."""
+    from db.engine import make_engine
+    from domain.symbols import normalize
+    from workers.client.queue import ScoringClient
+
+    market = normalize(symbol)
+    engine = make_engine()
+    client = ScoringClient(engine)
+    try:
+        return client.explain(market, at, EXPLAIN_DEADLINE)
+    finally:
+        client.close()
+        engine.dispose()
+
+
+def show_explanation(found: Json, *, as_json: bool) -> None:
+    """Print a chart's explanation, as JSON or as lines."""
+    if as_json:
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        return
+    from answer.catalogue import texts
+    from answer.words import sentence
+
+    way = f", going {found['direction']}" if found["direction"] else ""
+    lines = [f"{found['symbol']} in the 256 minutes before {found['at']}{way}; {found['matches']} past paths like it"]
+    if found["explanation"]:
+        words = found["explanation"]
+        lines.append(f"Posts before such paths say: {words['text']} (round trip {words['round_trip']:.2f})")
+    else:
+        lines.append(f"No words: {sentence(found['explanation_reason'], texts().speaker('en'))}.")
+    lines += [f"{post['posted_at']}  {post['source']:<24} {post['text']}" for post in found["posts"]]
     sys.stdout.write("\n".join(lines) + "\n")

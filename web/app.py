@@ -21,7 +21,7 @@ from answer.catalogue import texts
 from domain.answer import answer_schema
 from domain.clock import Clock, SystemClock
 from models.language import language as detect
-from web import api, errors, match
+from web import api, errors, explain, match
 from web.errors import language
 from web.guard import Guard
 from web.health import Figures, Measured, look
@@ -98,6 +98,7 @@ def create_app(
     errors.install(app)
     app.include_router(api.router)
     app.include_router(match.router)
+    app.include_router(explain.router)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.state.hub = hub

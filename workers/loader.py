@@ -14,6 +14,7 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from db.engine import transaction
+from domain.answer import Json
 from domain.clock import SystemClock
 from domain.symbols import DEFAULT_SYMBOL
 from domain.types import Post
@@ -23,6 +24,7 @@ from models.scorer import Scorer, ScoringInput
 from models.trajectories.retrieval import RetrievedTrajectories
 from workers.bands import Bands
 from workers.earned import earned
+from workers.explaining import explain_chart
 from workers.inputs import Growing, LibraryFeed
 from workers.service import Loaded, wait_for_database
 from workers.settings import WorkerSettings
@@ -54,6 +56,9 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     bands = Bands(engine, model.parameters) if isinstance(model, RetrievedTrajectories) else None
     clock = SystemClock()
 
+    def explain(symbol: str, at: datetime) -> Json:
+        return explain_chart(engine, scorer, symbol, at)
+
     def refresh() -> None:
         if bands is not None:
             bands.keep_up(clock.now())
@@ -72,6 +77,7 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
         gpu_memory=partial(memory, device),
         bands=bands,
         library_end=lambda: library.end,
+        explain=explain,
     )
 
 

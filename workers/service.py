@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from types import FrameType
 from typing import Any
 
@@ -23,12 +24,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import make_engine, transaction
 from db.queries import revisions
-from domain.answer import stamp
+from domain.answer import Json, stamp
+from domain.clock import parse_time
 from domain.errors import EX_TEMPFAIL, ConfigError, MoodtapeError, Unavailable
 from models.manifest import Manifest
 from runtime.health import Heartbeat
 from workers.bands import Bands
-from workers.client.queue import SCORE, ScoringClient, make_app
+from workers.client.queue import EXPLAIN, SCORE, ScoringClient, error_text, make_app
 from workers.metrics import Metrics
 from workers.reconciler import Reconciler
 from workers.runner import BatchScorer, Done, Runner
@@ -85,12 +87,16 @@ DATABASE_SECONDS = 60.0
 """Seconds that a starting worker waits for PostgreSQL."""
 
 
+Explain = Callable[[str, datetime], Json]
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A scorer ready to serve.
 
     ``refresh`` takes newly completed windows into its library; ``padding`` is the share of token positions computed so
-    far that were padding, ``gpu_memory`` the bytes held on the device.
+    far that were padding, ``gpu_memory`` the bytes held on the device. ``explain``: a market and a moment to the chart's
+    explanation.
     """
 
     scorer: BatchScorer
@@ -101,6 +107,7 @@ class Loaded:
     gpu_memory: Callable[[], float] = lambda: 0.0
     bands: Bands | None = None
     library_end: Callable[[], int] = lambda: 0
+    explain: Explain | None = None
 
 
 Loader = Callable[[Engine, WorkerSettings], Loaded]
@@ -144,6 +151,8 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
         on_defect=_end_process,
     )
     answer_the_bell(app, runner, metrics)
+    if loaded.explain is not None:
+        answer_questions(app, runner, loaded.explain, client)
     second = SecondRunner(runner, on_defect=_end_process)
     second.start()
     reconciler.start()
@@ -189,7 +198,7 @@ def wait_for_database(engine: Engine, first: Callable[[], object], patience: flo
 
 
 def answer_the_bell(app: Celery, runner: Runner, metrics: Metrics) -> None:
-    """Register the one task: score the next batch. What goes wrong leaves the jobs waiting and the process alive.
+    """Register the task that scores the next batch. What goes wrong leaves the jobs waiting and the process alive.
 
     A ring that Redis delivers again (its batch took longer than the visibility time, or its worker died) is counted; it
     finds the jobs held or done, so it scores nothing twice.
@@ -201,6 +210,23 @@ def answer_the_bell(app: Celery, runner: Runner, metrics: Metrics) -> None:
         run_safely(runner, on_defect=_end_process)
 
     app.task(name=SCORE, ignore_result=True, bind=True)(score)
+
+
+def answer_questions(app: Celery, runner: Runner, explain: Explain, client: ScoringClient) -> None:
+    """Register the task that explains a chart, between batches; what goes wrong is told to who asked."""
+
+    def answer(name: str, symbol: str, at: str) -> None:
+        replies: list[Json] = []
+        try:
+            runner.between_batches(lambda: replies.append(explain(symbol, parse_time(at))))
+        except MoodtapeError as error:
+            replies.append({"error": error_text(error)})
+        except Exception:
+            log.exception("a chart could not be explained", symbol=symbol, at=at)
+            replies.append({"error": error_text(MoodtapeError("This chart could not be explained."))})
+        client.reply(name, replies[0])
+
+    app.task(name=EXPLAIN, ignore_result=True)(answer)
 
 
 def _end_process() -> None:

@@ -169,3 +169,19 @@ def near_shape(connection: Connection, change: Any, until: datetime, symbol: str
         Match(post, source, at, market, float(cosine), steps.to_numpy().astype(np.float32))
         for post, source, at, market, cosine, steps in found
     ]
+
+
+def vectors_of(connection: Connection, keys: Sequence[tuple[str, str]]) -> Any:
+    """The vectors of the words of these rows by (post id, symbol), of the newest encoder: float32 (n, 384), in that order."""
+    know_halfvec(raw(connection))
+    with raw(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            """
+            select post_id, symbol, embedding from trajectories
+            where revision = (select revision from trajectories order by id desc limit 1) and post_id = any(%s)
+            """,
+            ([post for post, _ in keys],),
+        )
+        known = {(post, symbol): vector.to_numpy() for post, symbol, vector in cursor.fetchall()}
+    found = [known[key] for key in keys if key in known]
+    return np.stack(found).astype(np.float32) if found else np.zeros((0, 384), np.float32)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, select, text, tuple_
 
 from db.copy import stage
 from db.tables import ModelRevision, TrajectoryRow, VerdictRow
-from domain.answer import Json, Verdict, read_answer, to_answer
+from domain.answer import Json, Verdict, read_answer, stamp, to_answer
 
 CHANNEL = "verdicts"
 """NOTIFY channel; the payload is the post id."""
@@ -133,6 +133,21 @@ def _whole(connection: Connection, verdict: Verdict) -> Verdict:
 
 PRIVATE = ("telegram", "door")
 """Sources whose posts somebody sent to us, not to the world: never listed."""
+
+
+def public_texts(connection: Connection, since: datetime, until: datetime, most: int = 200) -> list[Json]:
+    """The newest English posts of that time, ``until`` included, that were published to the world."""
+    rows = connection.execute(
+        text(
+            """
+            select id as post_id, source, posted_at, text from posts
+            where posted_at > :since and posted_at <= :until and language = 'en' and text <> ''
+              and source <> all(:private) order by posted_at desc, id limit :most
+            """
+        ),
+        {"since": since, "until": until, "private": list(PRIVATE), "most": most},
+    )
+    return [{**row._mapping, "posted_at": stamp(row.posted_at)} for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

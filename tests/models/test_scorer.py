@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
-from domain.answer import Verdict
+from domain.answer import Explanation, Verdict
 from domain.clock import ManualClock
 from domain.errors import EmptyPost, InputError, MoodtapeError, UnreadableImage
 from domain.reasons import Reason
@@ -180,3 +181,52 @@ def test_warnings_say_what_was_assumed_or_missing(scorer: Scorer) -> None:
     assert (full.explanation, full.explanation_reason) == (None, Reason("no_explanation"))
     assert full.warnings == ()
     assert full.hype.symbol.probability == 0.2
+
+
+class Explaining:
+    """Gives one result to everybody, and remembers what it was asked."""
+
+    def __init__(self, result: Any) -> None:
+        self.result, self.asked = result, list[tuple[tuple[str, ...], str]]()
+
+    def of_posts(self, vectors: Any, said: Any, symbol: str, embed: Any) -> Any:
+        self.asked.append((tuple(said), symbol))
+        assert embed(["word"]).shape == (1, 384)
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+class WithVectors(FakeTrajectories):
+    """Every post has two matches."""
+
+    def match(self, *given: Any) -> list[Any]:
+        return [replace(found, vectors=np.ones((2, 384), np.float32)) for found in super().match(*given) if found]
+
+
+@pytest.mark.parametrize(
+    ("result", "shown", "reason"),
+    [
+        (Explanation("people expect a rise", 0.8), Explanation("people expect a rise", 0.8), None),
+        (Reason("explanation_far"), None, Reason("explanation_far")),
+        (ValueError("broken"), None, Reason("explanation_empty")),
+    ],
+)
+def test_an_explanation_is_shown_or_its_reason(result: Any, shown: Any, reason: Any) -> None:
+    """What the explainer says stands in the verdict; a withheld or broken one leaves its reason and the rest alone."""
+    model = Explaining(result)
+    scorer = Scorer(Parts(FakeText(), FakeImage(), FakeFusion(), FakeHype(), WithVectors(), model), "r", TRAINED)
+    found = verdict(scorer.score([item("to the moon", why=True)])[0])
+    assert (found.explanation, found.explanation_reason) == (shown, reason)
+    assert model.asked == [(("to the moon",), BTC)]
+
+
+def test_only_people_get_an_explanation() -> None:
+    """A post that nobody waits for is not explained, and says so; without matches there is nothing to explain."""
+    model = Explaining(Explanation("words", 0.9))
+    parts = (FakeText(), FakeImage(), FakeFusion(), FakeHype())
+    unasked = Scorer(Parts(*parts, WithVectors(), model), "r", TRAINED).score([item("to the moon")])[0]
+    assert verdict(unasked).explanation_reason == Reason("explanation_not_asked")
+    bare = Scorer(Parts(*parts, FakeTrajectories(), model), "r", TRAINED).score([item("to the moon", why=True)])[0]
+    assert verdict(bare).explanation_reason == Reason("explanation_empty")
+    assert model.asked == []

@@ -168,3 +168,29 @@ def test_speed_nought_is_a_speed() -> None:
     assert settings().speed is None
     with pytest.raises(ConfigError, match="MOODTAPE_SPEED"):
         settings(speed=-1.0)
+
+
+def test_an_explained_chart_is_told_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Words with their round trip, or the reason in a sentence; real posts below; with --json one object alone."""
+    from moodtape.matching import show_explanation
+
+    post = {
+        "post_id": "x:1",
+        "source": "x",
+        "posted_at": "2025-01-01T11:00:00Z",
+        "text": "banks wait",
+        "similarity": 0.5,
+    }
+    found = {
+        "symbol": "BTC/USDT", "at": "2025-01-01T12:00:00Z", "direction": "up", "matches": 9, "posts": [post],
+        "explanation": {"text": "Traders wait", "round_trip": 0.8, "kind": "decoded"}, "explanation_reason": None,
+    }  # fmt: skip
+    show_explanation(found, as_json=False)
+    told = capsys.readouterr().out
+    assert "going up; 9 past paths" in told
+    assert "Traders wait (round trip 0.80)" in told
+    assert "banks wait" in told
+    show_explanation(found | {"explanation": None, "explanation_reason": {"code": "explanation_far"}}, as_json=False)
+    assert "No words: the words found" in capsys.readouterr().out
+    show_explanation(found, as_json=True)
+    assert json.loads(capsys.readouterr().out) == found

@@ -6,18 +6,22 @@ import json
 import threading
 from collections.abc import Sequence
 from enum import IntEnum
+from datetime import datetime
 from functools import cached_property
+from typing import Any
+from uuid import uuid4
 
 import structlog
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
+from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
 from db.engine import transaction
 from db.listen import VerdictListener
 from db.queries import jobs, revisions, verdicts
-from domain.answer import Json
+from domain.answer import Json, stamp
 from domain.clock import Clock, SystemClock
 from domain.errors import Busy, Cancelled, InputError, MoodtapeError, Unavailable
 from domain.reasons import Reason
@@ -25,7 +29,13 @@ from models.manifest import load_manifest
 from workers.settings import WorkerSettings
 
 SCORE = "workers.score"
-"""Name of the one task: score whatever waits."""
+"""Name of the task that scores whatever waits."""
+
+EXPLAIN = "workers.explain"
+"""Name of the task that explains a chart: (reply's name, symbol, ISO time)."""
+
+KEPT = 60
+"""Seconds for which a chart's explanation waits in Redis for who asked; it is made anew at each call."""
 
 
 def make_app(settings: WorkerSettings | None = None) -> Celery:
@@ -193,6 +203,39 @@ class ScoringClient:
                     raise NoAnswerYet(Reason("no_answer_yet", {"seconds": round(deadline)}))
                 news.wait(min(left, LOOK_AGAIN))
 
+    def explain(self, symbol: str, at: datetime, deadline: float) -> Json:
+        """What a market's last 256 minutes are about, by a worker; nothing of it is stored.
+
+        Raises:
+            MoodtapeError: what the worker answered, for example that there are no candles.
+            Unavailable: Redis is away, or no worker answered within ``deadline`` seconds.
+        """
+        name = f"moodtape:explain:{uuid4().hex}"
+        try:
+            with self._lock:
+                given = [name, symbol, stamp(at)]
+                self._bell.send_task(
+                    EXPLAIN, given, queue=self._settings.queue, retry=False, ignore_result=True, expires=deadline
+                )
+            found = self._replies.blpop([name], timeout=deadline)
+        except (KombuError, OperationalError, RedisError, OSError):
+            raise Unavailable("The queue cannot be reached, so no chart can be explained now; try again.") from None
+        if found is None:
+            raise Unavailable(f"No worker explained the chart within {deadline:g} s; try again in a moment.")
+        answer: Json = json.loads(found[1])
+        if "error" in answer:
+            raise error_of(answer["error"])
+        return answer
+
+    def reply(self, name: str, answer: Json) -> None:
+        """Hand a chart's explanation to who asked (:meth:`explain`)."""
+        self._replies.lpush(name, json.dumps(answer))
+        self._replies.expire(name, KEPT)
+
+    @cached_property
+    def _replies(self) -> Any:
+        return Redis.from_url(self._settings.redis_url.get_secret_value(), socket_connect_timeout=2)
+
     def cancel(self, post_ids: Sequence[str]) -> int:
         """Take posts off the queue that are not being scored yet; returns how many. Who waits for one is told at once."""
         with transaction(self._engine) as connection:
@@ -205,6 +248,8 @@ class ScoringClient:
     def close(self) -> None:
         """Stop listening and let go of Redis."""
         self.listener.close()
+        if "_replies" in self.__dict__:
+            self._replies.close()
         if "_bell" in self.__dict__ and self._app is None:
             self._bell.close()
 
