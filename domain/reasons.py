@@ -49,6 +49,9 @@ REASONS: dict[str, tuple[str, ...]] = {
     "explanation_numbers": (),
     "explanation_names": (),
     "explanation_empty": (),
+    "queue_away": (),
+    "no_explainer": ("seconds",),
+    "chart_broken": (),
     # what was sent cannot be used
     "empty_post": (),
     "nothing_left": (),

@@ -14,7 +14,7 @@ from domain.symbols import normalize
 from web.api import HasDoor
 from web.errors import refusals
 
-router = APIRouter(prefix="/v1", responses=refusals(401, 422, 503))
+router = APIRouter(prefix="/v1", responses=refusals(401, 404, 422, 503))
 
 
 @router.get("/explain", summary="A chart in words: what posts before such a path were about, and posts of that hour")

@@ -43,7 +43,7 @@ def explain_chart(engine: Engine, scorer: Scorer, symbol: str, at: datetime) -> 
     with transaction(engine) as connection:
         context = market_contexts(connection, [(symbol, at)])[0]
         if context is None or len(context.mid) < STEPS or not np.isfinite(context.mid).all():
-            raise NoCandles(f"The {STEPS} minutes of {symbol} before {stamp(at)} are not all there.")
+            raise NoCandles(Reason("window_incomplete", {"symbol": symbol, "minutes": STEPS, "at": stamp(at)}))
         change = path_of(context.mid.tolist())
         near = near_shape(connection, change, at, None, MOST)
         vectors = vectors_of(connection, [(match.post_id, match.symbol) for match in near])

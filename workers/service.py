@@ -27,6 +27,7 @@ from db.queries import revisions
 from domain.answer import Json, stamp
 from domain.clock import parse_time
 from domain.errors import EX_TEMPFAIL, ConfigError, MoodtapeError, Unavailable
+from domain.reasons import Reason
 from models.manifest import Manifest
 from runtime.health import Heartbeat
 from workers.bands import Bands
@@ -223,7 +224,7 @@ def answer_questions(app: Celery, runner: Runner, explain: Explain, client: Scor
             replies.append({"error": error_text(error)})
         except Exception:
             log.exception("a chart could not be explained", symbol=symbol, at=at)
-            replies.append({"error": error_text(MoodtapeError("This chart could not be explained."))})
+            replies.append({"error": error_text(MoodtapeError(Reason("chart_broken")))})
         client.reply(name, replies[0])
 
     app.task(name=EXPLAIN, ignore_result=True)(answer)

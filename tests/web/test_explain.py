@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from domain.errors import NoCandles
+from domain.reasons import Reason
 from tests.web.conftest import NOON
 from tests.web.test_api import refused
 from workers.client.queue import ScoringClient
@@ -33,9 +34,9 @@ def test_wrong_questions_are_refused(door: TestClient, monkeypatch: pytest.Monke
     """No market, a wrong time, and what the worker refuses."""
 
     def explain(*_: Any) -> dict[str, Any]:
-        raise NoCandles("The 256 minutes are not all there.")
+        raise NoCandles(Reason("no_past"))
 
     monkeypatch.setattr(ScoringClient, "explain", explain)
     assert door.get("/v1/explain").status_code == 422
     assert door.get("/v1/explain", params={"symbol": "BTC", "at": "soon"}).status_code == 422
-    refused(door.get("/v1/explain", params={"symbol": "BTC"}), 422, "no_candles")
+    refused(door.get("/v1/explain", params={"symbol": "BTC"}), 404, "no_candles")

@@ -17,7 +17,7 @@ from db.queries.posts import insert_posts
 from db.queries.telegram import forget
 from db.queries.trajectories import insert_library, vectors_of
 from domain.answer import Explanation
-from domain.errors import NoCandles, Unavailable, UnknownSymbol
+from domain.errors import MoodtapeError, NoCandles, Unavailable, UnknownSymbol
 from domain.library import LibraryRows
 from domain.reasons import Reason
 from domain.types import Post
@@ -139,17 +139,19 @@ def test_the_answer_comes_back_through_redis(engine: Engine, redis_url: str) -> 
 
     def explain(symbol: str, at: datetime) -> dict[str, Any]:
         if symbol == "gone":
-            raise NoCandles("There are no candles.")
+            raise NoCandles(Reason("no_past"))
         if symbol == "broken":
             raise ZeroDivisionError("secret")
         return {"symbol": symbol, "at": at.isoformat()}
 
     client, app = asking(engine, redis_url, explain)
     assert client.explain(BTC, NOON, 5) == {"symbol": BTC, "at": NOON.isoformat()}
-    with pytest.raises(NoCandles, match="no candles"):
+    with pytest.raises(NoCandles) as refused:
         client.explain("gone", NOON, 5)
-    with pytest.raises(Exception, match="could not be explained"):
+    assert refused.value.reason == Reason("no_past")
+    with pytest.raises(MoodtapeError) as broken:
         client.explain("broken", NOON, 5)
+    assert broken.value.reason == Reason("chart_broken")
     for thread in app.running:
         thread.join()
     client.close()
@@ -158,12 +160,14 @@ def test_the_answer_comes_back_through_redis(engine: Engine, redis_url: str) -> 
 def test_nobody_answers(engine: Engine, redis_url: str) -> None:
     """Without a worker, and with Redis away, the caller is told to try again."""
     client, _ = asking(engine, redis_url, None)
-    with pytest.raises(Unavailable, match="No worker"):
-        client.explain(BTC, NOON, 0.2)
+    with pytest.raises(Unavailable) as alone:
+        client.explain(BTC, NOON, 1)
+    assert alone.value.reason == Reason("no_explainer", {"seconds": 1})
     client.close()
     away, _ = asking(engine, "redis://127.0.0.1:1/0", None)
-    with pytest.raises(Unavailable, match="queue"):
-        away.explain(BTC, NOON, 0.2)
+    with pytest.raises(Unavailable) as unreachable:
+        away.explain(BTC, NOON, 1)
+    assert unreachable.value.reason == Reason("queue_away")
     away.close()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from enum import IntEnum
 from datetime import datetime
+from enum import IntEnum
 from functools import cached_property
 from typing import Any
 from uuid import uuid4
@@ -219,9 +219,9 @@ class ScoringClient:
                 )
             found = self._replies.blpop([name], timeout=deadline)
         except (KombuError, OperationalError, RedisError, OSError):
-            raise Unavailable("The queue cannot be reached, so no chart can be explained now; try again.") from None
+            raise Unavailable(Reason("queue_away")) from None
         if found is None:
-            raise Unavailable(f"No worker explained the chart within {deadline:g} s; try again in a moment.")
+            raise Unavailable(Reason("no_explainer", {"seconds": round(deadline)}))
         answer: Json = json.loads(found[1])
         if "error" in answer:
             raise error_of(answer["error"])
