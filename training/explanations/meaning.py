@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def _headlines(folder: Path, most: int, seed: int) -> tuple[list[str], NDArray[n
     return [headlines.texts[i] for i in chosen], headlines.day[chosen]
 
 
-def embed(reader: EmotionTextReader, texts: Sequence[str], path: Path | None = None) -> Floats:
+def embed(reader: EmotionTextReader, texts: Sequence[str], path: Path | None = None, quiet: bool = False) -> Floats:
     """Unit vectors float32 (n, 384) of the product's text encoder, computed once where a path is given."""
     if path is not None and path.is_file():
         kept: Floats = np.load(path)
@@ -100,7 +101,7 @@ def embed(reader: EmotionTextReader, texts: Sequence[str], path: Path | None = N
             return kept
     order = np.argsort([len(text) for text in texts], kind="stable")
     out = np.zeros((len(texts), 384), dtype=np.float32)
-    with progress("embedding", len(texts)) as report:
+    with nullcontext(_silent) if quiet else progress("embedding", len(texts)) as report:
         for start in range(0, len(texts), 512):
             part = order[start : start + 512]
             mean = reader.net.infer(reader.tokenise([texts[i] for i in part]), reader.dtype).mean
@@ -110,6 +111,10 @@ def embed(reader: EmotionTextReader, texts: Sequence[str], path: Path | None = N
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, out)
     return out
+
+
+def _silent(done: int, note: str = "") -> None:
+    pass
 
 
 def neighbours(vectors: Floats, among: Index, of: Index, k: int = NEIGHBOURS) -> Index:
