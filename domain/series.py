@@ -102,3 +102,94 @@ def distinct(
     for window, _ in seen:
         out[window] += 1
     return out
+
+
+WIDTHS = {"1m": 1, "5m": 5, "15m": QUARTER, "60m": 60, "256m": 256}
+"""Intervals of a series and their minutes; those of 15 minutes are stored, with their hype."""
+
+MOODS = ("sadness", "joy", "fear", "anger", "surprise", "neutral", "disgust")
+
+COLUMNS = (
+    "minutes",
+    "volume",
+    "volatility",
+    "close",
+    "posts",
+    "authors",
+    "duplicates",
+    "scored",
+    *(f"mood_{name}" for name in MOODS),
+    "mood_error",
+    "likes_after_an_hour",
+    "hype_15",
+    "hype_60",
+)
+"""What a row says: candles present; traded volume; volatility per minute; last mid price; posts, their authors, the share of
+near-duplicates; posts with a mood, the mean share of each mood and the largest standard error of these means; the mean likes
+at an age of one hour of the posts that reached it in this window; the chance of hype as forecast when the window closed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PostColumns:
+    """Posts about a symbol: epoch minutes, authors, whether each repeats another, and mood shares (n, 7), NaN where none.
+
+    ``aged``, ``likes``: the minutes at which posts turned an hour old, and their likes then.
+    """
+
+    minutes: NDArray[np.int64]
+    authors: Sequence[str | None]
+    repeats: NDArray[np.bool_]
+    moods: Doubles
+    aged: NDArray[np.int64]
+    likes: Doubles
+
+
+def summaries(
+    first: int, mid: Doubles, volume: Doubles, posts: PostColumns, start: int, count: int, width: int
+) -> dict[str, Doubles]:
+    """The columns of a series but the hype: float64[count] each, for windows of ``width`` minutes from number ``start``."""
+    traded, prices = on_grid(first, volume, start, count, width), on_grid(first, mid, start, count, width)
+    present = np.isfinite(traded)
+    published = counts(posts.minutes, start, count, width)
+    out = {
+        "minutes": present.sum(axis=1).astype(np.float64),
+        "volume": np.where(present.any(axis=1), np.where(present, traded, 0.0).sum(axis=1), np.nan),
+        "volatility": volatilities(prices) if width > 1 else np.full(count, np.nan),
+        "close": _last(prices),
+        "posts": published,
+        "authors": distinct(posts.minutes, posts.authors, start, count, width),
+        "duplicates": _mean(posts.minutes, posts.repeats.astype(np.float64), start, count, width),
+        "likes_after_an_hour": _mean(posts.aged, posts.likes, start, count, width),
+    }
+    return out | _moods(posts, start, count, width)
+
+
+def _moods(posts: PostColumns, start: int, count: int, width: int) -> dict[str, Doubles]:
+    known = np.isfinite(posts.moods).all(axis=1)
+    minutes, shares = posts.minutes[known], posts.moods[known]
+    number = counts(minutes, start, count, width)
+    out: dict[str, Doubles] = {"scored": number}
+    errors = []
+    for i, name in enumerate(MOODS):
+        mean = _mean(minutes, shares[:, i], start, count, width)
+        square = _mean(minutes, shares[:, i] ** 2, start, count, width)
+        errors.append(np.sqrt(np.maximum(square - mean**2, 0.0) / np.maximum(number - 1, 1)))
+        out[f"mood_{name}"] = mean
+    out["mood_error"] = np.where(number > 1, np.max(errors, axis=0), np.nan)
+    return out
+
+
+def _mean(minutes: NDArray[np.int64], values: Doubles, start: int, count: int, width: int) -> Doubles:
+    """Mean value of each window, NaN where it holds none."""
+    which = minutes // width - start
+    inside = (which >= 0) & (which < count)
+    number = np.bincount(which[inside], minlength=count)
+    total = np.bincount(which[inside], values[inside], minlength=count)
+    return np.asarray(np.where(number > 0, total / np.maximum(number, 1), np.nan))
+
+
+def _last(prices: Doubles) -> Doubles:
+    """The last known price of each window, NaN where there is none."""
+    known = np.isfinite(prices)
+    place = prices.shape[1] - 1 - np.argmax(known[:, ::-1], axis=1)
+    return np.asarray(np.where(known.any(axis=1), prices[np.arange(len(prices)), place], np.nan))

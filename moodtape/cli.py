@@ -40,6 +40,7 @@ OTHERS = {
     "rollback": ("workers.cli", "Make the champion before the present one the champion again."),
     "replay": ("workers.market_cli", "Make a stored answer again from what was known then, and say what differs."),
     "scorecard": ("workers.market_cli", "How predictions held: coverage, width and skill, the worst shown."),
+    "series": ("workers.series", "The mood of markets as a series: posts, moods, volume, volatility, hype."),
     "revisions": ("workers.cli", "Known model revisions; compare a challenger with the champion."),
 }
 """Commands of other boxes; their modules are imported only when one is called, so that --help stays quick."""

@@ -31,6 +31,7 @@ from domain.types import MINUTE
 from web.errors import language, refusals
 from web.health import Figures
 from web.live import Hub, stream
+from web.series import gaps, series_events, series_rows
 from web.settings import WebSettings
 from web.upload import BODY, read_form
 from web.views import bars, listed, market
@@ -243,6 +244,31 @@ async def scorecard(
 ) -> JSONResponse:
     """Every scored prediction counts, losers included; see docs/architecture.md, “The scorecard”."""
     return JSONResponse(await door.read(make_scorecard, door.clock.now(), days, replayed))
+
+
+@router.get(
+    "/series", summary="The mood of a market as a series: posts, moods, volume, volatility, hype of each window"
+)
+async def series(
+    door: HasDoor,
+    request: Request,
+    symbol: str,
+    since: Annotated[str, Query(description="ISO 8601")],
+    until: Annotated[str | None, Query(description="ISO 8601; else now")] = None,
+    interval: Annotated[str, Query(pattern="^(1m|5m|15m|60m|256m)$")] = "15m",
+) -> Response:
+    """Closed windows, oldest first, and the gaps between them.
+
+    With ``Accept: text/event-stream`` each window of 15 minutes published from ``since`` on comes as an event ``window``.
+    """
+    pair, start = normalize(symbol), parse_time(since)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        door.hub.refuse_if_full()
+        events = series_events(lambda after: door.read(series_rows, pair, after, door.clock.now()), start)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    end = parse_time(until) if until else door.clock.now()
+    rows = await door.read(series_rows, pair, start, end, interval)
+    return JSONResponse({"symbol": pair, "interval": interval, "rows": rows, "gaps": gaps(rows, start, end, interval)})
 
 
 @router.get("/rescore", summary="How the rescore run under way stands, else the latest")

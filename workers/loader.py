@@ -19,6 +19,7 @@ from domain.clock import SystemClock
 from domain.symbols import DEFAULT_SYMBOL
 from domain.types import Post
 from models.device import choose, memory
+from models.hype.forecast import HypeHeads
 from models.manifest import ARTIFACTS, verify
 from models.scorer import Scorer, ScoringInput
 from models.trajectories.retrieval import RetrievedTrajectories
@@ -26,6 +27,7 @@ from workers.bands import Bands
 from workers.earned import earned
 from workers.explaining import explain_chart
 from workers.inputs import Growing, LibraryFeed
+from workers.series import refresh as publish_series
 from workers.service import Loaded, wait_for_database
 from workers.settings import WorkerSettings
 
@@ -64,6 +66,9 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
             bands.keep_up(clock.now())
         with transaction(engine) as connection:
             scorer.earned = earned(connection)
+        if isinstance(scorer.parts.hype, HypeHeads):
+            with transaction(engine) as connection:
+                publish_series(connection, scorer.parts.hype, clock.now())
         library.complete(scorer.parts.text, scorer.revision)
         if isinstance(model, Growing):
             library.refresh(model)

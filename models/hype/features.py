@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.series import PAST, QUARTER, rates, volatilities
-from domain.types import MarketContext
+from domain.series import PAST, QUARTER, PastWindows, rates, volatilities
+from domain.types import STEPS, MarketContext, Minutes
 
 Doubles = NDArray[np.float64]
 
@@ -108,6 +108,29 @@ def past_of(contexts: Sequence[MarketContext]) -> Past:
         window_volatility=stacked("volatility"),
         window_posts=stacked("posts"),
         window_authors=stacked("authors"),
+    )
+
+
+def past_of_grid(tape: Minutes, grid: PastWindows, lowest: int, minutes: NDArray[np.int64]) -> Past:
+    """What was known at many epoch minutes of one market; ``grid``: its windows from number ``lowest`` on."""
+    place = minutes // QUARTER - PAST - lowest
+    near = np.clip(minutes - tape.first, 0, len(tape.mid) + STEPS)
+
+    def windows_of(values: Doubles) -> Doubles:
+        return np.lib.stride_tricks.sliding_window_view(values, PAST)[place]
+
+    def minutes_of(values: Doubles) -> Doubles:
+        padded = np.concatenate([np.full(STEPS, np.nan), values, np.full(STEPS, np.nan)])
+        return np.lib.stride_tricks.sliding_window_view(padded, STEPS)[near]
+
+    return Past(
+        minute=minutes,
+        volume=minutes_of(tape.volume),
+        mid=minutes_of(tape.mid),
+        window_volume=windows_of(grid.volume),
+        window_volatility=windows_of(grid.volatility),
+        window_posts=windows_of(grid.posts),
+        window_authors=windows_of(grid.authors),
     )
 
 

@@ -45,6 +45,25 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Mean:
+    """The mean logit of a logistic regression and boosted trees: they err differently on few rows."""
+
+    logistic: Logistic
+    boosting: Boosting
+
+    kind = "mean"
+
+    def logit(self, features: Doubles, sequence: Doubles | None = None) -> Doubles:
+        """Of features (n, f): float64[n]."""
+        return np.asarray((self.logistic.logit(features) + self.boosting.logit(features)) / 2)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """For ``model.safetensors``."""
+        parts = {"logistic": self.logistic.tensors(), "boosting": self.boosting.tensors()}
+        return {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Head:
     """One target. ``name``: ``symbol-15``, ``symbol-60`` or ``post``; ``base_rate`` is of the training rows.
 
@@ -69,7 +88,7 @@ class Head:
     @property
     def sequential(self) -> bool:
         """Whether the model looks at the windows themselves."""
-        return self.model.kind not in ("logistic", "boosting")
+        return self.model.kind not in ("logistic", "boosting", "mean")
 
     def about(self) -> dict[str, Any]:
         """For ``config.json``."""
@@ -202,6 +221,12 @@ def _model(kind: str, tensors: dict[str, NDArray[Any]]) -> Model:
         return Logistic.from_tensors(tensors)
     if kind == "boosting":
         return Boosting.from_tensors(tensors)
+    if kind == "mean":
+        parts = {
+            part: {name[len(part) + 1 :]: value for name, value in tensors.items() if name.startswith(part + ".")}
+            for part in ("logistic", "boosting")
+        }
+        return Mean(Logistic.from_tensors(parts["logistic"]), Boosting.from_tensors(parts["boosting"]))
     from models.hype.sequence import SequenceModel
 
     return SequenceModel.from_tensors(kind, tensors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from domain.errors import InputError
 from models.hype.boosting import Boosting
-from models.hype.forecast import Model
+from models.hype.forecast import Mean, Model
 from models.hype.logistic import MOST, Logistic
 
 Doubles = NDArray[np.float64]
-KINDS = ("logistic", "boosting", "lstm", "transformer")
+KINDS = ("logistic", "boosting", "mean", "lstm", "transformer")
+NETWORKS = ("lstm", "transformer")
 STEPS = 96
 """Windows (a day) that a sequence model looks at."""
 
@@ -26,15 +27,16 @@ STEPS = 96
 class FitOptions:
     """Sizes of a fit.
 
-    ``strength``: of the L2 penalty (logistic). ``rounds``, ``leaves``, ``least``: trees, leaves of each and rows a leaf
-    (boosting). ``epochs``, ``rate``, ``batch``: of a network. ``most``: rows at most, every n-th one taken. ``seeds``: how
-    many models are averaged.
+    ``strength``: of the L2 penalty (logistic). ``rounds``, ``leaves``, ``least``, ``step``: trees, leaves of each, rows a
+    leaf and learning rate (boosting). ``epochs``, ``rate``, ``batch``: of a network. ``most``: rows at most, every n-th one
+    taken. ``seeds``: how many models are averaged.
     """
 
     strength: float = 20.0
     rounds: int = 200
     leaves: int = 15
     least: int = 200
+    step: float = 0.06
     epochs: int = 3
     rate: float = 1e-3
     batch: int = 256
@@ -43,9 +45,15 @@ class FitOptions:
 
 
 def fit(
-    kind: str, features: Doubles, sequence: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int = 0
+    kind: str,
+    features: Doubles,
+    sequence: Doubles,
+    hot: NDArray[np.bool_],
+    options: FitOptions,
+    seed: int = 0,
+    weights: Doubles | None = None,
 ) -> Model:
-    """A model fitted to these rows alone.
+    """A model fitted to these rows alone; ``weights`` of the rows are heard by all but the networks.
 
     Raises:
         InputError: the kind is unknown, or the rows hold one outcome only.
@@ -56,9 +64,12 @@ def fit(
         raise InputError("The rows to fit on hold only one outcome.")
     every = max(1, -(-len(hot) // options.most))
     chosen = slice(seed % every, None, every)
-    if kind in ("logistic", "boosting"):
-        return _FITS[kind](features[chosen], hot[chosen], options, seed)
-    return _network(kind, sequence[chosen], hot[chosen], options, seed)
+    if kind in NETWORKS:
+        return _network(kind, sequence[chosen], hot[chosen], options, seed)
+    own = (features[chosen], hot[chosen], options, seed, None if weights is None else weights[chosen])
+    if kind == "mean":
+        return Mean(_logistic(*own), _boosting(*own))
+    return _logistic(*own) if kind == "logistic" else _boosting(*own)
 
 
 def standard(features: Doubles) -> tuple[Doubles, Doubles]:
@@ -70,22 +81,27 @@ def standard(features: Doubles) -> tuple[Doubles, Doubles]:
     return mean, np.where(spread > 1e-9, spread, 1.0)
 
 
-def _logistic(features: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int) -> Logistic:
+def _logistic(
+    features: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int, weights: Doubles | None
+) -> Logistic:
     from sklearn.linear_model import LogisticRegression
 
     mean, scale = standard(features)
     scaled = np.clip(np.nan_to_num((features - mean) / scale, nan=0.0), -MOST, MOST)
-    model = LogisticRegression(C=1.0 / options.strength, max_iter=1000, random_state=seed).fit(scaled, hot)
+    model = LogisticRegression(C=1.0 / options.strength, max_iter=1000, random_state=seed)
+    model.fit(scaled, hot, sample_weight=weights)
     return Logistic(mean, scale, model.coef_[0].astype(np.float64), float(model.intercept_[0]))
 
 
-def _boosting(features: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int) -> Boosting:
+def _boosting(
+    features: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int, weights: Doubles | None
+) -> Boosting:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     varied = _varied(features)
     models = [
         HistGradientBoostingClassifier(
-            learning_rate=0.06,
+            learning_rate=options.step,
             max_iter=options.rounds,
             max_leaf_nodes=options.leaves,
             min_samples_leaf=options.least,
@@ -93,7 +109,7 @@ def _boosting(features: Doubles, hot: NDArray[np.bool_], options: FitOptions, se
             max_features=0.3,
             early_stopping=False,
             random_state=seed + i,
-        ).fit(varied, hot)
+        ).fit(varied, hot, sample_weight=weights)
         for i in range(options.seeds)
     ]
     return Boosting.from_sklearn(*models)
@@ -103,12 +119,6 @@ def _varied(features: Doubles) -> Doubles:
     """The features, with a column of which nothing is known as zeros: the binning refuses such a column."""
     unknown = np.asarray(~np.isfinite(features).any(axis=0))
     return np.asarray(np.where(unknown, 0.0, features)) if unknown.any() else features
-
-
-_FITS: Mapping[str, Callable[[Doubles, NDArray[np.bool_], FitOptions, int], Model]] = {
-    "logistic": _logistic,
-    "boosting": _boosting,
-}
 
 
 def _network(kind: str, sequence: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int) -> Model:

@@ -67,8 +67,8 @@ def has_likes(path: Path) -> bool:
     return {"likes"} <= names and bool({"t", "date"} & names) and bool({*AUTHORS, "source"} & names)
 
 
-def load_posts(files: Sequence[Path]) -> Posts:
-    """Originals with likes of the files, by time; reposts and replies are left out, as are authors with few posts.
+def load_posts(files: Sequence[Path], fewest: int = LEAST + 1) -> Posts:
+    """Originals with likes of the files, by time; reposts, replies and authors with fewer than ``fewest`` are left out.
 
     Raises:
         InputError: a column is missing, or nothing is left.
@@ -83,7 +83,7 @@ def load_posts(files: Sequence[Path]) -> Posts:
     authors = _authors(table)
     kept = np.isfinite(likes) & np.array([a is not None for a in authors]) & np.array([_original(t) for t in text])
     names, counts = np.unique(authors[kept].astype(str), return_counts=True)
-    enough = set(names[counts > LEAST])
+    enough = set(names[counts >= fewest])
     kept &= np.array([str(a) in enough for a in authors])
     if not kept.any():
         raise InputError(f"No author of these files has more than {LEAST} posts with likes.")

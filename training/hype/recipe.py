@@ -21,7 +21,7 @@ from models.hype.forecast import Head, Model, save_hype
 from runtime.progress import progress
 from training.hype.card import card
 from training.hype.figures import figures
-from training.hype.fitting import STEPS, FitOptions, fit
+from training.hype.fitting import NETWORKS, STEPS, FitOptions, fit
 from training.hype.windows import Target, Windows, load_activity, windows
 from training.registry import TrainOptions, settings
 from training.trajectories.pairs import parquet_files
@@ -64,7 +64,7 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     posts = sorted(options.data.rglob("posts*.parquet"))
     tapes, _ = load_activity([*parquet_files(options.data, "candles"), *posts])
     kept = {key: tape for key, tape in tapes.items() if key[0] not in choice.without}
-    steps = 0 if choice.kind in ("logistic", "boosting") else STEPS
+    steps = 0 if choice.kind not in NETWORKS else STEPS
     heads, measured_by, lines = [], {}, {}
     for horizon in choice.horizons:
         rows = windows(kept, Target(horizon, choice.trailing, steps), choice.stride)
@@ -99,7 +99,7 @@ def fit_head(
 
 def walk(name: str, rows: Windows, horizon: int, choice: HypeSettings) -> Iterator[Fold]:
     """The folds in time order, each with a model that saw only what came before it."""
-    starts = [_time(text) for text in choice.folds]
+    starts = [time_of(text) for text in choice.folds]
     options = settings(FitOptions, choice.fit)
     logits: list[NDArray[np.float64]] = []
     hot: list[NDArray[np.bool_]] = []
@@ -159,5 +159,6 @@ def _short(train: Windows, test: Windows, choice: HypeSettings, head: Head) -> d
     return {name: measured[name] for name in ("auc", "bss")}
 
 
-def _time(text: str) -> float:
+def time_of(text: str) -> float:
+    """Epoch seconds of an ISO date (midnight, UTC) or time."""
     return datetime.fromisoformat(text if "T" in text else f"{text}T00:00:00+00:00").timestamp()

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from domain.errors import InputError, UnknownSymbol
 from domain.series import PAST, QUARTER, last_window, rates
 from domain.symbols import normalize
-from domain.types import STEPS
-from models.hype.features import NAMES, Past, sequences, situations
+from models.hype.features import NAMES, Past, past_of_grid, sequences, situations
 from training.trajectories.pairs import load_tapes, read
 from training.trajectories.tape import Tape
 
@@ -108,25 +107,7 @@ def past_at(tape: Tape, minutes: NDArray[np.int64]) -> Past:
     """What was known at many moments of one tape: the rows of :meth:`Tape.context`, all at once."""
     lowest = last_window(int(minutes.min())) - PAST
     grid = tape.windows(lowest, last_window(int(minutes.max())) - lowest)
-    place = minutes // QUARTER - PAST - lowest
-    near = minutes - STEPS - (tape.first - STEPS)
-
-    def windows_of(values: Doubles) -> Doubles:
-        return np.lib.stride_tricks.sliding_window_view(values, PAST)[place]
-
-    def minutes_of(values: Doubles) -> Doubles:
-        padded = np.concatenate([np.full(STEPS, np.nan), values, np.full(STEPS, np.nan)])
-        return np.lib.stride_tricks.sliding_window_view(padded, STEPS)[np.clip(near, 0, len(values) + STEPS)]
-
-    return Past(
-        minute=minutes,
-        volume=minutes_of(tape.volume),
-        mid=minutes_of(tape.mid),
-        window_volume=windows_of(grid.volume),
-        window_volatility=windows_of(grid.volatility),
-        window_posts=windows_of(grid.posts),
-        window_authors=windows_of(grid.authors),
-    )
+    return past_of_grid(tape.minutes, grid, lowest, minutes)
 
 
 def next_rate(tape: Tape, minutes: NDArray[np.int64], horizon: int) -> Doubles:

@@ -1,0 +1,161 @@
+"""The series of a symbol: posts in columns, and the published windows with their revisions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from db.queries.candles import best_markets
+from db.queries.market_history import market_minutes
+from domain.series import COLUMNS, MOODS, PostColumns, summaries
+from domain.types import MINUTE, Minutes
+
+_POSTS = """
+select floor(extract(epoch from p.posted_at) / 60)::int8 as minute, p.author_hash, p.cluster is not null as repeats,
+       v.answer -> 'emotions' -> 'probabilities' as moods
+from posts p
+left join lateral (
+    select answer from verdicts v join model_revisions r on r.revision = v.revision and r.state = 'champion'
+    where v.post_id = p.id
+) v on true
+where p.posted_at >= :start and p.posted_at < :end and :symbol = any(p.symbols)
+order by p.posted_at
+"""
+_AGED = """
+select floor(extract(epoch from p.posted_at) / 60)::int8 + 60 as minute, g.likes
+from posts p join post_engagement g on g.post_id = p.id and g.age_minutes = 60
+where p.posted_at >= cast(:start as timestamptz) - interval '1 hour'
+  and p.posted_at < cast(:end as timestamptz) - interval '1 hour' and :symbol = any(p.symbols)
+"""
+
+
+def post_columns(connection: Connection, symbol: str, start: datetime, end: datetime) -> PostColumns:
+    """Posts about a symbol published in [start, end), and the likes of those that turned an hour old then."""
+    bounds = {"symbol": symbol, "start": start, "end": end}
+    rows = connection.execute(text(_POSTS), bounds).all()
+    aged = connection.execute(text(_AGED), bounds).all()
+    unknown = [np.nan] * len(MOODS)
+    moods = [[float(r.moods[m]) for m in MOODS] if r.moods else unknown for r in rows]
+    return PostColumns(
+        minutes=np.array([r.minute for r in rows], dtype=np.int64),
+        authors=[r.author_hash for r in rows],
+        repeats=np.array([r.repeats for r in rows], dtype=np.bool_),
+        moods=np.array(moods, dtype=np.float64).reshape(len(rows), len(MOODS)),
+        aged=np.array([r.minute for r in aged], dtype=np.int64),
+        likes=np.array([r.likes for r in aged], dtype=np.float64),
+    )
+
+
+Rows = dict[datetime, dict[str, float | None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """``count`` windows of ``width`` minutes of a symbol from number ``first`` on, and what they are made of.
+
+    ``columns``: float64[count] each, by the names of :data:`domain.series.COLUMNS`.
+    """
+
+    first: int
+    width: int
+    tape: Minutes
+    posts: PostColumns
+    columns: dict[str, NDArray[np.float64]]
+
+    def rows(self) -> Rows:
+        """The windows by what opened them, those without candles and posts left out: a gap is no row."""
+        kept = np.flatnonzero((self.columns["minutes"] > 0) | (self.columns["posts"] > 0))
+        return {
+            moment((self.first + i) * self.width): {n: _plain(self.columns[n][i]) for n in COLUMNS if n in self.columns}
+            for i in kept.tolist()
+        }
+
+
+def span(connection: Connection, symbol: str, start: datetime, end: datetime, width: int, back: int = 0) -> Span | None:
+    """The whole windows in [start, end), and ``back`` minutes before them; None where no market has candles."""
+    first, stop = -(-minute(start) // width), minute(end) // width
+    market = best_markets(connection, [(symbol, end)])[0] if stop > first else None
+    if market is None:
+        return None
+    begin, close = moment(first * width - back), moment(stop * width)
+    tape = market_minutes(connection, market, symbol, begin, close)
+    posts = post_columns(connection, symbol, begin, close)
+    columns = summaries(tape.first, tape.mid, tape.volume, posts, first, stop - first, width)
+    return Span(first, width, tape, posts, columns)
+
+
+def minute(at: datetime) -> int:
+    """Whole minutes since the epoch."""
+    return int(at.timestamp()) // 60
+
+
+def moment(number: int) -> datetime:
+    """The UTC time of an epoch minute."""
+    return datetime.fromtimestamp(number * 60, UTC)
+
+
+def _plain(value: float) -> float | None:
+    return float(f"{value:.9g}") if np.isfinite(value) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One window as published. ``revision`` 0 was written when it closed; later ones say their reason."""
+
+    opened_at: datetime
+    revision: int
+    values: dict[str, float | None]
+    reason: str
+    written_at: datetime
+
+
+def published(connection: Connection, symbol: str, since: datetime, until: datetime) -> list[Published]:
+    """The newest revision of each stored window of 15 minutes that opened in [since, until), oldest first."""
+    query = text(
+        "select distinct on (opened_at) opened_at, revision, values, reason, written_at from series_windows "
+        "where symbol = :symbol and opened_at >= :since and opened_at < :until order by opened_at, revision desc"
+    )
+    return [Published(*row) for row in connection.execute(query, {"symbol": symbol, "since": since, "until": until})]
+
+
+def last_published(connection: Connection, symbols: Sequence[str]) -> dict[str, datetime]:
+    """When the newest stored window of each symbol opened."""
+    query = text("select symbol, max(opened_at) from series_windows where symbol = any(:symbols) group by symbol")
+    return {row[0]: row[1] for row in connection.execute(query, {"symbols": list(symbols)})}
+
+
+def publish(connection: Connection, symbol: str, rows: Rows, reason: str = "") -> int:
+    """Store windows; one that is there with other values gets a further revision. Returns how many rows were written."""
+    if not rows:
+        return 0
+    old = {p.opened_at: p for p in published(connection, symbol, min(rows), max(rows) + MINUTE)}
+    new = [
+        {
+            "symbol": symbol,
+            "opened_at": at,
+            "revision": old[at].revision + 1 if at in old else 0,
+            "values": json.dumps(values),
+            "reason": reason if at in old else "",
+        }
+        for at, values in rows.items()
+        if at not in old or _differs(old[at].values, values)
+    ]
+    if new:
+        statement = text(
+            "insert into series_windows (symbol, opened_at, revision, values, reason) "
+            "values (:symbol, :opened_at, :revision, cast(:values as jsonb), :reason) on conflict do nothing"
+        )
+        connection.execute(statement, new)
+    return len(new)
+
+
+def _differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether anything but the hype is another number: a forecast stays what it was when its window closed."""
+    return any(old.get(name) != value for name, value in new.items() if not name.startswith("hype"))

@@ -1,0 +1,164 @@
+"""Windows of a symbol published when they close, with the hype as forecast then; and ``moodtape series``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from db.engine import make_engine, transaction
+from db.queries.candles import known_symbols
+from db.queries.series import Rows, Span, last_published, minute, moment, publish, published, span
+from domain.answer import stamp
+from domain.clock import parse_time
+from domain.errors import InputError
+from domain.series import COLUMNS, PAST, QUARTER, WIDTHS, PastWindows, counts, distinct, on_grid, rates, volatilities
+from domain.symbols import normalize
+from domain.types import MINUTE
+from models.hype.features import past_of_grid, sequences, situations
+from models.hype.forecast import HypeHeads, load_hype
+
+GRACE = 2 * MINUTE
+"""How long the last candle of a window is waited for."""
+
+AGAIN = 4
+"""Windows (an hour) that are looked at again for candles that came late."""
+
+FIRST = timedelta(days=7)
+"""How far back a symbol's first windows are published."""
+
+
+def refresh(connection: Connection, heads: HypeHeads, now: datetime, symbols: Sequence[str] = ()) -> int:
+    """Publish the windows of all symbols that have closed; returns how many rows were written."""
+    names = list(symbols) or known_symbols(connection)
+    newest = last_published(connection, names)
+    end = moment(minute(now - GRACE) // QUARTER * QUARTER)
+    written = 0
+    for symbol in names:
+        last = newest.get(symbol)
+        if last is not None and last + QUARTER * MINUTE >= end:
+            continue
+        start = end - FIRST if last is None else max(last - AGAIN * QUARTER * MINUTE, end - FIRST)
+        rows = window_rows(connection, symbol, start, end, heads)
+        written += publish(connection, symbol, rows, "candles or posts that came late")
+    return written
+
+
+def window_rows(connection: Connection, symbol: str, start: datetime, end: datetime, heads: HypeHeads) -> Rows:
+    """The closed windows of 15 minutes that lie in [start, end), with the hype at each one's close."""
+    found = span(connection, symbol, start, end, QUARTER, PAST * QUARTER + QUARTER)
+    if found is None:
+        return {}
+    found.columns.update(_hype(heads, found))
+    return found.rows()
+
+
+def _hype(heads: HypeHeads, found: Span) -> dict[str, NDArray[np.float64]]:
+    """The chance of hype at the close of each window, NaN where nothing can be said."""
+    tape, posts = found.tape, found.posts
+    closes = (found.first + 1 + np.arange(len(found.columns["minutes"]))) * QUARTER
+    lowest = int(closes[0]) // QUARTER - PAST
+    count = int(closes[-1]) // QUARTER - lowest
+    grid = PastWindows(
+        volume=rates(on_grid(tape.first, tape.volume, lowest, count)),
+        volatility=volatilities(on_grid(tape.first, tape.mid, lowest, count)),
+        posts=counts(posts.minutes, lowest, count),
+        authors=distinct(posts.minutes, posts.authors, lowest, count),
+    )
+    past = past_of_grid(tape, grid, lowest, closes)
+    out = {}
+    for head in heads.of_symbols():
+        now = situations(past, head.horizon, head.trailing)
+        windows = sequences(past, head.horizon, head.trailing) if head.sequential else None
+        chances = head.probability(now.features, windows)
+        out[f"hype_{head.horizon}"] = np.where(now.trouble == 0, chances, np.nan)
+    return out
+
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def series(
+    symbols: Annotated[list[str], typer.Argument(help="Markets, for example BTC/USDT.")],
+    since: Annotated[str, typer.Option(help="First moment (ISO 8601, UTC).")],
+    until: Annotated[str | None, typer.Option(help="Last moment; without it now.")] = None,
+    interval: Annotated[str, typer.Option(help="1m, 5m, 15m, 60m or 256m.")] = "15m",
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a table of commas.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write a parquet file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """The mood of markets as a series: posts, moods, volume, volatility and hype of each closed window."""
+    if interval not in WIDTHS:
+        raise InputError(f"There is no interval {interval}; there are: {', '.join(WIDTHS)}.")
+    start, end = parse_time(since), parse_time(until) if until else datetime.now(UTC)
+    engine, heads = make_engine(), load_hype()
+    table: list[dict[str, Any]] = []
+    try:
+        for symbol in map(normalize, symbols):
+            with transaction(engine) as connection:
+                table += records(connection, symbol, start, end, interval, heads)
+    finally:
+        engine.dispose()
+    _write(table, csv_file, parquet)
+    if as_json:
+        typer.echo(json.dumps({"interval": interval, "columns": list(COLUMNS), "rows": table}, allow_nan=False))
+    else:
+        sys.stderr.write(f"{len(table)} windows of {len(symbols)} symbols\n")
+
+
+def records(
+    connection: Connection, symbol: str, start: datetime, end: datetime, interval: str, heads: HypeHeads
+) -> list[dict[str, Any]]:
+    """Rows of one symbol: those published, and, where none is stored, those that the stored candles and posts give."""
+    width = WIDTHS[interval]
+    if width != QUARTER:
+        found = span(connection, symbol, start, end, width)
+        return [_record(symbol, at, values, 0, "") for at, values in (found.rows() if found else {}).items()]
+    known = {p.opened_at: p for p in published(connection, symbol, start, end)}
+    made = window_rows(connection, symbol, start, end, heads) if _gaps(known, start, end) else {}
+    rows = [_record(symbol, at, p.values, p.revision, p.reason) for at, p in known.items()]
+    rows += [_record(symbol, at, values, 0, "") for at, values in made.items() if at not in known]
+    return sorted(rows, key=lambda row: str(row["opened_at"]))
+
+
+def _gaps(known: dict[datetime, Any], start: datetime, end: datetime) -> bool:
+    return len(known) < minute(end) // QUARTER + minute(start) // -QUARTER
+
+
+def _record(symbol: str, at: datetime, values: dict[str, float | None], revision: int, reason: str) -> dict[str, Any]:
+    numbers = {name: values.get(name) for name in COLUMNS}
+    return {"symbol": symbol, "opened_at": stamp(at), "revision": revision, "reason": reason, **numbers}
+
+
+def _write(table: list[dict[str, Any]], csv_file: Path | None, parquet: Path | None) -> None:
+    names = ["symbol", "opened_at", "revision", "reason", *COLUMNS]
+    try:
+        if csv_file is not None:
+            with csv_file.open("w", newline="") as file:
+                writer = csv.DictWriter(file, names)
+                writer.writeheader()
+                writer.writerows(table)
+        if parquet is not None:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            numbers = [(name, pa.float64()) for name in COLUMNS]
+            texts = [
+                ("symbol", pa.string()),
+                ("opened_at", pa.string()),
+                ("revision", pa.int16()),
+                ("reason", pa.string()),
+            ]
+            pq.write_table(pa.Table.from_pylist(table, schema=pa.schema([*texts, *numbers])), parquet)
+    except OSError as error:
+        raise InputError(f"The file cannot be written ({error.strerror}); name another place.") from None
