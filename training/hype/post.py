@@ -1,7 +1,7 @@
 """Fit what a post adds: hot for its author or channel; joins the post's head to the symbol's heads of a checkpoint.
 
 Walk-forward on the first file's posts; the others lend their rows with a weight, always only what came two days before the
-fold. A first fold is forecast for calibration alone. The weights of the last fold ship.
+fold. The weights of the last fold ship. Platt's calibration on earlier folds was tried and did worse: the folds are small.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from runtime.progress import progress
 from training.hype.figures import scores
 from training.hype.fitting import FitOptions, fit
 from training.hype.lift import LiftRows, embedded, load_posts, project, projection, rows
-from training.hype.recipe import platt
 from training.hype.recipe import time_of as at
 from training.registry import TrainOptions, settings
 from training.trajectories.pairs import shipped_embed
@@ -36,7 +35,7 @@ HORIZON = 1440
 class PostSettings:
     """``files``: below the data folder, with the weight of each one's rows; the first is walked over.
 
-    ``folds``: the first is for calibration alone; ``fewest``: posts of an author; ``fit``: see
+    ``folds``: ISO times at which each starts; ``fewest``: posts of an author; ``fit``: see
     :class:`training.hype.fitting.FitOptions`.
     """
 
@@ -44,7 +43,7 @@ class PostSettings:
         default_factory=lambda: {"founder_tweets/posts.parquet": 1.0, "crypto_posts/posts.parquet": 0.1}
     )
     kind: str = "mean"
-    folds: list[str] = field(default_factory=lambda: ["2025-05-15", "2025-07-30", "2025-09-18", "2025-11-07"])
+    folds: list[str] = field(default_factory=lambda: ["2025-07-30", "2025-09-18", "2025-11-07"])
     fewest: int = 20
     seed: int = 0
     fit: dict[str, Any] = field(default_factory=dict)
@@ -57,9 +56,8 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     options.out.mkdir(parents=True, exist_ok=True)
     embed = shipped_embed()
     vectors = {n: embedded(p.text, embed, options.out / "embeddings.safetensors") for n, p in sets.items()}
-    first = next(iter(sets))
     start = at(choice.folds[0])
-    directions = projection(vectors[first][sets[first].time < start])
+    directions = projection(np.concatenate([vectors[name][posts.time < start] for name, posts in sets.items()]))
     made = {name: rows(posts, project(vectors[name], directions)) for name, posts in sets.items()}
     head, measured = walk(made, choice)
     _save(options.out, head, directions, {"settings": asdict(choice), "held_out": measured})
@@ -75,7 +73,6 @@ def walk(made: Mapping[str, LiftRows], choice: PostSettings) -> tuple[Head, dict
     own = next(iter(made.values()))
     starts = [at(text) for text in choice.folds]
     fits = settings(FitOptions, choice.fit)
-    logits: list[NDArray[np.float64]] = []
     chances: list[NDArray[np.float64]] = []
     places: list[NDArray[np.intp]] = []
     head = None
@@ -87,18 +84,16 @@ def walk(made: Mapping[str, LiftRows], choice: PostSettings) -> tuple[Head, dict
             if not len(test) or len(set(train.hot.tolist())) < 2:
                 continue
             model = fit(choice.kind, train.features, train.sequence, train.hot, fits, choice.seed, weights)
-            slope, shift = platt(np.concatenate(logits), own.hot[np.concatenate(places)]) if logits else (1.0, 0.0)
             base = float(own.hot[own.time < start].mean())
-            head = Head("post", model, HORIZON, base, False, slope, shift)
+            head = Head("post", model, HORIZON, base, signal=False)
             chances.append(head.probability(own.features[test]))
-            logits.append(model.logit(own.features[test]))
             places.append(test)
-    if head is None or len(places) < 2:
+    if head is None:
         raise InputError("There are too few posts before and in the folds to fit anything.")
-    scored, earlier = own.take(np.concatenate(places[1:])), own.take(own.time < starts[1])
-    measured = scores(np.concatenate(chances[1:]), scored, earlier)
+    scored, earlier = own.take(np.concatenate(places)), own.take(own.time < starts[0])
+    measured = scores(np.concatenate(chances), scored, earlier)
     lower = (measured["intervals"]["skill_over_persistence"] or [0.0])[0]
-    return Head("post", head.model, HORIZON, head.base_rate, lower > 0, head.slope, head.shift), measured
+    return Head("post", head.model, HORIZON, head.base_rate, signal=lower > 0), measured
 
 
 def _before(made: Mapping[str, LiftRows], choice: PostSettings, start: float) -> tuple[LiftRows, NDArray[np.float64]]:
@@ -124,7 +119,7 @@ def _part(head: Head, about: dict[str, Any]) -> str:
 ## post: {head.model.kind}, likes a day after the post
 
 Hot: more likes than the 80th percentile of the author's last 50 posts. Earlier posts count only once they are a day old. Files
-and their weights: {about["settings"]["files"]}. Walk-forward on the first of them from {about["settings"]["folds"][1]} on:
+and their weights: {about["settings"]["files"]}. Walk-forward on the first of them from {about["settings"]["folds"][0]} on:
 n {m["n"]}, base rate {m["base_rate"]}, AUC {m["auc"]} (level {m["level_auc"]}, persistence {m["persistence_auc"]}), Brier skill
 {m["bss"]}, ECE {m["ece"]}. Intervals (95 %, days drawn): {m["intervals"]}. Signal = {head.signal}. What the other files' rows
 weigh was chosen with these folds in view.
