@@ -169,7 +169,8 @@ def _accuracy(model: str, joint: Block, hot: NDArray[np.bool_], window: int, see
         mean, scale = standard(joint[:TRAIN].astype(np.float64))
         steps = (joint - mean) / scale
         days = np.array([steps[i - WINDOW + 1 : i - WINDOW + 1 + window] for i in range(WINDOW - 1, len(hot))])
-        clock = np.array([[[np.sin(d), np.cos(d)] for d in 2 * np.pi * np.arange(window) / 7]] * len(days))[:, 0]
+        week = 2 * np.pi * np.arange(window) / 7
+        clock = np.tile(np.stack([np.sin(week), np.cos(week)], axis=1), (len(days), 1, 1))
         x = torch.zeros(len(hot), window, joint.shape[1] + 2)
         x[WINDOW - 1 :] = torch.from_numpy(np.concatenate([days, clock], axis=2).astype(np.float32))
         net = NETS[model](x.shape[2])
