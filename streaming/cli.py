@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,30 +19,24 @@ from sqlalchemy import Engine
 
 from db.engine import PATIENCE, make_engine, transaction
 from db.queries import streams
-from db.queries.market_history import note_gaps
 from db.queries.streams import DeadLetter
 from domain import symbols as names
-from domain.clock import SystemClock, parse_time
+from domain.clock import parse_time
 from domain.errors import InputError, Unavailable
-from runtime.progress import progress
+from streaming import bulk_run
 from streaming.broker import BrokerDown
-from streaming.feed import Source
+from streaming.files.candles import Asked
 from streaming.files.cells import TIMEFRAMES
-from streaming.files.formats import SUFFIXES, Reader
+from streaming.files.formats import Options
 from streaming.files.tables import cut_of
 from streaming.housekeeping import replay as send_again
 from streaming.kafka import KafkaBroker
-from streaming.replay import Replay
-from streaming.service import Counts, Service
 from streaming.settings import StreamingSettings
-from workers.client.queue import ScoringClient
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 dlq = typer.Typer(no_args_is_help=True, help="Messages that could not be stored.")
 app.add_typer(dlq, name="dlq")
 
-GAP_SECONDS = 300.0
-"""Longest wait for the holes of years of candles."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 
@@ -67,30 +58,21 @@ def backfill(
     as_json: AsJson = False,
 ) -> None:
     """Fetch candles of the past from an exchange; a stopped run goes on where it stood, a second one changes nothing."""
-    from streaming.market_data import Backfill  # ccxt costs a second
-
     if since is None:
         raise InputError("Say from when: --since 2024-01-01.")
+    from streaming.market_data import Backfill  # ccxt costs a second
+
+    _log_to_stderr()
     start, end = parse_time(since), parse_time(until) if until else datetime.now(UTC)
-    wanted = [names.normalize(s) for s in symbols.split(",") if s.strip()]
-    source = Backfill(exchange, wanted, start, end, timeframe, url)
-    if dry_run:
-        _show(
-            {
-                "markets": wanted,
-                "since": start.isoformat(),
-                "until": source.until.isoformat(),
-                "candles": source.expected,
-            },
-            as_json,
-        )
-        return
-    _run(source, source.expected, as_json, score=False, span=(start, source.until))
+    wanted = [names.normalize(s, exchange) for s in symbols.split(",") if s.strip()]
+    _finish(bulk_run.backfill(Backfill(exchange, wanted, start, end, timeframe, url), dry_run=dry_run), as_json)
 
 
 @app.command("import")
 def import_(
-    paths: Annotated[list[Path], typer.Argument(help="Files or directories: parquet, CSV, zip, JSON lines.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files or directories: parquet, feather, CSV, JSON, JSON lines, zip; also .gz.")
+    ],
     exchange: Annotated[str, typer.Option(help="Exchange of candles that name none.")] = "import",
     symbol: Annotated[str | None, typer.Option(help="Market of candles, whatever the file says.")] = None,
     timeframe: Annotated[str, typer.Option(help="How long each candle lasts, whatever the file says.")] = "",
@@ -103,27 +85,18 @@ def import_(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Store candles (CryptoDataDownload, Binance archives, parquet, CSV) and posts (Twint, JSON lines, parquet, CSV)."""
-    reader = Reader(timezone, StreamingSettings().author_key.get_secret_value())
+    """Store candles and posts of files straight into the database; each file's layout is found by its columns.
+
+    Known are CryptoDataDownload, Binance's archive, Kraken, Bitstamp, freqtrade, Yahoo and plain OHLCV; Twint, snscrape,
+    Twitter, StockTwits, Reddit, Telegram, Kaggle's tweets and plain posts.
+    """
     if timeframe and timeframe not in TIMEFRAMES.values():
         raise InputError(f"--timeframe is one of {', '.join(TIMEFRAMES.values())}, not “{timeframe[:10]}”.")
-    source = Replay(
-        paths,
-        SystemClock(),
-        speed=0,
-        cut=replace(cut_of(since, until, ""), undated=True),
-        score=score,
-        read=reader,
-        suffixes=SUFFIXES,
-        exchange=exchange,
-        symbol=symbol,
-        timeframe=timeframe,
-    )
-    candles, posts = source.rows
-    if dry_run:
-        _show({"candles": candles, "posts": posts, "streams": len(source.streams())}, as_json)
-        return
-    _run(source, candles + posts, as_json, score=score, span=source.span)
+    _log_to_stderr()
+    cut = replace(cut_of(since, until, ""), undated=True)
+    key = StreamingSettings().author_key.get_secret_value()
+    options = Options(Asked(exchange, symbol, timeframe), cut, timezone, key)
+    _finish(bulk_run.import_files(paths, options, dry_run=dry_run, score=score), as_json)
 
 
 @dlq.command("list")
@@ -187,26 +160,13 @@ class _opened:  # noqa: N801 - reads as a word where it is used
         self._engine.dispose()
 
 
-def _run(source: Source, total: int, as_json: bool, *, score: bool, span: tuple[datetime, datetime] | None) -> None:
-    """Run one finite source through the broker into the database; holes in the ``span`` of its candles are recorded.
-
-    A run that was interrupted says so and exits with 130, as every command here does.
-    """
-    _log_to_stderr()
-    settings, engine = StreamingSettings(), make_engine()
-    broker = KafkaBroker(settings.kafka_bootstrap)
-    scoring = ScoringClient(engine) if score else None
-    service = Service(engine, broker, settings, sources=[source], sink=True, scoring=scoring, once=True, kind="")
-    try:
-        with progress(source.name, total) as tick:
-            asyncio.run(_follow(service, lambda: tick(_done(service.counts))))
-        with transaction(engine, GAP_SECONDS) as connection:
-            gaps, _ = note_gaps(connection, *span) if span else (0, 0)
-    finally:
-        broker.close()
-        engine.dispose()
-    _show(service.summary() | {"gaps_recorded": gaps, "complete": service.complete}, as_json)
-    if not service.complete:
+def _finish(found: bulk_run.Outcome, as_json: bool) -> None:
+    """Print what became of the rows; a run that was interrupted says so and exits with 130, as every command here does."""
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_json()) + "\n")
+    else:
+        sys.stdout.write("\n".join(found.lines()) + "\n")
+    if found.interrupted:
         sys.stderr.write("moodtape: interrupted; what is stored stays, and the same command goes on from there.\n")
         raise typer.Exit(INTERRUPTED)
 
@@ -218,21 +178,6 @@ def _log_to_stderr() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
-
-
-async def _follow(service: Service, tick: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, service.stop)
-    running = asyncio.create_task(service.run())
-    while not running.done():
-        tick()
-        await asyncio.wait({running}, timeout=0.5)
-    tick()
-    running.result()
-
-
-def _done(counts: Counts) -> int:
-    return counts.candles + counts.corrected + counts.posts + counts.duplicates + counts.refused
 
 
 def _as_json(dead_letter: DeadLetter, *, payload: bool) -> dict[str, Any]:

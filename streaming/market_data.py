@@ -11,18 +11,13 @@ from urllib.parse import urlsplit
 import ccxt
 import ccxt.pro
 import numpy as np
-import structlog
 
 from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, InputError, Unavailable
 from domain.symbols import kind_of
 from streaming import metrics
-from streaming.feed import Waiter
-from streaming.messages import Message, candle_messages
 from streaming.quirks import quirks
-
-log = structlog.get_logger()
 
 BUSY_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Seconds between attempts at an exchange that says it is asked too often."""
@@ -118,8 +113,6 @@ class Backfill:
     It ends before the candle that is still open, whatever ``until`` says: every candle is sent as final.
     """
 
-    live = False
-
     def __init__(
         self,
         exchange: str,
@@ -139,7 +132,32 @@ class Backfill:
         settled = (clock or SystemClock()).now().timestamp() - quirks(exchange).grace
         closed = int(settled) // SECONDS[timeframe] * SECONDS[timeframe]
         self._since, self._until = int(since.timestamp()), min(int(until.timestamp()), closed)
+        self.failed: dict[str, str] = {}
         self._symbols = {f"backfill/{exchange}/{s}/{timeframe}/{self._since}": s for s in symbols}
+
+    @property
+    def exchange(self) -> str:
+        """Its ccxt id."""
+        return self._exchange
+
+    @property
+    def timeframe(self) -> str:
+        """How long a candle lasts."""
+        return self._timeframe
+
+    @property
+    def since(self) -> datetime:
+        """Begin of the fetched time."""
+        return datetime.fromtimestamp(self._since, UTC)
+
+    @property
+    def symbols(self) -> dict[str, str]:
+        """The market of each stream."""
+        return dict(self._symbols)
+
+    def asked(self, cursor: int) -> int:
+        """Candles from after a cursor to the end if the exchange has no holes."""
+        return max(0, (self._until - cursor) // SECONDS[self._timeframe] - 1)
 
     @property
     def until(self) -> datetime:
@@ -154,7 +172,11 @@ class Backfill:
     def streams(self) -> Mapping[str, int]:
         return dict.fromkeys(self._symbols, self._since - SECONDS[self._timeframe])
 
-    async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
+    async def columns(self, cursors: Mapping[str, int]) -> AsyncIterator[tuple[str, int, CandleColumns]]:
+        """A stream, its cursor before and the candles that follow, page by page and market by market.
+
+        A market that the exchange does not know any more is noted in :attr:`failed`, and the next one follows.
+        """
         page = quirks(self._exchange).page
         exchange = open_exchange(self._exchange, self._symbols.values(), self._rest)
         step = SECONDS[self._timeframe]
@@ -162,11 +184,11 @@ class Backfill:
             for stream, symbol in self._symbols.items():
                 key = MarketKey(self._exchange, kind_of(symbol), symbol, self._timeframe)
                 at = cursors[stream]
-                async for candles in pages(exchange, key, at + step, self._until, page):
-                    if candles.at[0] - at > (page + 1) * step:
-                        since, first = (datetime.fromtimestamp(t, UTC).isoformat() for t in (at + step, candles.at[0]))
-                        log.warning("the exchange has nothing there", market=symbol, since=since, until=first)
-                    yield candle_messages(candles, stream, at)
-                    at = int(candles.at[-1])
+                try:
+                    async for candles in pages(exchange, key, at + step, self._until, page):
+                        yield stream, at, candles
+                        at = int(candles.at[-1])
+                except InputError as error:
+                    self.failed[symbol] = error.message
         finally:
             await exchange.close()

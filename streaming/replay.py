@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock
 from domain.errors import InputError
 from streaming.feed import Waiter
-from streaming.files.cells import timeframe_in
-from streaming.files.tables import (
-    Cut,
-    PostTable,
-    candle_tables,
-    files_of,
-    kind_of,
-    post_tables,
-    read_columns,
-)
+from streaming.files.candles import Asked
+from streaming.files.formats import Loaded, Options, files_of, load
+from streaming.files.tables import Cut, PostTable
 from streaming.messages import BLOCK, Message, PostMessage, candle_messages
+
+log = structlog.get_logger()
 
 TICK = 0.05
 """Seconds of real time that one batch of a paced replay covers."""
@@ -57,11 +52,7 @@ class Replay:
         speed: float = 1.0,
         cut: Cut | None = None,
         score: bool = True,
-        read: Callable[[Path], dict[str, Any]] = read_columns,
-        suffixes: Sequence[str] = (".parquet", ".csv"),
-        exchange: str = "replay",
-        symbol: str | None = None,
-        timeframe: str = "",
+        asked: Asked | None = None,
         replayed: bool = False,
     ) -> None:
         self._replayed = replayed
@@ -70,10 +61,14 @@ class Replay:
         self._score = score
         self._candles: dict[str, CandleColumns] = {}
         self._posts: dict[str, PostTable] = {}
-        self._zone = getattr(read, "timezone", None)
-        cut = cut or Cut()
-        for path in files_of(paths, suffixes):
-            self._load(path, cut, read(path), exchange, symbol, timeframe)
+        options = Options(asked or Asked(exchange="replay"), cut or Cut())
+        for path in files_of(paths)[0]:
+            try:
+                self._add(load(path, options), options.cut)
+            except InputError as error:
+                if path in paths:
+                    raise
+                log.warning("a file is left out of the replay", file=path.name, reason=error.message)
         if not self._candles and not self._posts:
             raise InputError("No candles and no posts are left to replay; widen --since, --until or --symbols.")
 
@@ -109,26 +104,14 @@ class Replay:
             for first in range(cursors[stream], len(posts.at), SHARE):
                 yield [self._post(stream, posts, row) for row in range(first, min(first + SHARE, len(posts.at)))]
 
-    def _load(
-        self, path: Path, cut: Cut, columns: dict[str, Any], exchange: str, symbol: str | None, timeframe: str
-    ) -> None:
-        kind = kind_of(columns)
-        with path.open("rb") as content:
+    def _add(self, loaded: Loaded, cut: Cut) -> None:
+        with loaded.path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        identity = hashlib.sha256(f"{path.name}|{digest}|{cut}|{self._zone}".encode()).hexdigest()[:12]
-        stem = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "file"
-        if kind == "candles":
-            if symbol is not None:
-                columns.pop("symbol", None)
-            elif not {"symbol", "asset"} & set(columns):
-                symbol = _symbol_in(path.stem)
-            if timeframe:
-                columns.pop("timeframe", None)
-            for table in candle_tables(columns, cut, exchange, symbol, timeframe or timeframe_in(path.stem)):
-                self._candles[_stream_name(identity, table.key)] = table
-        elif kind == "posts":
-            for posts in post_tables(columns, cut, stem[:40]):
-                self._posts[f"replay/{identity}/{posts.source}"] = posts
+        identity = hashlib.sha256(f"{loaded.path.name}|{digest}|{cut}".encode()).hexdigest()[:12]
+        for table in loaded.candles:
+            self._candles[_stream_name(identity, table.key)] = table
+        for posts in loaded.posts:
+            self._posts[f"replay/{identity}/{posts.source}"] = posts
 
     async def _paced(self, at: dict[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
         """A candle when it closes, a post when it was posted; pauses in the files last as long as they lasted."""
@@ -163,26 +146,31 @@ class Replay:
         return candle_messages(candles, stream, start, np.arange(start + 1, stop + 1), most)
 
     def _post(self, stream: str, table: PostTable, row: int) -> PostMessage:
-        columns = {name: values[row] for name, values in table.columns.items()}
-        named = columns.get("symbols") or ""
-        named = " ".join(map(str, named)) if isinstance(named, list) else str(named)
-        return PostMessage(
-            id=table.ids[row],
-            source=table.source,
-            text=table.text[row][:MOST_CHARACTERS],
-            at=float(table.at[row]),
-            language=_language(columns.get("lang") or columns.get("language")),
-            symbols=tuple(s for s in re.split(r"[^A-Za-z0-9/:]+", named) if s),
-            author_hash=columns.get("author_hash"),
-            likes=columns.get("likes"),
-            retweets=columns.get("retweets"),
-            replies=columns.get("replies"),
-            replayed=self._replayed,
-            score=self._score,
-            stream=stream,
-            after=row,
-            upto=row + 1,
-        )
+        return post_of(table, row, replayed=self._replayed, score=self._score, stream=stream)
+
+
+def post_of(table: PostTable, row: int, *, score: bool, replayed: bool = False, stream: str = "") -> PostMessage:
+    """A row of a file's posts as a message; with a ``stream`` it covers one step of it."""
+    columns = {name: values[row] for name, values in table.columns.items()}
+    named = columns.get("symbols") or ""
+    named = " ".join(map(str, named)) if isinstance(named, list) else str(named)
+    return PostMessage(
+        id=table.ids[row],
+        source=table.source,
+        text=table.text[row][:MOST_CHARACTERS],
+        at=float(table.at[row]),
+        language=_language(columns.get("lang") or columns.get("language")),
+        symbols=tuple(s for s in re.split(r"[^A-Za-z0-9/:]+", named) if s),
+        author_hash=columns.get("author_hash"),
+        likes=columns.get("likes"),
+        retweets=columns.get("retweets"),
+        replies=columns.get("replies"),
+        replayed=replayed,
+        score=score,
+        stream=stream,
+        after=row if stream else 0,
+        upto=row + 1 if stream else 0,
+    )
 
 
 def _stream_name(identity: str, key: MarketKey) -> str:
@@ -195,14 +183,6 @@ def _stream_name(identity: str, key: MarketKey) -> str:
 def _language(named: object) -> str:
     """A two- or three-letter code as it stands; anything else is left to be detected."""
     return named if isinstance(named, str) and re.fullmatch(r"[a-z]{2,3}", named) else ""
-
-
-def _symbol_in(stem: str) -> str:
-    """The market named in a file's name, like ``BTCUSDT-1m-2021-01``."""
-    for word in re.split(r"[^A-Za-z0-9]+", stem):
-        if re.fullmatch(r"[A-Za-z0-9]{2,10}(USDT|USDC|BUSD|USD)", word, re.IGNORECASE):
-            return word
-    raise InputError(f"{stem} has no column “symbol”, and its name does not say which market it is.")
 
 
 def _shares(messages: Sequence[Message], size: int) -> list[Sequence[Message]]:

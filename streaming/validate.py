@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,16 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,39}")
 _TIMEFRAME = re.compile(r"[1-9][0-9]?[mhdw]")
 _LENGTHS = {"id": 300, "author": 64, "language": 16}
 """Most characters of a post's texts: an index takes no key of more than 2.7 kB."""
+_BARS = ("open", "high", "low", "close", "volume")
+
+
+def _empty(place: int, bars: NDArray[np.float64]) -> Any:
+    return np.isnan(bars[:, place])
+
+
 _CLAIMS: tuple[tuple[str, Callable[[NDArray[np.float64]], Any]], ...] = (
-    ("a price or the volume is not a number", lambda b: ~np.isfinite(b).all(axis=1)),
+    *((f"the {name} is empty", partial(_empty, place)) for place, name in enumerate(_BARS)),
+    ("a price or the volume is infinite", lambda b: ~np.isfinite(b).all(axis=1)),
     ("a price is zero or negative", lambda b: (b[:, :4] <= 0).any(axis=1)),
     ("the volume is negative", lambda b: b[:, 4] < 0),
     ("the high is below another price", lambda b: b[:, 1] < b[:, [0, 2, 3]].max(axis=1)),
@@ -49,6 +58,8 @@ def market_key(exchange: str, market: str, symbol: str, timeframe: str) -> Marke
     """
     if not _NAME.fullmatch(exchange):
         raise ValueError(f"“{exchange[:40]}” is not an exchange")
+    if market == "future":
+        raise ValueError("it is a dated future, and these are not stored; pass spot markets or perpetuals")
     if market not in ("spot", "swap"):
         raise ValueError(f"“{market[:40]}” is not a market kind; spot and swap are")
     if not _TIMEFRAME.fullmatch(timeframe):

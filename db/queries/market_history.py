@@ -161,3 +161,11 @@ def note_gaps(connection: Connection, since: datetime, until: datetime | None = 
     new = len(connection.execute(text(_NOTE), values).all())
     filled = connection.execute(text(_FILL), values).rowcount
     return new, filled
+
+
+def note_hole(connection: Connection, market: int, start: datetime, end: datetime) -> int:
+    """Record that the exchange had no candles of a market in [start, end); returns 1 where that is new, else 0."""
+    statement = (
+        "insert into candle_gaps (market_id, start_at, end_at) values (:market, :start, :end) on conflict do nothing"
+    )
+    return connection.execute(text(statement), {"market": market, "start": start, "end": end}).rowcount

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import re
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import timezone as dated_timezone
+from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
 from domain.errors import InputError
@@ -23,21 +24,6 @@ TIMEFRAMES = {
 """Seconds between candles, and what files and exchanges call them."""
 
 
-def read_csv(path: Path) -> Any:
-    """The table of a CSV file; one with rows that Arrow cannot read comes as texts, short rows filled with nothing."""
-    try:
-        return pa.csv.read_csv(path)
-    except pa.ArrowInvalid:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-            try:
-                header, *rows = [row for row in csv.reader(lines) if row]
-            except (ValueError, csv.Error):
-                raise pa.ArrowInvalid("it has no rows, or is no CSV") from None
-    width = len(header)
-    filled = [(row + [""] * width)[:width] for row in rows]
-    return pa.table([pa.array([row[i] for row in filled], pa.string()) for i in range(width)], header)
-
-
 def epoch_seconds(column: Any) -> NDArray[np.float64]:
     """Seconds since the epoch from numbers (s, ms or µs, told apart by size), timestamps or ISO texts; NaN where unknown."""
     kind = column.type
@@ -45,7 +31,7 @@ def epoch_seconds(column: Any) -> NDArray[np.float64]:
         try:
             column = column.cast(pa.timestamp("us", tz="UTC"), safe=False)
         except pa.ArrowInvalid:
-            return _seconds(np.array([_moment(value) for value in column.to_pylist()], np.float64))
+            return np.array([moment(value) for value in column.to_pylist()], np.float64)
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
         return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64) / 1e6
@@ -58,13 +44,56 @@ def _seconds(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.abs(seconds) < 1e15, seconds, np.nan)
 
 
-def _moment(text: str | None) -> float:
-    """A text's time as a number of some unit; NaN where it is none."""
-    for read in (float, datetime.fromisoformat):
-        with suppress(ValueError):
-            value = read((text or "").strip())
-            return value if isinstance(value, float) else value.replace(tzinfo=value.tzinfo or UTC).timestamp()
+_ZONES = {"UTC": 0, "GMT": 0, "Z": 0, "BST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3, "IST": 5.5, "JST": 9,
+          "KST": 9, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}  # fmt: skip
+"""Hours that the zones' short names are ahead of UTC, as files of posts write them."""
+_FORMS = ("%Y-%m-%d %I-%p", "%Y-%m-%d %I:%M %p", "%a %b %d %H:%M:%S %z %Y", "%b %d, %Y", "%Y.%m.%d %H:%M:%S")
+
+
+def moment(value: object, zone: tzinfo = UTC) -> float:
+    """A time as epoch seconds, NaN where it is none: numbers (s, ms, µs), ISO, RFC 2822, Twitter's and CryptoDataDownload's.
+
+    ``zone``: of texts that name none.
+    """
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=value.tzinfo or zone).timestamp()
+    text = str(value if value is not None else "").strip()
+    with suppress(ValueError):
+        return float(_seconds(np.array([float(text)], np.float64))[0])
+    words, _, last = text.rpartition(" ")
+    if last.upper() in _ZONES and words:
+        text, zone = words, dated_timezone(timedelta(hours=_ZONES[last.upper()]))
+    reads: list[Callable[[str], datetime]] = [
+        datetime.fromisoformat,
+        parsedate_to_datetime,
+        *(partial(_by_form, form) for form in _FORMS),
+    ]
+    for read in reads:
+        with suppress(ValueError, TypeError, OverflowError):
+            found = read(text)
+            return float(found.replace(tzinfo=found.tzinfo or zone).timestamp())
     return float("nan")
+
+
+def _by_form(form: str, text: str) -> datetime:
+    return datetime.strptime(text, form)  # noqa: DTZ007 - the caller adds the zone
+
+
+def offset(text: str) -> tzinfo | None:
+    """The zone of a text such as ``+0200``, ``+02:00``, ``UTC`` or ``CEST``; None where it is none."""
+    if text.upper() in _ZONES:
+        return dated_timezone(timedelta(hours=_ZONES[text.upper()]))
+    with suppress(ValueError):
+        return datetime.strptime(text, "%z").tzinfo
+    return None
+
+
+def whole(value: object) -> int | None:
+    """A count such as ``12``, ``12.0``, ``1,204`` or ``1.2K``; None where it cannot be read."""
+    text = str(value if value is not None else "").strip().upper().replace(",", "")
+    scale = {"K": 1e3, "M": 1e6, "B": 1e9}.get(text[-1:], 1.0)
+    read = number(text[:-1] if scale > 1 else text) * scale
+    return round(read) if abs(read) < 2**53 else None
 
 
 def numbers(column: Any) -> NDArray[np.float64]:

@@ -1,218 +1,91 @@
-"""Files as others publish them: CryptoDataDownload, Binance's archive, Twint, JSON lines; all become Arrow columns."""
+"""A file of candles or posts, whatever its layout: what it holds, what is left out, and why it was read so."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import hmac
-import io
-import json
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import pyarrow as pa
-
+from domain.candles import CandleColumns
 from domain.errors import InputError
-from streaming.files.cells import number, timeframe_in
-from streaming.files.tables import TIME_COLUMNS, read_columns
-
-SUFFIXES = (".parquet", ".csv", ".zip", ".jsonl", ".ndjson")
-_KLINE = ("open_time", "open", "high", "low", "close", "volume")
-_TWINT = {"tweet", "date", "time"}
-_OTHER_NAMES = {
-    "unix timestamp": "unix",
-    "created_at": "timestamp",
-    "replies_count": "replies",
-    "retweets_count": "retweets",
-    "likes_count": "likes",
-    "favorite_count": "likes",
-    "retweet_count": "retweets",
-    "reply_count": "replies",
-    "content": "text",
-    "body": "text",
-    "username": "author",
-    "user": "author",
-}
+from streaming.files.candles import REPEATED, Asked, candles
+from streaming.files.opening import is_read, sheets
+from streaming.files.posts import posts, zone_of
+from streaming.files.tables import Cut, PostTable, merged
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Reads one file into columns. ``timezone``: of Twint's local times; ``author_key``: names are hashed with it."""
+class Options:
+    """What the caller says about files. ``timezone``: of local times; ``author_key``: authors' names are hashed with it."""
 
+    asked: Asked = field(default_factory=Asked)
+    cut: Cut = field(default_factory=Cut)
     timezone: str | None = None
     author_key: str = ""
 
-    def __call__(self, path: Path) -> dict[str, Any]:
-        """Columns by the names that :mod:`streaming.files.tables` knows.
 
-        Raises:
-            InputError: the file cannot be read, or a Twint file says no time zone.
-        """
-        try:
-            if path.suffix == ".zip":
-                return _archive(path)
-            if path.suffix in (".jsonl", ".ndjson"):
-                return self._posts(_json_lines(path))
-            if path.suffix == ".csv":
-                return self._csv(path)
-        except (OSError, UnicodeDecodeError, csv.Error, zipfile.BadZipFile, pa.ArrowException) as error:
-            raise InputError(f"{path.name} cannot be read: {str(error)[:120]}") from None
-        return read_columns(path)
+@dataclass(slots=True)
+class Loaded:
+    """What a file holds. ``layout`` and ``why``: how it was read; ``refused`` and ``left_out``: rows by reason."""
 
-    def _csv(self, path: Path) -> dict[str, Any]:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            first = lines.readline()
-            if first.lower().startswith(("http", "www.")):
-                return _crypto_data_download(lines)
-            header = {name.strip().strip('"').lower() for name in first.replace("\t", ",").split(",")}
-            if header >= _TWINT:
-                lines.seek(0)
-                return self._posts(list(csv.DictReader(lines, delimiter="\t" if "\t" in first else ",")))
-        return read_columns(path)
-
-    def _posts(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        out: dict[str, list[Any]] = {name: [] for name in ("t", "text", "author_hash", "likes", "retweets", "replies")}
-        out |= {"lang": [], "source": [], "symbols": []}
-        for raw in rows:
-            row = {_OTHER_NAMES.get(k.lower(), k.lower()): v for k, v in raw.items() if k}
-            out["t"].append(self._moment(row))
-            words = str(row.get("tweet") or row.get("text") or "")
-            out["text"].append(words.encode(errors="surrogatepass"))  # Arrow's strings hold no half surrogate pairs
-            out["author_hash"].append(author_hash(row.get("author"), self.author_key))
-            for name in ("likes", "retweets", "replies"):
-                out[name].append(_whole(row.get(name)))
-            out["lang"].append(_plain(row.get("language") or row.get("lang")))
-            out["source"].append(_plain(row.get("source")) or ("twint" if "tweet" in row else None))
-            named = row.get("symbols")
-            out["symbols"].append(_plain(" ".join(map(str, named)) if isinstance(named, list) else named))
-        if not any(out["source"]):
-            del out["source"]
-        moments = pa.chunked_array([pa.array(out.pop("t"), pa.float64())])
-        return {"t": moments} | {
-            name: pa.chunked_array([pa.array(values)])
-            for name, values in out.items()
-            if any(v is not None for v in values)
-        }
-
-    def _moment(self, row: Mapping[str, Any]) -> float | None:
-        if "tweet" in row and row.get("date") and row.get("time"):
-            return self._local(f"{row['date']} {row['time']}", str(row.get("timezone") or ""))
-        value = next((row[name] for name in TIME_COLUMNS if row.get(name) is not None), None)
-        if isinstance(value, str) and not value.replace(".", "", 1).isdigit():
-            try:
-                moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            except ValueError:
-                return None
-            return moment.replace(tzinfo=moment.tzinfo or ZoneInfo("UTC")).timestamp()
-        return None if value is None else number(str(value))
-
-    def _local(self, text: str, offset: str) -> float | None:
-        """Twint writes local times; the zone comes from the option, else from the row's own offset."""
-        if self.timezone is None and not (offset[:1] in "+-" and offset[1:].isdigit()):
-            raise InputError("Twint's times are local ones; say where they were written: --timezone Europe/Berlin.")
-        try:
-            if self.timezone is not None:
-                return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(self.timezone)).timestamp()
-            return datetime.strptime(f"{text} {offset}", "%Y-%m-%d %H:%M:%S %z").timestamp()
-        except ZoneInfoNotFoundError:
-            raise InputError(f"“{self.timezone}” is not a time zone; write it like Europe/Berlin or UTC.") from None
-        except (ValueError, OverflowError):
-            return None
+    path: Path
+    layout: str = ""
+    why: str = ""
+    rows: int = 0
+    candles: list[CandleColumns] = field(default_factory=list)
+    posts: list[PostTable] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
 
-def author_hash(name: object, key: str) -> str | None:
-    """A keyed hash of a name: the same author is recognised, the name is not kept."""
-    if not name:
-        return None
-    return hmac.new(key.encode(), str(name).lower().encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:16]
+def files_of(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """The files among these paths and below these directories: those that are read, and those of other kinds.
+
+    Raises:
+        InputError: a path is missing, or there is no file to read at all.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"There is no file or directory {path}; correct the path.")
+        found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found = list(dict.fromkeys(found))
+    read = [path for path in found if is_read(path)]
+    if not read:
+        raise InputError(
+            "There is no file to read there; name files with candles or posts (csv, parquet, json, zip …)."
+        )
+    return read, [path for path in found if not is_read(path)]
 
 
-def _date(text: str) -> float:
-    """Epoch seconds of a UTC time like ``2021-01-08``, ``2021-01-08 17:00:00`` or ``2019-10-17 05-PM``, else NaN."""
-    for read in (datetime.fromisoformat, lambda words: datetime.strptime(words, "%Y-%m-%d %I-%p")):  # noqa: DTZ007 - next line
-        with suppress(ValueError):
-            return read(text.strip()).replace(tzinfo=ZoneInfo("UTC")).timestamp()
-    return float("nan")
+def load(path: Path, options: Options) -> Loaded:
+    """Read one file.
 
-
-def _plain(value: object) -> str | None:
-    """A text that Arrow can hold."""
-    return None if value is None else str(value).encode(errors="replace").decode()
-
-
-def _whole(value: object) -> int | None:
-    read = number(str(value))
-    return int(read) if abs(read) < 2**53 else None
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file; a line that is none becomes a post of these words without a time, for the sink to refuse."""
-    rows = []
-    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            rows.append(row if isinstance(row, dict) else {"text": line.strip()})
-    return rows
-
-
-def _archive(path: Path) -> dict[str, Any]:
-    """Binance's public data: CSV files of klines in a zip, with or without a header, in ms or (since 2025) µs."""
-    places = {name: place for place, name in enumerate(_KLINE)}
-    parts = []
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(n for n in archive.namelist() if n.endswith(".csv")):
-            text = archive.read(name).decode()
-            rows = [row for row in csv.reader(io.StringIO(text)) if row and not row[0].lower().startswith("open")]
-            own = Path(name).stem
-            parts.append(_columns(rows, places, own if "-" in own else path.stem))
-            parts[-1]["timeframe"] = pa.chunked_array([pa.array([timeframe_in(own)] * len(rows), pa.string())])
-    if not parts:
-        raise InputError(f"{path.name} holds no CSV file.")
-    return {name: pa.chunked_array([c for part in parts for c in part[name].chunks]) for name in parts[0]}
-
-
-def _crypto_data_download(lines: Iterable[str]) -> dict[str, Any]:
-    """CryptoDataDownload: a link first, newest row first, two spellings of the columns; volume is in the base currency."""
-    reader = csv.reader(lines)
-    header = [name.strip().lower() for name in next(reader, [])]
-    rows = [row for row in reader if row]
-    places = {_OTHER_NAMES.get(name, name): place for place, name in enumerate(header)}
-    if "unix" not in places and "date" not in places:
-        raise InputError("The CryptoDataDownload file has neither a “unix” nor a “date” column.")
-    symbol = next((_cell(row, places["symbol"]) for row in rows if "symbol" in places), "")
-    base = symbol.replace("/", "").upper()
-    volumes = [name for name in places if name.startswith("volume")]
-    own = next((v for v in volumes if base.startswith(v.removeprefix("volume").strip(" _").upper() or "-")), None)
-    if volumes:
-        places["volume"] = places[own or volumes[0]]
-    return _columns(rows, places, symbol)
-
-
-def _cell(row: Sequence[str], place: int) -> str:
-    """A field of a row; nothing where the row ends before."""
-    return row[place] if place < len(row) else ""
-
-
-def _columns(rows: Sequence[Sequence[str]], places: Mapping[str, int], symbol: str) -> dict[str, Any]:
-    time = next((name for name in ("unix", "open_time") if name in places), None)
-    read, place = (_date, places["date"]) if time is None else (number, places[time])
-    out = {"t": pa.chunked_array([pa.array([read(_cell(row, place)) for row in rows], pa.float64())])}
-    for name in ("open", "high", "low", "close", "volume"):
-        if name in places:
-            values = [number(_cell(row, places[name])) for row in rows]
-            out[name] = pa.chunked_array([pa.array(values, pa.float64())])
-    if symbol:
-        market = symbol.split("-", maxsplit=1)[0]
-        out["symbol"] = pa.chunked_array([pa.array([market] * len(rows))])
+    Raises:
+        InputError: it cannot be read or fits no layout; the sentence says what was seen and what to pass.
+    """
+    out = Loaded(path)
+    zone = zone_of(options.timezone)
+    for sheet in sheets(path):
+        layout = sheet.match.layout
+        if layout.name not in out.layout.split(" + "):
+            out.layout = f"{out.layout} + {layout.name}".removeprefix(" + ")
+        out.why = sheet.match.why
+        if layout.kind == "candles":
+            read = candles(sheet, options.asked, options.cut, str(path.parent))
+            out.candles += read.tables
+            rows, left_out, notes = read.rows, read.left_out, read.notes
+        else:
+            found = posts(sheet, options.cut, zone, options.author_key)
+            out.posts += found.tables
+            rows, left_out, notes = found.rows, found.left_out, found.notes
+        out.rows += rows + sum(sheet.refused.values())
+        out.refused += sheet.refused
+        out.left_out += left_out  # Counter addition drops what is zero
+        out.notes += [note for note in notes if note not in out.notes]
+    read_rows = sum(map(len, out.candles))
+    out.candles = merged(out.candles)
+    out.left_out += Counter({REPEATED: read_rows - sum(map(len, out.candles))})
     return out

@@ -1,24 +1,22 @@
-"""Candles and posts from parquet and CSV files, whatever the columns are called, as columns in order of time."""
+"""Columns of files as candles and posts in order of time."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from domain.candles import CandleColumns, MarketKey
 from domain.clock import parse_time
 from domain.errors import InputError
-from domain.symbols import normalize
-from streaming.files.cells import epoch_seconds, numbers, read_csv, timeframe_of
+from domain.symbols import kind_of, normalize
+from streaming.files.cells import epoch_seconds, numbers, timeframe_of
 
 TIME_COLUMNS = ("t", "t_utc", "t_utc_est", "timestamp", "unix", "time", "date", "open_time")
 _PRICES = ("open", "high", "low", "close")
@@ -56,51 +54,7 @@ class PostTable:
     columns: dict[str, list[Any]] = field(default_factory=dict)
 
 
-def files_of(paths: Iterable[Path], suffixes: Sequence[str] = (".parquet", ".csv")) -> list[Path]:
-    """The files of these kinds among these paths and below these directories.
-
-    Raises:
-        InputError: a path is missing, or there is no such file at all.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"There is no file or directory {path}; correct the path.")
-        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    files = [p for p in files if p.suffix in suffixes]
-    if not files:
-        raise InputError(f"There is no file to read there ({', '.join(suffixes)}); name files with candles or posts.")
-    return files
-
-
-def read_columns(path: Path) -> dict[str, Any]:
-    """The Arrow columns of a file by lower-case name; only those that candles or posts can use.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    wanted = {*TIME_COLUMNS, *_PRICES, "volume", "exchange", "symbol", "asset", "market", "timeframe", *POST_COLUMNS}
-    try:
-        if path.suffix == ".parquet":
-            names = [n for n in pa.parquet.read_schema(path).names if n.lower() in wanted]
-            table = pa.parquet.read_table(path, columns=names)
-        else:
-            table = read_csv(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path.name} cannot be read as {path.suffix[1:]}: {str(error)[:120]}") from None
-    return {name.lower(): table.column(name) for name in table.column_names if name.lower() in wanted}
-
-
 POST_COLUMNS = ("text", "source", "lang", "language", "symbols", "likes", "retweets", "replies", "author_hash")
-
-
-def kind_of(columns: dict[str, Any]) -> str | None:
-    """``candles``, ``posts`` or None, by the columns."""
-    if time_column(columns) is None:
-        return None
-    if all(name in columns for name in _PRICES):
-        return "candles"
-    return "posts" if "text" in columns else None
 
 
 def time_column(columns: dict[str, Any]) -> str | None:
@@ -143,6 +97,19 @@ def _table(key: MarketKey, rows: NDArray[np.intp], at: NDArray[np.int64], bars: 
     return CandleColumns.of(key, at[order][last], bars[order][last])
 
 
+def merged(tables: Sequence[CandleColumns]) -> list[CandleColumns]:
+    """One entry a market, for tables of several files of one archive; of equal times the last row counts."""
+    parts: dict[MarketKey, list[CandleColumns]] = {}
+    for table in tables:
+        parts.setdefault(table.key, []).append(table)
+    return [own[0] if len(own) == 1 else _joined(key, own) for key, own in parts.items()]
+
+
+def _joined(key: MarketKey, parts: Sequence[CandleColumns]) -> CandleColumns:
+    at, bars = np.concatenate([p.at for p in parts]), np.concatenate([p.bars for p in parts])
+    return _table(key, np.arange(len(at)), at, bars)
+
+
 def _groups(columns: dict[str, Any], rows: int, defaults: Sequence[str]) -> dict[tuple[str, ...], NDArray[np.intp]]:
     """Row numbers by exchange, symbol, market kind and timeframe; the defaults where a row names none."""
     names, codes = [], np.zeros(rows, dtype=np.int64)
@@ -175,7 +142,7 @@ def _key(exchange: str, symbol: str, market: str, timeframe: str) -> MarketKey:
     if market == "swap" and ":" not in pair:
         base, quote = pair.split("/")
         pair += f":{base if quote == 'USD' else quote}"
-    return MarketKey(exchange, market or ("swap" if ":" in pair else "spot"), pair, timeframe)
+    return MarketKey(exchange, market or kind_of(pair), pair, timeframe)
 
 
 def post_tables(columns: dict[str, Any], cut: Cut, source: str) -> list[PostTable]:

@@ -17,7 +17,7 @@ from domain.clock import Clock
 from domain.errors import Unavailable
 from streaming import metrics
 from streaming.feed import Waiter
-from streaming.files.formats import author_hash
+from streaming.files.posts import author_hash
 from streaming.messages import Message
 from streaming.posts import message, relevant
 from streaming.settings import StreamingSettings

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from domain.errors import InputError, Unavailable
 from streaming.feed import Waiter
-from streaming.files.formats import author_hash
+from streaming.files.posts import author_hash
 from streaming.messages import Message
 from streaming.posts import message
 

@@ -9,7 +9,7 @@ from typing import Any
 from domain.clock import Clock
 from domain.errors import ConfigError, InputError, Unavailable
 from streaming.feed import Waiter
-from streaming.files.formats import author_hash
+from streaming.files.posts import author_hash
 from streaming.messages import Message, PostMessage
 from streaming.settings import StreamingSettings
 

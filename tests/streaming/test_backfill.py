@@ -8,7 +8,7 @@ import pytest
 
 from streaming.market_data import Backfill
 from tests.fakes.exchange import FakeExchange
-from tests.streaming.test_market_data import SYMBOL, T, backfill, clock_at, collect, minutes
+from tests.streaming.test_market_data import SYMBOL, T, backfill, clock_at, fetched, opened
 
 
 @pytest.mark.parametrize(("now", "last"), [(2 * 3600 + 1800, 1), (2 * 3600 + 2, 0), (2 * 3600 + 10, 1)])
@@ -19,8 +19,7 @@ async def test_a_backfill_leaves_out_the_open_candle(exchange: FakeExchange, now
         exchange.put(SYMBOL, day + 3600 * n)
     since, until = (datetime.fromtimestamp(day + n, UTC) for n in (0, 86_400))
     source = Backfill("binance", [SYMBOL], since, until, "1h", exchange.url, clock_at(day + now))
-    out = await collect(source, dict(source.streams()), lambda out: False)
-    assert minutes(out) == [day + 3600 * n for n in range(last + 1)]
+    assert opened(await fetched(source)) == [day + 3600 * n for n in range(last + 1)]
     assert (source.expected, source.until) == (last + 1, datetime.fromtimestamp(day + 3600 * (last + 1), UTC))
 
 
@@ -29,9 +28,7 @@ async def test_a_backfill_pages_and_resumes(exchange: FakeExchange) -> None:
     for n in range(2500):
         exchange.put(SYMBOL, T + 60 * n)
     source = backfill(exchange, 2500)
-    (stream,) = source.streams()
-    whole = minutes(await collect(source, dict(source.streams()), lambda out: False))
-    rest = minutes(await collect(source, {stream: T + 2000 * 60}, lambda out: False))
+    whole, rest = opened(await fetched(source)), opened(await fetched(source, T + 2000 * 60))
     assert whole == [T + 60 * n for n in range(2500)]
     assert rest == whole[2001:]
     assert source.expected == 2500

@@ -7,9 +7,9 @@ import json
 import re
 import signal
 import threading
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -22,7 +22,7 @@ from db.queries.streams import DeadLetter
 from domain.clock import parse_time
 from domain.errors import InputError
 from runtime import progress
-from streaming import cli
+from streaming import bulk
 from streaming.cli import app
 from streaming.files.tables import cut_of
 from streaming.messages import POSTS
@@ -47,70 +47,69 @@ def ask(shell: CliRunner, *arguments: str) -> Result:
     return result
 
 
+def said(shell: CliRunner, *arguments: str) -> list[dict[str, Any]]:
+    """The reports of a command's files."""
+    return list(json.loads(ask(shell, *arguments, "--json").stdout)["files"])
+
+
 @pytest.mark.stack
 def test_an_import_is_idempotent(shell: CliRunner, engine: Engine, tmp_path: Path) -> None:
-    """Dry run, first run, second run of one file: counted, stored, nothing changed; history is not queued."""
+    """Dry run, first run, dry run, second run: the same report but for what is stored already; history is not queued."""
     lines = [f"{T + 60 * n}000,1,2,0.5,1.5,3" for n in range(500)]
     (tmp_path / "BTCUSDT-1m.csv").write_text("open_time,open,high,low,close,volume\n" + "\n".join(lines))
     (tmp_path / "posts.jsonl").write_text(json.dumps({"t": T, "text": "bitcoin", "user": "u"}))
-    dry = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--dry-run", "--json").stdout)
-    assert (dry["candles"], dry["posts"], count(engine, "select count(*) from candles")) == (500, 1, 0)
-    first = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
-    assert (first["rows_sent"], first["candles_stored"], first["posts_stored"]) == (501, 500, 1)
-    second = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
-    assert (second["rows_sent"], second["candles_stored"], second["posts_stored"]) == (0, 0, 0)
+    command = ("import", str(tmp_path), "--exchange", "binance")
+    dry = said(shell, *command, "--dry-run")
+    assert count(engine, "select count(*) from candles") + count(engine, "select count(*) from posts") == 0
+    first = said(shell, *command)
+    assert dry == first
+    assert [(x["rows"], x["stored"], x["unchanged"]) for x in first] == [(500, 500, 0), (1, 1, 0)]
+    assert (first[0]["markets"], first[0]["volume"]) == (["BTC/USDT"], 1500)
+    assert (first[0]["first"], first[0]["last"]) == ("2021-01-01T00:00:00+00:00", "2021-01-01T08:19:00+00:00")
+    for again in (said(shell, *command, "--dry-run"), said(shell, *command)):
+        assert [(x["stored"], x["unchanged"]) for x in again] == [(0, 500), (0, 1)]
     assert count(engine, "select count(*) from jobs") == 0
     assert count(engine, "select count(*) from candles") == 500
 
 
+def test_a_dry_run_needs_no_database(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without one everything good counts as stored, and standard error says why."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:1/none")
+    (tmp_path / "ETHUSDT-1m.csv").write_text(f"time,open,high,low,close,volume\n{T},1,2,0.5,1.5,3\n")
+    result = ask(CliRunner(), "import", str(tmp_path), "--dry-run", "--json")
+    assert json.loads(result.stdout)["files"][0]["stored"] == 1
+    assert "no database answers" in result.stderr
+
+
 @pytest.mark.stack
-def test_bad_rows_of_a_file_are_dead_letters(shell: CliRunner, engine: Engine, tmp_path: Path) -> None:
-    """NaN, a negative price, a future minute, NUL, half a surrogate pair, 1 MB: refused one by one, all other rows stored."""
+def test_bad_rows_of_a_file_are_counted_by_reason(shell: CliRunner, engine: Engine, tmp_path: Path) -> None:
+    """NaN, a negative price, a future minute, NUL, half a surrogate pair: refused one by one, all other rows stored."""
     lines = [f"{T + 60 * n}000,1,2,0.5,1.5,3" for n in range(400)]
     lines[5], lines[6] = f"{T + 300}000,1,2,0.5,nan,3", f"{T + 360}000,1,2,-0.5,1.5,3"
-    lines.append(f"{4 * T}000,1,2,0.5,1.5,3")
+    lines += [f"{4 * T}000,1,2,0.5,1.5,3", f"{4 * T + 60}000,1,2,0.5,1.5,3", "foo,1,2,0.5,1.5,3"]
     (tmp_path / "BTCUSDT-1m.csv").write_text("open_time,open,high,low,close,volume\n" + "\n".join(lines))
-    texts = ["btc", "b\0tc", "btc \ud83d", "btc " * 262_144, "eth", "up"]
+    texts = ["btc", "b\0tc", "btc \ud83d", "eth", "up"]
     posts = [json.dumps({"t": T + n, "text": words, "user": "u"}) for n, words in enumerate(texts)]
+    posts += ["{no json", json.dumps({"text": "no time"}), json.dumps({"t": T, "text": "a", "symbols": ["1/2/3"]})]
     (tmp_path / "posts.jsonl").write_text("\n".join(posts))
+    (tmp_path / "notes.docx").write_text("not for us")
+    (tmp_path / "table.csv").write_text("colour,size\nred,3\n")
     told = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
-    assert (told["candles_stored"], told["posts_stored"], told["refused"]) == (398, 3, 6)
-    found = json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"]
-    reasons = " | ".join(x["reason"] for x in found)
-    for words in ("null", "zero or negative", "in the future", "NUL", "surrogate", "at most 524,288"):
-        assert words in reasons, words
-    assert max(x["bytes"] for x in found) > 1_000_000
-    assert count(engine, "select count(*) from dead_letters where produced_at is null") == 0
-    again = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
-    assert (again["rows_sent"], again["refused"]) == (0, 0)
-
-
-@pytest.mark.stack
-def test_rows_that_cannot_be_read_are_dead_letters(shell: CliRunner, engine: Engine, tmp_path: Path) -> None:
-    """Words for a price, a time or a market, short rows, lines that are no JSON: each refused, and all the others stored."""
-    lines = [f"{T + 60 * n},1,2,0.5,1.5,3" for n in range(100)]
-    bad = [f"{T + 6000},abc,2,0.5,1.5,3", "foo,1,2,0.5,1.5,3", "bar,1,2,0.5,1.5,3"]
-    (tmp_path / "BTCUSDT-1m.csv").write_text("\n".join(["unix,open,high,low,close,volume", *lines, *bad]))
-    short = [f"{T + 6060},1", "1,2,0.5,1.5,3"]
-    (tmp_path / "ETHUSDT-1m.csv").write_text("\n".join(["unix,open,high,low,close,volume", *lines, *short]))
-    with zipfile.ZipFile(tmp_path / "SOLUSDT-1m-2021-01.zip", "w") as archive:
-        archive.writestr("SOLUSDT-1m-2021-01.csv", "\n".join([*lines, f"{T + 6000},1,2", "foo,1,2,0.5,1.5,3"]))
-    good: list[object] = [
-        {"t": T, "text": "btc", "likes": 2**70, "lang": 5, "user": "\ud800"},
-        {"t": T, "text": "eth", "symbols": ["ETH"]},
-    ]
-    rows = [*good, {"t": T, "text": "a", "symbols": ["1/2/3"]}, {"t": T, "text": "b", "symbols": [1]}]
-    rows += [{"text": "no time"}, {"t": "soon", "text": "bad time"}, ["no object"]]
-    raw = [json.dumps(row).encode() for row in rows]
-    raw += [b"{no json", b'{"text": "\xff"}', b'{"t": 1, "text": "old", "likes": 1e999}']
-    (tmp_path / "posts.jsonl").write_bytes(b"\n".join(raw))
-    told = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
-    assert (told["candles_stored"], told["posts_stored"], told["refused"]) == (300, 2, 3 + 2 + 2 + 8)
-    reasons = " | ".join(x["reason"] for x in json.loads(ask(shell, "dlq", "list", "--json").stdout)["letters"])
-    for words in ("the time is missing or cannot be read", "“1/2/3” is not a market name", "null", "before 2009"):
-        assert words in reasons, words
-    again = json.loads(ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json").stdout)
-    assert (again["rows_sent"], again["refused"]) == (0, 0)
+    candles, own, table = told["files"]
+    assert (candles["stored"], own["stored"], told["passed_over"]) == (398, 3, ["notes.docx"])
+    assert candles["refused"] == {
+        "the close is empty": 1, "a price is zero or negative": 1, "the time is in the future": 2,
+        "the time is missing or cannot be read": 1,
+    }  # fmt: skip
+    assert sum(own["refused"].values()) == 5
+    assert "“1/2/3” is not a market name" in " | ".join(own["refused"])
+    for words in ("fits no layout", "“colour”, “size”", "nearest layout"):
+        assert words in table["error"], words
+    for report in (candles, own):
+        assert report["rows"] == report["stored"] + sum(report["refused"].values())
+    assert count(engine, "select count(*) from dead_letters") == 0, "a bulk import has its own report"
 
 
 def test_a_timeframe_that_nobody_uses_is_refused() -> None:
@@ -141,14 +140,15 @@ def test_a_backfill_is_idempotent(shell: CliRunner, engine: Engine, exchange_url
     """Fetched once and stored, the hole recorded; the same command again changes nothing, a later end fetches the rest."""
     span = ("--since", "2021-01-01", "--url", exchange_url, "--json", "--until")
     dry = json.loads(ask(shell, "backfill", "binance", *span, "2021-01-01T11:40", "--dry-run").stdout)
-    assert dry["candles"] == 700
+    assert (dry["files"][0]["rows"], dry["dry_run"]) == (640, True)
     first = json.loads(ask(shell, "backfill", "binance", *span, "2021-01-01T11:40").stdout)
-    assert (first["rows_sent"], first["candles_stored"], first["gaps_recorded"]) == (640, 640, 1)
+    (got,) = first["files"]
+    assert (got["rows"], got["stored"], first["gaps_recorded"], first["complete"]) == (640, 640, 1, False)
+    assert got["notes"] == ["the exchange gave 640 of 700 candles"]
     second = json.loads(ask(shell, "backfill", "binance", *span, "2021-01-01T11:40").stdout)
-    assert (second["rows_sent"], second["candles_stored"], second["corrected"]) == (0, 0, 0)
-    assert second["gaps_recorded"] == 0
+    assert (second["files"][0]["rows"], second["gaps_recorded"], second["complete"]) == (0, 0, True)
     third = json.loads(ask(shell, "backfill", "binance", *span, "2021-01-01T12:40").stdout)
-    assert (third["rows_sent"], third["candles_stored"]) == (60, 60)
+    assert (third["files"][0]["rows"], third["files"][0]["stored"]) == (60, 60)
     assert count(engine, "select count(*) from candles") == 700
     assert count(engine, "select extract(epoch from end_at - start_at)::int / 60 from candle_gaps") == 60
 
@@ -161,12 +161,13 @@ def test_an_interrupted_import_says_so(
     lines = [f"{T + 60 * n}000,1,2,0.5,1.5,3" for n in range(500)]
     (tmp_path / "BTCUSDT-1m.csv").write_text("open_time,open,high,low,close,volume\n" + "\n".join(lines))
     with monkeypatch.context() as patched:
-        patched.setattr(cli, "_done", lambda counts: signal.raise_signal(signal.SIGINT) or 0)
+        patched.setattr(bulk, "ROWS", 100)
+        patched.setattr(bulk.Bulk, "_count", lambda self, rows: signal.raise_signal(signal.SIGINT))
         stopped = ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json")
     assert stopped.exit_code == 130
     assert "the same command goes on" in stopped.stderr
     told = json.loads(stopped.stdout)
-    assert told["complete"] is False
+    assert (told["complete"], told["files"][0]["stored"]) == (False, 100)
     again = ask(shell, "import", str(tmp_path), "--exchange", "binance", "--json")
     assert (again.exit_code, json.loads(again.stdout)["complete"]) == (0, True)
     assert count(engine, "select count(*) from candles") == 500

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from domain.clock import ManualClock
 from domain.errors import InputError
-from streaming.files.formats import SUFFIXES, Reader, author_hash
-from streaming.replay import Replay
+from streaming.files.candles import Asked
+from streaming.files.formats import Loaded, Options, load
+from streaming.files.posts import author_hash
+from streaming.files.tables import Cut
 
 T = 1_610_000_040
-CLOCK = ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
 
 
-def load(path: Path, reader: Reader | None = None) -> Replay:
-    return Replay([path], CLOCK, read=reader or Reader(), suffixes=SUFFIXES, exchange="gemini", speed=0)
+def read(path: Path, timezone: str | None = None, key: str = "") -> Loaded:
+    return load(path, Options(Asked("gemini"), Cut(undated=True), timezone, key))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_crypto_data_download(tmp_path: Path, header: str, rows: list[str], time
     """A link first, newest row first, both column spellings; the volume is the base currency's."""
     path = tmp_path / "Gemini_BTCUSD.csv"
     path.write_text("https://www.CryptoDataDownload.com\n" + "\n".join([header, *rows]) + "\n")
-    (table,) = load(path)._candles.values()
+    (table,) = [own.take(own.at >= 0) for own in read(path).candles]
     assert table.key == ("gemini", "spot", "BTC/USD", timeframe)
     assert table.bars[:, 3].tolist() == [1.4, 1.5]
     assert table.bars[:, 4].tolist() == [6, 7]
@@ -66,7 +66,7 @@ def test_a_binance_archive_may_change_its_unit_of_time(tmp_path: Path) -> None:
     path = tmp_path / "SOLUSDT-1m-2024-12.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("SOLUSDT-1m-2024-12.csv", f"{T}000,1,2,0.5,1.5,3,x,0\n{T + 60}000000,1,2,0.5,1.6,4,x,0\n")
-    (table,) = load(path)._candles.values()
+    (table,) = read(path).candles
     assert table.key[2:] == ("SOL/USDT", "1m")
     assert table.at.tolist() == [T, T + 60]
 
@@ -78,18 +78,18 @@ def test_every_file_of_an_archive_is_read(tmp_path: Path) -> None:
         for name in ("BTCUSDT-1d-2024-01-01", "BTCUSDT-1d-2024-01-02", "ETHUSDT-30m-2024-01-01"):
             day = datetime.fromisoformat(name[-10:]).replace(tzinfo=UTC).timestamp()
             archive.writestr(f"{name}.csv", f"open_time,open,high,low,close,volume\n{day:.0f}000,1,2,0.5,1.5,3\n")
-    found = {table.key[2:]: len(table.at) for table in load(path)._candles.values()}
+    found = {table.key[2:]: len(table.at) for table in read(path).candles}
     assert found == {("BTC/USDT", "1d"): 2, ("ETH/USDT", "30m"): 1}
 
 
-def test_a_volume_that_nobody_gives_is_not_made_of_prices(tmp_path: Path) -> None:
-    """CryptoDataDownload without a volume column: none is known."""
+def test_a_volume_that_nobody_gives_is_not_made_up(tmp_path: Path) -> None:
+    """CryptoDataDownload without a volume column: refused with the layout that it nearly is, never stored as zero."""
     path = tmp_path / "Gemini_BTCUSD_1h.csv"
     path.write_text(
         f"https://www.CryptoDataDownload.com\nunix,date,symbol,open,high,low,close\n{T},x,BTC/USD,1,2,0.5,1.5\n"
     )
-    (table,) = load(path)._candles.values()
-    assert (table.key[3], table.bars[0].tolist()) == ("1h", [1, 2, 0.5, 1.5, 0])
+    with pytest.raises(InputError, match="also needs “volume”"):
+        read(path)
 
 
 def test_twint_needs_a_time_zone(tmp_path: Path) -> None:
@@ -100,19 +100,17 @@ def test_twint_needs_a_time_zone(tmp_path: Path) -> None:
         "1,2021-01-07,07:14:00,,elon,to the moon with #doge,5,2,1,en\n"
     )
     with pytest.raises(InputError, match="--timezone"):
-        load(path)
+        read(path)
     with pytest.raises(InputError, match="not a time zone"):
-        load(path, Reader("Mars/Olympus"))
-    (table,) = load(path, Reader("Europe/Berlin", "k"))._posts.values()
+        read(path, "Mars/Olympus")
+    (table,) = read(path, "Europe/Berlin", "k").posts
     assert table.at.tolist() == [T]
     assert table.source == "twint"
     assert table.columns["author_hash"] == [author_hash("elon", "k")]
     assert table.columns["likes"] == [5]
     path.write_text(path.read_text().replace("07:14:00,,", "07:14:00,+0100,"))
-    (again,) = load(path, Reader(None, "k"))._posts.values()
+    (again,) = read(path, None, "k").posts
     assert again.at.tolist() == table.at.tolist()
-    here, there = (load(path, Reader(zone)).streams() for zone in ("Europe/Berlin", "America/New_York"))
-    assert not set(here) & set(there), "another zone gives other times"
 
 
 def test_json_lines_of_posts(tmp_path: Path) -> None:
@@ -123,7 +121,7 @@ def test_json_lines_of_posts(tmp_path: Path) -> None:
         {"t": T + 5, "text": "eth", "symbols": ["ETH"]},
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
-    (table,) = load(path)._posts.values()
+    (table,) = read(path).posts
     assert (table.text, table.at.tolist()) == (["btc", "eth"], [T, T + 5])
     assert table.columns["likes"] == [3, None]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from domain.candles import CandleColumns
 from domain.clock import ManualClock
 from domain.errors import InputError, Unavailable
 from domain.symbols import kind_of
@@ -49,6 +50,17 @@ async def collect(
     finally:
         await stream.aclose()
     return out
+
+
+async def fetched(source: Backfill, after: int | None = None) -> list[CandleColumns]:
+    """The pages of a back-fill, from its beginning or after a cursor."""
+    cursors = {stream: start if after is None else after for stream, start in source.streams().items()}
+    return [candles async for _, _, candles in source.columns(cursors)]
+
+
+def opened(pages: Sequence[CandleColumns]) -> list[int]:
+    """Opening times of the candles."""
+    return [at for candles in pages for at in candles.at.tolist()]
 
 
 def value(name: str, **labels: str) -> float:
@@ -139,8 +151,7 @@ async def test_a_hole_stays_a_hole(exchange: FakeExchange) -> None:
     for n in (0, 1, 62, 63):
         exchange.put(SYMBOL, T + 60 * n)
     source = backfill(exchange, 64)
-    out = await collect(source, dict(source.streams()), lambda out: False)
-    assert [(at - T) // 60 for at in minutes(out)] == [0, 1, 62, 63]
+    assert [(at - T) // 60 for at in opened(await fetched(source))] == [0, 1, 62, 63]
 
 
 async def test_too_many_requests_is_waited_for(exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,12 +159,12 @@ async def test_too_many_requests_is_waited_for(exchange: FakeExchange, monkeypat
     exchange.put(SYMBOL, T)
     exchange.busy = 3
     source = backfill(exchange, 1)
-    assert minutes(await collect(source, dict(source.streams()), lambda out: False)) == [T]
+    assert opened(await fetched(source)) == [T]
     assert exchange.calls["klines"] == 4
     monkeypatch.setattr(market_data, "BUSY_WAITS", (0.0,))
     exchange.busy = 5
     with pytest.raises(Unavailable, match="stays busy"):
-        await collect(source, dict(source.streams()), lambda out: False)
+        await fetched(source)
     assert exchange.busy == 3
 
 
@@ -207,8 +218,8 @@ async def test_swaps_are_fetched_and_kept_apart(exchange: FakeExchange) -> None:
     exchange.put(SYMBOL + ":USDT", T, close=100.7)
     since, until = (datetime.fromtimestamp(T + n, UTC) for n in (0, 60))
     source = Backfill("binance", [SYMBOL, SYMBOL + ":USDT"], since, until, rest=exchange.url)
-    out = [m for m in await collect(source, dict(source.streams()), lambda out: False) if isinstance(m, CandleMessage)]
-    assert [(m.market, m.symbol, m.close) for m in out] == [("spot", SYMBOL, 100.0), ("swap", SYMBOL + ":USDT", 100.7)]
+    out = [(c.key.kind, c.key.symbol, c.bars[0, 3]) for c in await fetched(source)]
+    assert out == [("spot", SYMBOL, 100.0), ("swap", SYMBOL + ":USDT", 100.7)]
 
 
 async def test_an_exchange_that_tells_of_one_market_at_a_time(

@@ -13,8 +13,10 @@ import pytest
 
 from domain.clock import ManualClock
 from domain.errors import InputError
+from streaming.files.candles import Asked
 from streaming.files.cells import epoch_seconds
-from streaming.files.tables import Cut, candle_tables, kind_of, post_tables, read_columns
+from streaming.files.formats import Options, load
+from streaming.files.tables import Cut, candle_tables, post_tables
 from streaming.messages import CandleMessage, PostMessage
 from streaming.replay import Replay
 from tests.streaming.kit import closes
@@ -115,6 +117,8 @@ def test_files_that_are_no_use_are_named(tmp_path: Path, clock: ManualClock) -> 
             Replay([path], clock)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 broken")
     with pytest.raises(InputError, match=r"x\.parquet cannot be read"):
+        Replay([tmp_path / "x.parquet"], clock)
+    with pytest.raises(InputError, match="No candles and no posts"):
         Replay([tmp_path], clock)
 
 
@@ -122,9 +126,7 @@ def test_csv_with_other_names_and_units(tmp_path: Path) -> None:
     """Times in milliseconds and ISO texts become epoch seconds; the market may stand in the file's name."""
     path = tmp_path / "ETHUSDT-1m.csv"
     path.write_text("timestamp,Open,High,Low,Close,Volume\n1610000040000,1,2,0.5,1.5,3\n1610000100000,1,2,0.5,1.6,3\n")
-    columns = read_columns(path)
-    assert kind_of(columns) == "candles"
-    (table,) = candle_tables(columns, Cut(), "kraken", "ETHUSDT")
+    (table,) = load(path, Options(Asked("kraken"))).candles
     assert table.key == ("kraken", "spot", "ETH/USDT", "1m")
     assert table.at.tolist() == [T, T + 60]
     texts = pa.chunked_array([pa.array(["2021-01-07T06:14:00Z"])])
@@ -155,13 +157,13 @@ def test_market_and_timeframe_are_those_of_the_columns(tmp_path: Path, clock: Ma
 
 def test_an_unknown_step_is_asked_for(tmp_path: Path, clock: ManualClock) -> None:
     """A single row, or steps of seven minutes, are not taken for minutes; the option or the file's name says what they are."""
-    head, bar = "t,symbol,open,high,low,close\n", "BTCUSDT,1,2,0.5,1.5\n"
+    head, bar = "t,symbol,open,high,low,close,volume\n", "BTCUSDT,1,2,0.5,1.5,3\n"
     path = tmp_path / "candles.csv"
     for rows in (f"{T},{bar}", f"{T},{bar}{T + 420},{bar}"):
         path.write_text(head + rows)
         with pytest.raises(InputError, match="--timeframe 1m"):
             Replay([path], clock)
-        (table,) = Replay([path], clock, timeframe="30m")._candles.values()
+        (table,) = Replay([path], clock, asked=Asked(timeframe="30m"))._candles.values()
         assert table.key[3] == "30m"
     named = path.rename(tmp_path / "BTCUSDT-1d-2024-01-01.csv")
     (table,) = Replay([named], clock)._candles.values()
@@ -170,7 +172,7 @@ def test_an_unknown_step_is_asked_for(tmp_path: Path, clock: ManualClock) -> Non
 
 def test_files_are_told_apart_by_what_they_hold(tmp_path: Path, clock: ManualClock) -> None:
     """Two files of one name and size keep all their rows, and a corrected one is new; two spellings of a market are one."""
-    head, bar = "t,symbol,open,high,low,close\n", "1,2,0.5,1.5\n"
+    head, bar = "t,symbol,open,high,low,close,volume\n", "1,2,0.5,1.5,3\n"
     paths = [tmp_path / folder / "x-1m.csv" for folder in "ab"]
     for number, path in enumerate(paths):
         path.parent.mkdir()
