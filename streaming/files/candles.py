@@ -58,11 +58,7 @@ def candles(sheet: Sheet, asked: Asked, cut: Cut, folder: str = "") -> Candles:
     """
     layout = sheet.match.layout
     assert isinstance(layout, CandleLayout)
-    columns = {
-        name: sheet.columns[name]
-        for name in ("exchange", "symbol", "asset", "market", "timeframe")
-        if name in sheet.columns
-    }
+    columns: dict[str, Any] = {name: sheet.columns[name] for name in _NAMED if name in sheet.columns}
     rows = len(next(iter(sheet.columns.values())))
     out = Candles([], rows, notes=list(sheet.notes))
     symbol = _market(sheet, layout, asked, columns, folder)
