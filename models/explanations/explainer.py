@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from domain.answer import Explanation
 from domain.errors import WeightsError
@@ -24,7 +25,9 @@ from models import checkpoint
 from models.explanations.autoencoder import Autoencoder
 from models.explanations.decoder import DECODERS, Shape
 from models.explanations.gate import EMPTY, Facts, Gate
+from models.explanations.prior import WordPrior
 from models.explanations.search import beam, greedy
+from models.explanations.space import Space
 from models.explanations.vocabulary import Vocabulary
 from models.trajectories.library import encoder_revision
 
@@ -57,10 +60,18 @@ class Explainer:
     """The shipped decoder of the text encoder's vectors. ``spelling``: lower-case words to how they are written."""
 
     def __init__(
-        self, net: Autoencoder, words: Vocabulary, tokenizer: Any, gate: Gate, spelling: dict[str, str]
+        self,
+        net: Autoencoder,
+        words: Vocabulary,
+        tokenizer: Any,
+        gate: Gate,
+        spelling: dict[str, str],
+        space: Space,
+        prior: WordPrior | None = None,
     ) -> None:
         self.net = net.eval()
         self.words, self.tokenizer, self.gate, self.spelling = words, tokenizer, gate, spelling
+        self.space, self.prior = space, prior
 
     @classmethod
     def from_pretrained(cls, folder: Path, tokenizer: Any, encoder: str | None = None) -> Explainer:
@@ -80,10 +91,12 @@ class Explainer:
             net = Autoencoder(Shape(**config["shape"]), config["decoder"], None)
             gate = Gate(float(config["round_trip"]), frozenset(config["names"]))
             spelling = dict(config["spelling"])
+            space = Space(tensors.pop("space.centre").numpy(), tensors.pop("space.matrix").numpy())
+            prior = WordPrior.read(tensors, float(config.get("prior_strength", 1.0)))
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"The settings {folder.name}/{checkpoint.CONFIG} are not complete ({error}).") from None
         checkpoint.load_state(net, tensors, folder.name)
-        return cls(net, words, tokenizer, gate, spelling)
+        return cls(net, words, tokenizer, gate, spelling, space, prior)
 
     def save(self, folder: Path, config: dict[str, Any], card: str) -> None:
         """Write the checkpoint in half precision; ``config`` adds what training knows (encoder, figures)."""
@@ -97,13 +110,23 @@ class Explainer:
             "names": sorted(self.gate.known_names),
             "spelling": self.spelling,
         }
-        checkpoint.save(folder, body, {**self.net.state_dict(), "vocabulary": self.words.tensor()}, card, torch.float16)
+        tensors = {
+            **self.net.state_dict(),
+            "vocabulary": self.words.tensor(),
+            "space.centre": torch.from_numpy(self.space.centre),
+            "space.matrix": torch.from_numpy(self.space.matrix),
+        }
+        if self.prior is not None:
+            tensors |= self.prior.tensors()
+            body["prior_strength"] = self.prior.strength
+        checkpoint.save(folder, body, tensors, card, torch.float16)
 
     @torch.inference_mode()
     def write(self, vectors: Floats, width: int = 1) -> list[str]:
-        """One text for each vector (n, size): greedy, or by beam search of ``width``."""
+        """One text for each vector (n, size) of :class:`Space`: greedy, or by beam search of ``width``."""
         given = torch.from_numpy(np.asarray(vectors, dtype=np.float32))
-        rows = greedy(self.net.decoder, given) if width == 1 else beam(self.net.decoder, given, width)
+        bonus = self._bonus(given)
+        rows = greedy(self.net.decoder, given, bonus=bonus) if width == 1 else beam(self.net.decoder, given, width)
         return [self.spell(row) for row in rows]
 
     def spell(self, row: Sequence[int]) -> str:
@@ -113,17 +136,17 @@ class Explainer:
         return text[:1].upper() + text[1:]
 
     def explain(self, vector: Floats, facts: Facts, embed: Embed, rounds: int = 1) -> Found:
-        """The best text for one vector (size,); ``rounds`` > 0 corrects the vector so many times."""
+        """The best text for one vector (size,) of :class:`Space`; ``rounds`` > 0 corrects the vector so many times."""
         goal = _unit(np.asarray(vector, dtype=np.float32))
         given, best = goal, Found("", 0.0)
         for turn in range(rounds + 1):
             texts = self._drafts(given, turn)
-            near = embed(texts) @ goal
+            near = self.space(embed(texts)) @ goal
             for text, cosine in zip(texts, near.tolist(), strict=True):
                 code = self.gate.refuse(text, cosine, facts)
                 if _rank(code, cosine) > _rank(best.withheld, best.round_trip) or not best.text:
                     best = Found(text, float(cosine), code)
-            given = _unit(given + (goal - embed([best.text])[0]))
+            given = _unit(given + (goal - self.space(embed([best.text]))[0]))
         return best
 
     def of_posts(
@@ -136,13 +159,17 @@ class Explainer:
         if len(vectors) == 0:
             return Reason(EMPTY)
         facts = Facts.of(said, coin_names(symbol), [direction] if direction else [])
-        found = self.explain(mean(vectors), facts, embed)
+        found = self.explain(mean(self.space(vectors)), facts, embed)
         return found.shown() or Reason(found.withheld or EMPTY)
 
     def _drafts(self, vector: Floats, turn: int) -> list[str]:
         many = torch.from_numpy(np.repeat(vector[None], SAMPLES + 1, axis=0))
-        rows = greedy(self.net.decoder, many, TOP_K, TEMPERATURE, seed=turn, certain=1)
+        bonus = self._bonus(many)
+        rows = greedy(self.net.decoder, many, TOP_K, TEMPERATURE, seed=turn, certain=1, bonus=bonus)
         return list(dict.fromkeys(map(self.spell, rows)))
+
+    def _bonus(self, vectors: Tensor) -> Tensor | None:
+        return self.prior.bonus(vectors, len(self.words)) if self.prior is not None else None
 
 
 def coin_names(symbol: str) -> tuple[str, ...]:

@@ -10,11 +10,19 @@ from models.explanations.decoder import END, START, Decoder, OnePass
 
 @torch.inference_mode()
 def greedy(
-    decoder: Decoder, vectors: Tensor, top_k: int = 1, temperature: float = 1.0, seed: int = 0, certain: int = 0
+    decoder: Decoder,
+    vectors: Tensor,
+    top_k: int = 1,
+    temperature: float = 1.0,
+    seed: int = 0,
+    certain: int = 0,
+    bonus: Tensor | None = None,
 ) -> list[list[int]]:
     """The likeliest token at each step, or with ``top_k`` > 1 one drawn from that many; vectors (n, size) to token rows.
 
-    The first ``certain`` rows take the likeliest in any case. Rows end before the end mark, and at the last position.
+    The first ``certain`` rows take the likeliest in any case. ``bonus`` (n, words) is added to the scores; what is positive
+    of it is spent once its token is written, and no token then follows itself. Rows end before the end mark, and at the
+    last position.
     """
     if isinstance(decoder, OnePass):
         return _all_at_once(decoder, vectors)
@@ -26,8 +34,12 @@ def greedy(
     for place in range(decoder.shape.positions):
         logits = decoder.step(state, last)
         logits[:, START] = float("-inf")
+        if bonus is not None:
+            logits = (logits + bonus).scatter(1, last.unsqueeze(1), float("-inf"))
         last = _choose(logits.float(), top_k, temperature, generator)
         last[:certain] = logits[:certain].argmax(-1)
+        if bonus is not None:
+            bonus = bonus.scatter(1, last.unsqueeze(1), bonus.gather(1, last.unsqueeze(1)).clamp(max=0))
         alive &= last != END
         if not alive.any():
             break

@@ -105,7 +105,7 @@ def read_texts(files: Sequence[Path]) -> tuple[list[str], NDArray[np.datetime64]
 
 def figures(model: Explainer, reader: EmotionTextReader, texts: list[str], scored: int, judge: Judge) -> dict[str, Any]:
     """All figures; the first ``scored`` texts are scored, the others are what came before."""
-    vectors = embed(reader, texts)
+    vectors = model.space(embed(reader, texts))
     words = [plain(text) for text in texts]
     ids = reader.tokenise(words)
     rows = data.encoded(model.words, ids, model.net.decoder.shape.positions)

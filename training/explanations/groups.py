@@ -21,7 +21,7 @@ from models.explanations.gate import direction, names, numbers, words
 from training.explanations.meaning import DUPLICATE, Index, neighbours
 from training.explanations.scores import content, share
 
-LEAST_NEAR = 0.5
+LEAST_NEAR = 0.4
 """Cosine of a text of a group to its first text."""
 
 

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from domain.errors import InputError
 from domain.types import Floats
 from models.emotion.text import EmotionTextReader
+from models.explanations import prior, space
 from models.explanations.autoencoder import Autoencoder
 from models.explanations.explainer import Explainer
 from models.explanations.gate import Gate
+from models.explanations.space import Space
 from models.explanations.vocabulary import Vocabulary
 from models.trajectories.library import encoder_revision
 from runtime.progress import progress
@@ -35,7 +37,7 @@ from training.registry import TrainOptions, settings
 
 POSTS = "posts.parquet"
 NEIGHBOURS = 9
-DUPLICATE = 0.98
+DUPLICATE = 0.95
 """Cosine from which two texts say the same words."""
 _NOT_WORDS = re.compile(r"https?://\S*|www\.\S+|@\w+|[^\x20-\x7e]+|(?<=\.)X\b")
 _SPACES = re.compile(r"\s+")
@@ -174,6 +176,7 @@ class Prepared:
     train: Index
     held: Index
     near: dict[int, Index]
+    space: Space
 
 
 CUT_HEADLINES, CUT_POSTS = np.datetime64("2020-04-01"), np.datetime64("2025-06-01")
@@ -187,17 +190,21 @@ def prepare(folder: Path, cache: Path, choice: Settings, most: int) -> Prepared:
     """Everything that training and evaluation share; the vectors are kept in ``cache``."""
     texts = load(folder, most, 0)
     reader = EmotionTextReader.from_pretrained()
-    vectors = embed(reader, texts.said, cache / "vectors.npy")
+    raw = embed(reader, texts.said, cache / "vectors.npy")
     ids = reader.tokenise(texts.words)
     newer = texts.day >= np.where(texts.post, CUT_POSTS, CUT_HEADLINES)
     train, held = np.flatnonzero(~newer), np.flatnonzero(newer)
+    own = space.fit(raw[train])
+    vectors = own(raw)
     tokenizer = reader.net.encoder.tokenizer
     known = vocabulary([ids[i] for i in train], tokenizer, WORDS)
     near: dict[int, Index] = {}
     for post in (False, True):
         pool = train[texts.post[train] == post]
         near |= dict(zip(pool.tolist(), neighbours(vectors, pool, pool), strict=True))
-    return Prepared(texts, vectors, data.encoded(known, ids, choice.positions), known, tokenizer, train, held, near)
+    return Prepared(
+        texts, vectors, data.encoded(known, ids, choice.positions), known, tokenizer, train, held, near, own
+    )
 
 
 def network(choice: Settings, words: int) -> Autoencoder:
@@ -252,7 +259,9 @@ def explainer(given: Prepared, net: Autoencoder) -> Explainer:
     said = [given.texts.said[i] for i in given.train]
     names = data.name_words(said, least=3)
     gate = Gate(threshold(given.vectors, given.train), names)
-    return Explainer(net, given.vocabulary, given.tokenizer, gate, spelling(said, names))
+    seen = [given.rows[i] for i in given.train]
+    words = prior.fit(torch.from_numpy(given.vectors[given.train]), seen, len(given.vocabulary))
+    return Explainer(net, given.vocabulary, given.tokenizer, gate, spelling(said, names), given.space, words)
 
 
 def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:

@@ -14,10 +14,18 @@ from models.explanations.autoencoder import Autoencoder
 from models.explanations.decoder import END, START, Shape
 from models.explanations.explainer import Explainer, Found, mean, medoid
 from models.explanations.gate import DIRECTION, FAR, Facts, Gate
+from models.explanations.prior import WordPrior, fit
+from models.explanations.search import greedy
+from models.explanations.space import Space
+from models.explanations.space import fit as fit_space
 from models.explanations.vocabulary import Vocabulary
 
 TEXTS = ["bitcoin falls today", "bitcoin rises today", "traders wait", "nobody buys"]
 WORDS = ["[s]", "[e]", "[u]", *sorted({word for text in TEXTS for word in text.split()})]
+
+
+SAME = Space(np.zeros(16, np.float32), np.eye(16, dtype=np.float32))
+"""A space that leaves vectors as they are."""
 
 
 class _Tokenizer:
@@ -51,7 +59,7 @@ def explainer() -> Explainer:
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), after.flatten()).backward()
         optimiser.step()
     gate = Gate(0.7, frozenset({"bitcoin"}))
-    return Explainer(net, Vocabulary(range(len(WORDS))), _Tokenizer(), gate, {"bitcoin": "Bitcoin"})
+    return Explainer(net, Vocabulary(range(len(WORDS))), _Tokenizer(), gate, {"bitcoin": "Bitcoin"}, SAME)
 
 
 def test_a_vector_comes_back_as_its_words(explainer: Explainer) -> None:
@@ -97,3 +105,45 @@ def test_means_and_medoids() -> None:
     assert np.linalg.norm(mean(fan)) == pytest.approx(1.0)
     assert medoid(fan) == 1
     assert Found("words", 0.5, FAR).shown() is None
+
+
+def test_the_prior_names_the_words_of_a_vector() -> None:
+    """Fitted on vectors that are sums of their words' directions, it raises those words and lowers the others."""
+    lots = torch.Generator().manual_seed(0)
+    directions = torch.eye(16)[:8]
+    rows = [(torch.randperm(8, generator=lots)[:3] + 3).tolist() for _ in range(400)]
+    vectors = torch.stack([directions[torch.tensor(row) - 3].sum(0) for row in rows])
+    prior = fit(vectors, rows, words=12, least=5)
+    assert prior.tokens.tolist() == list(range(3, 11))
+    bonus = prior.bonus(vectors[:1], 12)[0]
+    assert all(bonus[token] > 0.5 for token in rows[0])
+    assert all(bonus[token] < 0 for token in set(range(3, 11)) - set(rows[0]))
+    assert bonus[[0, 1, 2, 11]].abs().sum() == 0
+
+
+def test_a_prior_leads_the_decoder_and_is_saved(explainer: Explainer, tmp_path: Path) -> None:
+    """A strong bonus for a word brings it into the text once, and a loaded checkpoint has the same prior."""
+    bought = WORDS.index("buys")
+    prior = WordPrior(torch.tensor([bought]), torch.zeros(16, 1), torch.zeros(16), torch.full((1,), 0.5), 1.0)
+    led = Explainer(explainer.net, explainer.words, explainer.tokenizer, explainer.gate, {}, SAME, prior)
+    assert torch.isfinite(prior.bonus(torch.from_numpy(_vectors()), len(WORDS))).all()
+    bonus = torch.zeros(1, len(WORDS))
+    bonus[0, bought] = 50.0
+    (row,) = greedy(explainer.net.decoder, torch.from_numpy(_vectors()[:1]), bonus=bonus)
+    assert row[0] == bought
+    assert row.count(bought) == 1
+    led.save(tmp_path, {"encoder": "abc"}, "card")
+    loaded = Explainer.from_pretrained(tmp_path, _Tokenizer(), "abc")
+    assert loaded.prior is not None
+    assert loaded.prior.tokens.tolist() == [bought]
+
+
+def test_a_space_takes_the_common_direction_off() -> None:
+    """Vectors of a narrow cone, where all cosines are high, become comparable: unrelated ones have a cosine about 0."""
+    lots = np.random.default_rng(0)
+    cone = (lots.normal(size=(500, 16)) * np.linspace(0.05, 0.3, 16) + 1).astype(np.float32)
+    unit = cone / np.linalg.norm(cone, axis=1, keepdims=True)
+    assert (unit[:100] @ unit[100:200].T).min() > 0.5
+    moved = fit_space(unit)(unit)
+    assert np.allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-5)
+    assert abs(float((moved[:100] @ moved[100:200].T).mean())) < 0.05
