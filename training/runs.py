@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +157,11 @@ def reseed(*numbers: int) -> None:
 def frozen(net: nn.Module) -> list[str]:
     """Names of the parameters that are not trained."""
     return [name for name, parameter in net.named_parameters() if not parameter.requires_grad]
+
+
+def peak_mb() -> int:
+    """The most memory that this process has held so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 class Parts:

@@ -115,6 +115,7 @@ def pretrain(
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "steps": done.step,
         "seconds": done.seconds,
+        "peak_mb": runs.peak_mb(),
         "precision": loop.options.precision,
         "loss": curve[-1][1] if curve else None,
         "curve": curve,

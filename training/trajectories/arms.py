@@ -138,7 +138,8 @@ def train(choice: ArmsRecipe, data: ArmData, out: Path, resume: bool = False) ->
     validation = [[r["step"], r["figures"]["loss"]] for r in runs.evaluations(work)]
     report = {
         "loss": choice.loss, "faults": list(choice.faults), "seed": choice.seed, "pairs": len(data.fit),
-        "independent_windows": data.windows, "steps": done.step, "best_step": done.best_step, "seconds": done.seconds,
+        "independent_windows": data.windows, "steps": done.step, "best_step": done.best_step,
+        "seconds": done.seconds, "peak_mb": runs.peak_mb(),
         **found, "curve": curve, "validation_curve": validation,
     }  # fmt: skip
     kept = {"settings": asdict(choice), "measured": {k: v for k, v in report.items() if "curve" not in k}}
