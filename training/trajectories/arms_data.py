@@ -81,7 +81,9 @@ def load(choice: ArmsRecipe, folder: Path, embed: Any = None) -> ArmData:
         pairs = without_repeats(pairs)
         pairs = capped(pairs, choice.per_bin, choice.seed, choice.limit or None)
     elif choice.limit:
-        pairs = pairs.take(np.arange(min(choice.limit, len(pairs))))
+        count = min(choice.limit, len(pairs))
+        spread = np.linspace(0, len(pairs) - 1, count).astype(np.int64)  # by time there must be some on both sides
+        pairs = pairs.take(np.arange(count) if "random_split" in choice.faults else spread)
     return make(choice, pairs, folder, embed)
 
 
