@@ -43,8 +43,8 @@ KEPT = 64
 """Histories kept in memory, 5 kB each."""
 SETTLED = 5
 """Minutes that a window must have been closed for before the experts hear of it, so that its last candles are there."""
-BLOCK, LEAD = 30 * DAY, 10 * DAY
-"""A chain of states begins at a multiple of 30 days, ten to forty days before the moment: wherever one asks first, the same."""
+BLOCK, LEAD = 10 * DAY, 5 * DAY
+"""A chain of states begins at a multiple of ten days, five to fifteen before the moment: wherever one asks first, the same."""
 MEMORY = (BLOCK + LEAD) // STRIDE
 """Slots after which an older state is not taken on."""
 

@@ -56,14 +56,11 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     model = scorer.parts.trajectories
 
     bands = Bands(engine, model.parameters) if isinstance(model, RetrievedTrajectories) else None
-    clock = SystemClock()
 
     def explain(symbol: str, at: datetime) -> Json:
         return explain_chart(engine, scorer, symbol, at)
 
     def refresh() -> None:
-        if bands is not None:
-            bands.keep_up(clock.now())
         with transaction(engine) as connection:
             scorer.earned = earned(connection)
         if isinstance(scorer.parts.hype, HypeHeads):
@@ -83,6 +80,7 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
         bands=bands,
         library_end=lambda: library.end,
         explain=explain,
+        keep_up=(lambda: bands.keep_up(SystemClock().now())) if bands is not None else lambda: None,
     )
 
 

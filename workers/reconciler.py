@@ -47,6 +47,7 @@ class Reconciler:
         metrics: Metrics,
         ring: Callable[[Priority], bool],
         refresh: Callable[[], object] = lambda: None,
+        keep_up: Callable[[], object] = lambda: None,
         device: str = "cpu",
         on_defect: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
@@ -57,6 +58,7 @@ class Reconciler:
         self._metrics = metrics
         self._ring = ring
         self._refresh = refresh
+        self._keep_up = keep_up
         self._device = device
         self._on_defect = on_defect
         self._clock = clock or SystemClock()
@@ -100,6 +102,8 @@ class Reconciler:
             self._adopt()
         if self._due("trim", 10.0):
             processes.give_back()
+        if self._due("bands", 10.0):
+            self._keep_up()
         if self._due("refresh", OVERDUE if self._runner.busy else 5.0):
             self._grow()
 

@@ -109,6 +109,7 @@ class Loaded:
     bands: Bands | None = None
     library_end: Callable[[], int] = lambda: 0
     explain: Explain | None = None
+    keep_up: Callable[[], object] = lambda: None
 
 
 Loader = Callable[[Engine, WorkerSettings], Loaded]
@@ -148,6 +149,7 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
         metrics,
         ring=client.ring,
         refresh=loaded.refresh,
+        keep_up=loaded.keep_up,
         device=loaded.device,
         on_defect=_end_process,
     )

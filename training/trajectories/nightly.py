@@ -44,7 +44,7 @@ TASK = "training.nightly"
 TRIALS = 5
 """Comparisons of one run that could let a signal through: coverage, CRPS, volatility, big moves, words."""
 HELD = 0.04
-"""How far from the nominal share coverage may lie before it is an alarm."""
+"""How far from the nominal share coverage may lie, with an interval that excludes it, before it is an alarm."""
 HUB = 0.2
 """Share of answers that one match may stand in."""
 SAME = 0.9
@@ -102,7 +102,8 @@ def earns(figures: dict[str, Any]) -> bool:
 def alarms(model: RetrievedTrajectories, asked: Questions, figures: dict[str, Any], gaps: int) -> dict[str, Any]:
     """What looks wrong, by name with its figure: coverage adrift, collapsed embeddings, a hub of matches, holes in candles."""
     found: dict[str, Any] = {}
-    if figures["coverage"] is not None and abs(figures["coverage"] - 0.8) > HELD:
+    low, high = figures["intervals"].get("coverage", (0.8, 0.8))
+    if figures["coverage"] is not None and abs(figures["coverage"] - 0.8) > HELD and not low <= 0.8 <= high:
         found["coverage"] = figures["coverage"]
     if (same := _sameness(asked.embeddings)) > SAME:
         found["collapsed_embeddings"] = round(same, 4)

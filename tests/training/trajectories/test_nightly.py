@@ -75,7 +75,10 @@ def test_alarms_name_what_looks_wrong() -> None:
     sound, collapsed = rows(minutes), rows(minutes, same=True)
     fine = nightly.alarms(RetrievedTrajectories(parameters(), sound), asked(sound), figures(), gaps=0)
     wrong = nightly.alarms(
-        RetrievedTrajectories(parameters(), collapsed), asked(collapsed), {**figures(), "coverage": 0.7}, gaps=3
+        RetrievedTrajectories(parameters(), collapsed),
+        asked(collapsed),
+        {"coverage": 0.7, "intervals": {"coverage": [0.65, 0.75]}},
+        gaps=3,
     )
     assert "collapsed_embeddings" not in fine
     assert "coverage" not in fine
