@@ -65,7 +65,7 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
             scorer.earned = earned(connection)
         if isinstance(scorer.parts.hype, HypeHeads):
             with transaction(engine) as connection:
-                publish_series(connection, scorer.parts.hype, clock.now())
+                publish_series(connection, scorer.parts.hype, SystemClock().now())
         library.complete(scorer.parts.text, scorer.revision)
         if isinstance(model, Growing):
             library.refresh(model)

@@ -65,9 +65,10 @@ class Sums:
     def mean(self, total: Doubles, low: Ints, high: Ints, count: Doubles | None = None) -> Doubles:
         """Mean of what ``total`` sums over the known minutes in [low, high); NaN where too few are known."""
         count = self.count if count is None else count
+        width = np.maximum(high - low, 1)  # also of what lies before the tape: where it begins makes no difference
         low, high = np.clip(low, 0, len(count) - 1), np.clip(high, 0, len(count) - 1)
         known = count[high] - count[low]
-        enough = known >= ENOUGH * np.maximum(high - low, 1)
+        enough = known >= ENOUGH * width
         return np.where(enough, (total[high] - total[low]) / np.maximum(known, 1.0), np.nan)
 
     def log_volatility(self, low: Ints, high: Ints) -> Doubles:

@@ -27,7 +27,7 @@ POST = Post("s:1", "s", "btc", "en", NOON, ("BTC/USDT",))
 
 def context(minutes: Minutes) -> MarketContext:
     nothing = np.zeros(32)
-    return MarketContext("BTC/USDT", NOON, minutes.mid[-256:], nothing, nothing, minutes, market=3)
+    return MarketContext("BTC/USDT", NOON, minutes.mid[-256:], nothing, minutes, market=3)
 
 
 def test_every_difference_is_named_by_its_place() -> None:

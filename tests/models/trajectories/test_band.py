@@ -39,9 +39,7 @@ def context(minutes: Minutes, history: BandHistory | None = None) -> MarketConte
     """What is known at the end of a tape."""
     last = Minutes(minutes.symbol, minutes.first, minutes.mid, minutes.volume)
     nothing = np.zeros(WINDOWS)
-    return MarketContext(
-        minutes.symbol, datetime(2024, 1, 1, tzinfo=UTC), minutes.mid[-STEPS:], nothing, nothing, last, history
-    )
+    return MarketContext(minutes.symbol, datetime(2024, 1, 1, tzinfo=UTC), minutes.mid[-STEPS:], nothing, last, history)
 
 
 def test_a_walk_gets_the_band_of_a_walk() -> None:
@@ -125,6 +123,16 @@ def test_measures_see_only_what_had_closed(at: int, seed: int) -> None:
     part = band.clip(whole, FIRST + at - measures.LONG - 1, FIRST + at)
     alone = measures.measures(measures.Sums.of(part), np.array([len(part.mid)]), band.HORIZONS)
     assert alone == pytest.approx(clean, abs=1e-8)
+
+
+def test_where_a_tape_begins_makes_no_difference() -> None:
+    """Minutes before the first candle count as missing, whether the tape holds them as such or not."""
+    young = tape(3000)
+    gone = np.full(6000, np.nan)
+    padded = replace(young, first=FIRST - 6000, mid=np.append(gone, young.mid), volume=np.append(gone, young.volume))
+    short = measures.measures(measures.Sums.of(young), np.array([200, 900, 3000]), band.HORIZONS)
+    long = measures.measures(measures.Sums.of(padded), np.array([200, 900, 3000]) + 6000, band.HORIZONS)
+    assert short == pytest.approx(long, abs=1e-8, nan_ok=True)
 
 
 def test_measures_have_names() -> None:
