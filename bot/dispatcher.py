@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from answer.catalogue import Texts
 from answer.words import complain
 from bot.mailer import Gone, Mailer, Uncertain, Undeliverable
-from bot.messages import PendingUpdate, Reply, pending_of
+from bot.messages import PendingUpdate, Reply, message_of, pending_of
 from db.engine import Store
 from db.queries import telegram
 from db.queries.telegram import Open
@@ -201,7 +201,7 @@ class InboxDispatcher:
             self._bot,
             updates[0],
             pending=pending,
-            messages=[update.message for update in updates if update.message is not None],
+            messages=[m for update in updates if (m := update.message or update.edited_message) is not None],
             language=language,
             say=self._texts.speaker(language),
         )
@@ -210,7 +210,7 @@ class InboxDispatcher:
     async def _language(self, pending: PendingUpdate) -> str:
         chosen = await self._store(telegram.language, pending.chat_id)
         payload = pending.rows[0].payload
-        user = (payload.get("callback_query") or payload.get("message") or {}).get("from") or {}
+        user = (payload.get("callback_query") or message_of(payload)).get("from") or {}
         return self._texts.choose(chosen, user.get("language_code"))
 
     async def _give_up(self, rows: list[Open]) -> None:

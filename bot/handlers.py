@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from aiogram import F, Router
+from aiogram import Bot, F, Router
 from aiogram.enums import ContentType
 from aiogram.filters import Command, CommandObject, CommandStart
 from aiogram.types import CallbackQuery, Message
@@ -15,7 +16,7 @@ from answer.words import MEGABYTES, tell
 from bot import admin
 from bot.mailer import Mailer
 from bot.messages import Button, PendingUpdate, Reply
-from bot.reader import Context, Reader
+from bot.reader import Context, Reader, unseen
 from db.engine import Store
 from db.queries import telegram
 from domain.errors import Unavailable
@@ -38,6 +39,8 @@ READABLE = {
 }
 """What a person says; all else is news about the chat and gets no answer."""
 
+_COMMAND = re.compile(r"/[A-Za-z0-9_]{1,32}(@\w+)?")
+
 COMMANDS = ("start", "help", "last", "language", "privacy", "forget_me")
 
 
@@ -52,10 +55,33 @@ def make_router(admins: frozenset[int] = frozenset()) -> Router:
     router.message.register(language_, Command("language"))
     router.message.register(last, Command("last"))
     router.message.register(forget_me, Command("forget_me"))
-    router.message.register(post, F.content_type.in_(READABLE))
+    router.message.register(post, F.content_type.in_(READABLE), meant)
+    router.edited_message.register(edited, F.content_type.in_(READABLE), meant)
     router.callback_query.register(pressed_language, F.data.startswith("lang:"))
     router.callback_query.register(pressed_feedback, F.data.startswith("said:"))
     return router
+
+
+async def meant(message: Message, bot: Bot) -> bool:
+    """Whether a message is for us: not another bot's command, nor a channel's post forwarded by Telegram itself.
+
+    A group's command that names no bot is some other's too: ours have been taken before. A channel's post that names us
+    is meant for us.
+    """
+    words = message.text or message.caption or ""
+    name = f"@{(await bot.me()).username}".lower()
+    if message.is_automatic_forward:
+        return name in words.lower()
+    first = words.split(maxsplit=1)[0] if words.strip() else ""
+    if not _COMMAND.fullmatch(first):
+        return True
+    _, _, other = first.lower().partition("@")
+    return f"@{other}" == name if other else message.chat.type == "private"
+
+
+async def edited(message: Message, say: Say) -> Reply:
+    """An edited post: its answer stays as it was, and that is said."""
+    return Reply(say("edited"))
 
 
 async def start(message: Message, say: Say) -> Reply:
@@ -120,6 +146,8 @@ async def post(
         Gone: the author was forgotten meanwhile.
     """
     notes = list(await context.notes(say))
+    if what := unseen(messages):
+        notes.append(say("note-unseen", what=what))
     if pending.post_id is None and not await reader.take(pending, messages):
         notes.append(say("note-forwarded"))
     if len(messages) > 1:

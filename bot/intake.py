@@ -28,7 +28,7 @@ from domain.errors import ConfigError, MoodtapeError
 
 log = structlog.get_logger()
 
-WANTED = ["message", "callback_query"]
+WANTED = ["message", "edited_message", "callback_query"]
 LONGEST_PAUSE = 30.0
 
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -75,9 +75,18 @@ class Intake:
         """Store updates; returns how many were new. An update without a number is not one, and is left out."""
         updates = [self._update(payload) for payload in payloads if isinstance(payload.get("update_id"), int)]
         new = await self._store(telegram.store, updates)
+        for payload in payloads:
+            message = payload.get("message") or {}
+            if message.get("migrate_to_chat_id"):
+                await self._migrate(message["chat"]["id"], message["migrate_to_chat_id"])
         if new:
             self._wake()
         return len(new)
+
+    async def _migrate(self, old: int, new: int) -> None:
+        """A group has become a supergroup: what it had chosen, its last answer and what it posted as itself move along."""
+        whose = (author_hash(self._key, old), author_hash(self._key, new))
+        await self._store(telegram.migrate, old, new, *whose)
 
     def _update(self, payload: Json) -> telegram.Update:
         chat, user, album = sender(payload)

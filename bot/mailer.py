@@ -14,6 +14,7 @@ reservation.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -53,6 +54,9 @@ from domain.errors import Unavailable
 log = structlog.get_logger()
 
 _PASSING = (TelegramNetworkError, TelegramServerError, TelegramNotFound)
+
+_STANDS_NO_MORE = re.compile(r"edit|message[ _](id|identifier|not|author)|no text in the message", re.I)
+"""What Telegram says of a message that cannot be edited: gone, too old, another's, MESSAGE_ID_INVALID and its kin."""
 
 RETRY_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Seconds between attempts while Telegram is not well."""
@@ -229,7 +233,7 @@ class Mailer:
         forms: Iterator[tuple[Reply, str | None]],
     ) -> tuple[Reply, str | None]:
         """What to try after a refusal: a new message where the old one is gone, else a simpler form."""
-        if pending.reply_id is not None and "edit" in error.message:
+        if pending.reply_id is not None and _STANDS_NO_MORE.search(error.message):
             pending.reply_id = None
             return now
         form = next(forms, None)
@@ -274,10 +278,16 @@ class Mailer:
                 parse_mode=parse_mode,
                 reply_markup=keyboard,
                 reply_parameters=to,
+                message_thread_id=pending.thread,
             )
         else:
             sent = await self._bot.send_message(
-                pending.chat_id, words, parse_mode=parse_mode, reply_markup=keyboard, reply_parameters=to
+                pending.chat_id,
+                words,
+                parse_mode=parse_mode,
+                reply_markup=keyboard,
+                reply_parameters=to,
+                message_thread_id=pending.thread,
             )
         return sent.message_id
 

@@ -74,6 +74,8 @@ class PendingUpdate:
     reply_to: int | None
     reply_id: int | None
     post_id: str | None
+    thread: int | None = None
+    """The forum topic that the answer belongs into."""
 
     @property
     def lead(self) -> int:
@@ -102,13 +104,24 @@ def pending_of(rows: list[Open]) -> PendingUpdate | None:
     if first.chat_id is None:
         return None
     post_id = next((row.post_id for row in rows if row.post_id), None)
-    message = first.payload.get("message") or {}
-    return PendingUpdate(rows, first.chat_id, message.get("message_id"), first.reply_id, post_id)
+    message = message_of(first.payload)
+    thread = message.get("message_thread_id") if message.get("is_topic_message") else None
+    return PendingUpdate(rows, first.chat_id, message.get("message_id"), first.reply_id, post_id, thread)
+
+
+def message_of(payload: dict[str, Any]) -> dict[str, Any]:
+    """The message of an update, new or edited; empty where it is about something else."""
+    found: dict[str, Any] = payload.get("message") or payload.get("edited_message") or {}
+    return found
 
 
 def sender(payload: dict[str, Any]) -> tuple[int | None, int | None, str | None]:
-    """Chat id, user id and album of an update as Telegram sends it."""
+    """Chat id, the sender's id and album of an update as Telegram sends it.
+
+    Who writes as a chat – an anonymous admin as the group, a channel, its forward into the discussion group – comes from
+    one user number that all such senders share (1087968824, 136817688, 777000); the chat in ``sender_chat`` is the person.
+    """
     query = payload.get("callback_query") or {}
-    message = payload.get("message") or query.get("message") or {}
-    user = query.get("from") or message.get("from") or {}
+    message = message_of(payload) or query.get("message") or {}
+    user = query.get("from") or message.get("sender_chat") or message.get("from") or {}
     return (message.get("chat") or {}).get("id"), user.get("id"), message.get("media_group_id")

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
+import filetype
 from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramBadRequest
 from aiogram.types import Message
@@ -32,12 +33,17 @@ from workers.client.queue import Priority
 LIMIT = MEGABYTES * 2**20
 
 
+UNTYPED = ("", "application/octet-stream", "binary/octet-stream", "application/x-binary", "application/binary")
+"""Types that say nothing: such a file is what its bytes are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file to fetch; ``size`` is what Telegram says of it, in bytes."""
+    """A file to fetch; ``size`` is what Telegram says of it, in bytes. ``sure``: not only perhaps a picture."""
 
     file_id: str
     size: int | None
+    sure: bool = True
 
 
 def picture_of(messages: Sequence[Message]) -> Picture | None:
@@ -63,12 +69,23 @@ def _picture(message: Message) -> Picture | None:
     document = message.document
     if document is not None and (document.mime_type or "").startswith("image/"):
         return Picture(document.file_id, document.file_size)
+    if document is not None and (document.mime_type or "") in UNTYPED and message.animation is None:
+        return Picture(document.file_id, document.file_size, sure=False)
     if message.sticker is not None and not (message.sticker.is_animated or message.sticker.is_video):
         return Picture(message.sticker.file_id, message.sticker.file_size)
     if message.animation is not None and message.animation.thumbnail is not None:
         still = message.animation.thumbnail
         return Picture(still.file_id, still.file_size)
     return None
+
+
+def unseen(messages: Sequence[Message]) -> str:
+    """What of a message with words is not looked at: ``video``, ``audio``, ``file`` or nothing."""
+    if any(m.video or m.video_note for m in messages):
+        return "video"
+    if any(m.voice or m.audio for m in messages):
+        return "audio"
+    return "file" if any(m.document and not m.animation for m in messages) and picture_of(messages) is None else ""
 
 
 async def fetch(bot: Bot, picture: Picture) -> bytes:
@@ -136,7 +153,7 @@ class Reader:
         words = next((w for m in messages if (w := m.text or m.caption)), "")
         if picture is None and not words.strip():
             raise EmptyPost(Reason("empty_post"))
-        image = await fetch(self._bot, picture) if picture else None
+        image = await self._image(picture, words) if picture else None
         whose = pending.author_hash
         request = partial(Request, text=words, image=image, source=SOURCE, author_hash=whose, requester=whose)
         sent, original = self._times(messages)
@@ -151,6 +168,15 @@ class Reader:
             raise Gone
         pending.post_id = post.id
         return as_original
+
+    async def _image(self, picture: Picture, words: str) -> bytes | None:
+        """The picture's bytes; None for a file that turns out to be none, beside words."""
+        image = await fetch(self._bot, picture)
+        if picture.sure or filetype.is_image(image):
+            return image
+        if not words.strip():
+            raise InputError(Reason("unsupported"))
+        return None
 
     async def submit(self, pending: PendingUpdate) -> None:
         """Put the update's post on the queue; harmless when it is there already."""

@@ -77,6 +77,13 @@ explanation = Ähnliche Beiträge sagen: { $words }
 note = Hinweis: { $words }
 note-forwarded = Zur Zeit des Originals gibt es hier keine Kurse; gelesen, als wäre es eben erschienen.
 note-album = Ein Album mit { $count } Bildern: Das erste wurde gelesen.
+note-unseen =
+    { $what ->
+        [video] Die Worte wurden gelesen; das Video wurde nicht angesehen.
+        [audio] Die Worte wurden gelesen; die Aufnahme wurde nicht angehört.
+       *[file] Die Worte wurden gelesen; die Datei wurde nicht angesehen.
+    }
+edited = Ich habe den Beitrag gelesen, wie er zuerst gesendet wurde. Schick ihn noch einmal, damit der geänderte gelesen wird.
 
 # Warum etwas in einer Antwort steht oder fehlt: je Code aus domain/reasons.py ein Satzteil für die Mitte eines Satzes.
 reason-no-words = der Text hat weder Wörter noch Emoji

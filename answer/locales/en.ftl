@@ -77,6 +77,13 @@ explanation = Posts like this one say: { $words }
 note = Note: { $words }
 note-forwarded = The original's time has no prices here; read as posted now.
 note-album = An album of { $count } pictures: the first was read.
+note-unseen =
+    { $what ->
+        [video] The words were read; the video was not looked at.
+        [audio] The words were read; the recording was not listened to.
+       *[file] The words were read; the file was not looked at.
+    }
+edited = I have read the post as it was first sent. Send it again to have the changed one read.
 
 # Why something is, or is not, in an answer: one clause a code of domain/reasons.py, fit for the middle of a sentence.
 reason-no-words = the text has no words or emoji to read

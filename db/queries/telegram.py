@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, literal, or_, select, text, update
+from sqlalchemy import Connection, Float, and_, cast, delete, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db.queries.posts import forget_author
@@ -112,7 +112,7 @@ def _select_open() -> Any:
         InboxRow.attempts,
         InboxRow.sending_at,
     )
-    return select(*columns, age.label("age"))
+    return select(*columns, cast(age, Float).label("age"))  # extract gives a numeric, which is no float in Python
 
 
 def attach_post(connection: Connection, update_id: int, post_id: str) -> bool:
@@ -231,6 +231,21 @@ def last(connection: Connection, chat_id: int) -> str | None:
     """A chat's last answered post, if it is still there."""
     query = select(Chat.last_post_id).join(PostRow, PostRow.id == Chat.last_post_id).where(Chat.chat_id == chat_id)
     return connection.execute(query).scalar()
+
+
+def migrate(connection: Connection, old: int, new: int, old_hash: str, new_hash: str) -> None:
+    """Give a chat its new number: its settings, its updates, and what it wrote as itself; harmless when done again."""
+    values = {"old": old, "new": new, "old_hash": old_hash, "new_hash": new_hash}
+    for statement in (
+        "insert into chats (chat_id, language, consent_at, seen_at, last_post_id) "
+        "select :new, language, consent_at, seen_at, last_post_id from chats where chat_id = :old on conflict do nothing",
+        "delete from chats where chat_id = :old",
+        "update inbox set chat_id = :new where chat_id = :old",
+        "update inbox set author_hash = :new_hash where author_hash = :old_hash",
+        "update posts set author_hash = :new_hash where author_hash = :old_hash",
+        "update feedback set author_hash = :new_hash where author_hash = :old_hash",
+    ):
+        connection.execute(text(statement), values)
 
 
 def give_feedback(connection: Connection, post_id: str, author_hash: str, label: str) -> bool:
