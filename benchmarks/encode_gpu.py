@@ -49,7 +49,7 @@ from benchmarks.retrieve import DIMENSIONS, SYMBOL, library, plain
 from benchmarks.retrieve import ours as search
 from benchmarks.retrieve import rates as query_rates
 from domain.errors import MoodtapeError
-from domain.library import from_micros
+from domain.types import from_micros
 from models.device import choose
 from models.emotion.text import EmotionTextReader
 from models.manifest import ARTIFACTS

@@ -22,8 +22,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from benchmarks.report import report
-from domain.library import LibraryRows, from_micros
-from domain.types import STEPS, Floats
+from domain.types import STEPS, Floats, LibraryRows, from_micros
 from models.trajectories.index import MICROS_PER_WINDOW, SeriesIndex
 
 SYMBOL = "BTC/USDT"

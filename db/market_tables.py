@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ForeignKey, Identity, Index, Integer, func, text
+from sqlalchemy import BigInteger, Boolean, ForeignKey, Identity, Index, Integer, SmallInteger, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -62,3 +62,63 @@ class EventRule(Base):
     tried: Mapped[int] = mapped_column(Integer, comment="hypotheses of the study that found it")
     confirmed_at: Mapped[datetime] = mapped_column(server_default=func.now())
     retired_at: Mapped[datetime | None] = mapped_column(comment="when a later study took its place")
+
+
+class Prediction(Base):
+    """What was said before the outcome existed; written with the verdict of a live or interactive post."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (Index("ix_predictions_due_at", "due_at"),)
+
+    post_id: Mapped[str] = mapped_column(ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[str] = mapped_column(primary_key=True)
+    symbol: Mapped[str]
+    made_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    due_at: Mapped[datetime]
+    hype_probability: Mapped[float | None]
+    hype_threshold: Mapped[float | None]
+    hype_minutes: Mapped[int] = mapped_column(SmallInteger, server_default="256", comment="horizon of the forecast")
+    end_mean: Mapped[float | None] = mapped_column(comment="percent after 256 minutes")
+    end_low: Mapped[float | None]
+    end_high: Mapped[float | None]
+    quantiles: Mapped[list[float] | None] = mapped_column(
+        ARRAY(DOUBLE_PRECISION), comment="percent, knots by levels (models.trajectories.band)"
+    )
+    climatology: Mapped[list[float] | None] = mapped_column(
+        ARRAY(DOUBLE_PRECISION), comment="the week before, the same"
+    )
+    miss: Mapped[list[float] | None] = mapped_column(
+        ARRAY(DOUBLE_PRECISION), comment="nominal rates at 15, 60, 256 minutes"
+    )
+    big_move: Mapped[float | None] = mapped_column(comment="percent; the trailing 90th percentile of end moves")
+    persistence: Mapped[float | None] = mapped_column(
+        comment="log volatility of the day before, its mean error taken off"
+    )
+    volatility: Mapped[float | None] = mapped_column(comment="expected log volatility of the 256 minutes")
+    replayed: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), comment="made on a replay's clock")
+
+
+class PredictionScore(Base):
+    """What then happened; written once by the closing candles."""
+
+    __tablename__ = "prediction_scores"
+    __table_args__ = (Index("ix_prediction_scores_closed_at", "closed_at"),)
+
+    post_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[str] = mapped_column(primary_key=True)
+    end_change: Mapped[float | None]
+    inside_band: Mapped[bool | None]
+    hype: Mapped[bool | None]
+    brier: Mapped[float | None]
+    symbol: Mapped[str | None]
+    closed_at: Mapped[datetime | None]
+    covered: Mapped[float | None] = mapped_column(comment="share of the knots inside the band")
+    width: Mapped[float | None] = mapped_column(comment="percent, of the band's end")
+    crps: Mapped[float | None]
+    crps_base: Mapped[float | None] = mapped_column(comment="of the week before")
+    volatility_error: Mapped[float | None] = mapped_column(comment="squared, of log volatility")
+    volatility_base: Mapped[float | None] = mapped_column(comment="the same of persistence")
+    big_chance: Mapped[float | None]
+    big_moved: Mapped[bool | None]
+    replayed: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    scored_at: Mapped[datetime] = mapped_column(server_default=func.now())

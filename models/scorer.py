@@ -15,9 +15,8 @@ from msgspec import structs
 from domain.answer import Campaign, Emotions, Explanation, Hype, Trajectories, Verdict
 from domain.clock import Clock, SystemClock
 from domain.errors import EmptyPost, InputError, MoodtapeError
-from domain.library import LibraryRows
 from domain.reasons import Reason
-from domain.types import AuthorHistory, Floats, MarketContext, Post
+from domain.types import AuthorHistory, Floats, LibraryRows, MarketContext, Post
 from models.manifest import ARTIFACTS, verify
 from models.parts import (
     ExplanationModel,

@@ -55,7 +55,7 @@ def settings(**flags: Any) -> Any:
     Raises:
         ConfigError: a value cannot be used; the message names the variable.
     """
-    from moodtape.settings import StackSettings
+    from moodtape.state import StackSettings
 
     return StackSettings(**{name: value for name, value in flags.items() if value is not None and value is not False})
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from domain.clock import SystemClock, parse_time
 from domain.errors import ConfigError, InputError
 from moodtape import state as control
-from moodtape.settings import StackSettings
-from moodtape.state import State
+from moodtape.state import StackSettings, State
 from runtime import processes
 
 if TYPE_CHECKING:

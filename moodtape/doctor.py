@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from domain.errors import EX_SOFTWARE, EX_TEMPFAIL, BrokenInstall, ConfigError, MoodtapeError, Unavailable
-from moodtape.settings import StackSettings
+from moodtape.state import StackSettings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -19,13 +19,12 @@ import structlog
 from domain.errors import EX_TEMPFAIL, EX_USAGE, BrokenInstall, ConfigError, MoodtapeError, Unavailable, WeightsError
 from moodtape.servers import Broker, Postgres, Redis
 from moodtape.servers.common import free_port, port_free
-from moodtape.settings import StackSettings
-from moodtape.state import MARK, State
+from moodtape.state import MARK, StackSettings, State
 from moodtape.supervisor import Embedded, Supervisor
 from runtime import processes
 from runtime import processes as files
 from runtime.supervised import Service, Spec, heartbeat_probe, http_probe
-from web.settings import is_loopback
+from web.guard import is_loopback
 
 DEFAULT_PORT = 8000
 TOKEN = "TELEGRAM_TOKEN"  # noqa: S105 - the variable's name

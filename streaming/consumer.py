@@ -14,7 +14,7 @@ from db.engine import PATIENCE, transaction
 from db.queries import streams
 from domain.clock import Clock
 from domain.errors import Unavailable
-from streaming import metrics
+from streaming import steps
 from streaming.broker import Broker, BrokerDown, Chunk, Consumer, Partition
 from streaming.decode import Assigned, Decode
 from streaming.messages import POSTS, READ, TOPICS
@@ -59,12 +59,12 @@ class EpochWatch:
             if self.up:
                 log.warning("the broker is away", error=str(error))
             self.up = False
-            metrics.BROKER_UP.set(0)
+            steps.BROKER_UP.set(0)
             return
         if not self.up:
             log.info("the broker answers")
         self.up, self.epochs = True, epochs
-        metrics.BROKER_UP.set(1)
+        steps.BROKER_UP.set(1)
 
     def start(self) -> None:
         """Look every second on a thread of its own."""
@@ -286,7 +286,7 @@ class Runtime:
             return
         behind = {p: max(0, ends[p] - at) for p, at in self._at.items()}
         for topic in READ:
-            metrics.LAG.labels(topic).set(sum(n for p, n in behind.items() if p.topic == topic))
+            steps.LAG.labels(topic).set(sum(n for p, n in behind.items() if p.topic == topic))
         self.lag = sum(behind.values())
         owed = self.lag - sum(behind[p] for p in self._held())
         if not owed or not self._sink.well:

@@ -12,7 +12,7 @@ from db.queries.streams import DeadLetter
 from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock
 from domain.errors import MoodtapeError
-from streaming import metrics
+from streaming import steps
 from streaming.broker import Chunk, Partition, Record
 from streaming.messages import CandleMessage, PostMessage, decode, span_of
 from streaming.steps import Decoded, Step
@@ -199,7 +199,7 @@ class Decode:
             out = Decoded(partition, item.epoch, item.expected, records[-1].offset + 1)
             _go_past(out, records[0])
             _refuse(out, records[0], reason)
-            metrics.DEAD_LETTERS.labels(partition.topic).inc()
+            steps.DEAD_LETTERS.labels(partition.topic).inc()
             return [out]
         parts = ((records[:middle], item.expected), (records[middle:], records[middle - 1].offset + 1))
         return [self._checked(Assigned(Chunk(partition, own), item.epoch, first))[0] for own, first in parts]
@@ -237,7 +237,7 @@ class Decode:
                 continue
             tally.bad += 1
             tally.row += 1
-            metrics.DEAD_LETTERS.labels(partition.topic).inc()
+            steps.DEAD_LETTERS.labels(partition.topic).inc()
         self._judge(partition, tally)
 
     def _judge(self, partition: Partition, tally: _Tally) -> None:

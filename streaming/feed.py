@@ -22,7 +22,7 @@ from db.engine import PATIENCE, transaction
 from db.queries import streams
 from domain.clock import Clock
 from domain.errors import Unavailable
-from streaming import metrics
+from streaming import steps
 from streaming.broker import Broker, BrokerDown, Producer
 from streaming.messages import POSTS, Message, Outgoing, outgoing
 
@@ -157,11 +157,11 @@ class Feed:
             try:
                 await self._once()
             except Rewind:
-                metrics.REWINDS.labels(self.source.name).inc()
+                steps.REWINDS.labels(self.source.name).inc()
                 log.warning("reading again from the stored cursor", source=self.source.name)
             except (BrokerDown, Unavailable, OSError, TimeoutError) as error:
                 wait = FIRST_WAIT if self.sent > before else min(2 * wait, LONGEST_WAIT)
-                metrics.RECONNECTS.labels(self.source.name).inc()
+                steps.RECONNECTS.labels(self.source.name).inc()
                 log.warning("the source pauses", source=self.source.name, error=str(error), seconds=wait)
                 await self.pause(wait)
             finally:
@@ -248,7 +248,7 @@ class Feed:
             if message.stream:
                 self._streams[message.stream].note(message, now)
         self.sent += rows
-        metrics.SENT.labels(self.source.name).inc(rows)
+        steps.SENT.labels(self.source.name).inc(rows)
 
     def _hand_over(self, messages: Sequence[Outgoing]) -> None:
         assert self._producer is not None

@@ -17,7 +17,7 @@ from db.queries.market_history import note_gaps
 from db.queries.outcomes import correct, give_up
 from db.queries.streams import DeadLetter
 from domain.errors import Unavailable
-from streaming import metrics
+from streaming import steps
 from streaming.broker import Broker
 from streaming.messages import DEAD_LETTERS, FORMER, TOPICS
 from streaming.steps import Batch
@@ -63,8 +63,8 @@ class Housekeeping:
         except Unavailable as error:
             log.warning("housekeeping waits for the database", error=error.message)
             return
-        metrics.GAPS.inc(new)
-        metrics.OUTCOMES.inc(scored)
+        steps.GAPS.inc(new)
+        steps.OUTCOMES.inc(scored)
         figures = {"gaps": new, "gaps_filled": filled, "predictions_scored": scored}
         figures |= {"windows_corrected": corrected, "windows_given_up": given_up}
         if any(figures.values()):

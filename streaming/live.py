@@ -25,7 +25,7 @@ from domain.candles import MarketKey
 from domain.clock import Clock
 from domain.errors import InputError, Unavailable
 from domain.symbols import kind_of
-from streaming import metrics
+from streaming import steps
 from streaming.feed import Source, Waiter
 from streaming.market_data import ask, open_exchange, pages
 from streaming.messages import Message, candle_messages
@@ -182,7 +182,7 @@ class LiveCandles:
             rows = await ask(exchange, "fetch_ohlcv", symbol, "1m", since, 2)
             market.heard_at = now
             if rows and market.moved(int(rows[-1][0]) // 1000, float(rows[-1][5] or 0)):
-                metrics.STALLS.labels(self.name).inc()
+                steps.STALLS.labels(self.name).inc()
                 log.warning("the websocket is silent about a market that moves", exchange=self.name, market=symbol)
                 market.patience = min(2 * market.patience, LONGEST_SILENCE)
                 self._lives[symbol].cancel()
@@ -202,7 +202,7 @@ class LiveCandles:
             error = None if life.cancelled() else life.exception()
             if error is not None and not isinstance(error, Unavailable | InputError | TimeoutError):
                 log.error("the websocket broke unexpectedly", exchange=self.name, exc_info=error)
-            metrics.RECONNECTS.labels(self.name).inc()
+            steps.RECONNECTS.labels(self.name).inc()
             log.warning("the websocket is opened anew", exchange=self.name, error=str(error or "it was silent"))
             wait = FIRST_PAUSE if self._clock.monotonic() - began > self._silence else min(2 * wait, LONGEST_PAUSE)
             await asyncio.sleep(wait)

@@ -16,7 +16,7 @@ from domain.candles import CandleColumns, MarketKey
 from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, InputError, Unavailable
 from domain.symbols import kind_of
-from streaming import metrics
+from streaming import steps
 from streaming.quirks import quirks
 
 BUSY_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -66,7 +66,7 @@ async def ask(exchange: Any, method: str, *arguments: Any, **named: Any) -> Any:
         except ccxt.BadSymbol as error:
             raise InputError(f"{exchange.id} has no such market: {str(error)[:120]}") from None
         except (ccxt.DDoSProtection, ccxt.RateLimitExceeded) as error:
-            metrics.BUSY.labels(exchange.id).inc()
+            steps.BUSY.labels(exchange.id).inc()
             if wait is None:
                 raise Unavailable(f"{exchange.id} stays busy: {str(error)[:160]}") from None
             await asyncio.sleep(_retry_after(exchange, wait))

@@ -18,7 +18,7 @@ from db.queries import streams
 from domain.clock import Clock, SystemClock
 from domain.errors import MoodtapeError, Unavailable
 from models.language import language as detect
-from streaming import housekeeping, metrics
+from streaming import housekeeping, steps
 from streaming.broker import Broker, BrokerDown
 from streaming.clusters import Clusters
 from streaming.consumer import EpochWatch, Runtime
@@ -59,7 +59,7 @@ class Counts:
     def show_ages(self, now: float) -> None:
         """Set the gauge of each market's candle age."""
         for (exchange, symbol), at in self.newest.items():
-            metrics.CANDLE_AGE.labels(exchange, symbol).set(now - at - 60)
+            steps.CANDLE_AGE.labels(exchange, symbol).set(now - at - 60)
 
 
 class SinkThread:

@@ -21,7 +21,7 @@ from db.queries.streams import DeadLetter
 from domain.clock import Clock
 from domain.errors import Busy, Unavailable
 from domain.types import Post
-from streaming import metrics
+from streaming import steps
 from streaming.broker import Partition
 from streaming.messages import POSTS
 from streaming.steps import Batch, Decoded, Full, halves, merge
@@ -107,7 +107,7 @@ class Writer:
         """
         clusters = self._cluster(batch.posts) if self._cluster and batch.posts else None
         try:
-            with metrics.BATCH_SECONDS.time(), transaction(self._engine, self._answer_seconds) as connection:
+            with steps.BATCH_SECONDS.time(), transaction(self._engine, self._answer_seconds) as connection:
                 done, wanted = self._store(connection, batch, clusters)
         except Busy:
             raise
@@ -147,10 +147,10 @@ class Writer:
 
 def _count(batch: Batch, done: Stored) -> None:
     written = done.candles.inserted + done.candles.corrected
-    metrics.ROWS.labels("candle").inc(written)
-    metrics.ROWS.labels("post").inc(done.posts)
-    metrics.DUPLICATES.labels("candle").inc(len(batch.candles.at) - written)
-    metrics.DUPLICATES.labels("post").inc(len(batch.posts) - done.posts)
+    steps.ROWS.labels("candle").inc(written)
+    steps.ROWS.labels("post").inc(done.posts)
+    steps.DUPLICATES.labels("candle").inc(len(batch.candles.at) - written)
+    steps.DUPLICATES.labels("post").inc(len(batch.posts) - done.posts)
 
 
 @dataclass
@@ -287,7 +287,7 @@ class Sink:
                 self._go_on()
                 return
             self._rest.clear()
-            metrics.FENCED.inc(isinstance(error, Fenced))
+            steps.FENCED.inc(isinstance(error, Fenced))
             raise
         self._batch, self._wait, self.away_since, self.stored_at = None, FIRST_WAIT, None, self.clock.monotonic()
         _count(batch, done)

@@ -21,9 +21,8 @@ from db.queries.trajectories import LOCK, insert_library, load_library_rows, see
 from domain.answer import Campaign
 from domain.candles import volatility_before
 from domain.clock import Clock, SystemClock
-from domain.library import LibraryRows, to_micros
 from domain.symbols import DEFAULT_SYMBOL
-from domain.types import STEPS
+from domain.types import STEPS, LibraryRows, to_micros
 from models.manifest import ARTIFACTS
 from models.parts import TextReader
 from models.scorer import ScoringInput

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from domain.library import LibraryRows, from_micros
+from domain.types import LibraryRows, from_micros
 
 GIVE_UP = timedelta(days=2)
 """How long the missing candles of a window are waited for."""

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
+from db.market_tables import Prediction, PredictionScore
 from db.queries.outcomes import GIVE_UP, WHOLE
-from db.tables import Prediction, PredictionScore
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from db.copy import insert_rows, know_halfvec
 from db.engine import raw
 from domain.answer import Match
-from domain.library import LibraryRows, from_micros
+from domain.types import LibraryRows, from_micros
 
 _COLUMNS = (
     ("post_id", "text"),

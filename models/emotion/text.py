@@ -20,10 +20,9 @@ from models.emotion.fusion import EmotionFusion, unsure
 from models.emotion.net import EmotionNet, claims, load_net
 from models.encoders.packed import packable
 from models.encoders.text import pool
-from models.language import languages
+from models.language import languages, readable
 from models.manifest import ARTIFACTS
 from models.parts import TextReading, Vector
-from models.wording import readable
 
 __all__ = ["FOLDER", "EmotionFusion", "EmotionTextReader"]
 

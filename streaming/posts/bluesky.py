@@ -15,7 +15,7 @@ from websockets.exceptions import WebSocketException
 
 from domain.clock import Clock
 from domain.errors import Unavailable
-from streaming import metrics
+from streaming import steps
 from streaming.feed import Waiter
 from streaming.files.posts import author_hash
 from streaming.messages import Message
@@ -82,7 +82,7 @@ class Bluesky:
         try:
             event = _DECODER.decode(raw)
         except msgspec.DecodeError:
-            metrics.UNREADABLE.labels(self.name).inc()  # there is no telling what it was, nor whose
+            steps.UNREADABLE.labels(self.name).inc()  # there is no telling what it was, nor whose
             return None
         commit = event.commit
         if commit is None or commit.operation != "create" or commit.record is None or event.time_us <= after:

@@ -10,7 +10,7 @@ import pytest
 from domain.errors import ConfigError, Unavailable, WeightsError
 from models import manifest
 from moodtape import doctor
-from moodtape.settings import StackSettings
+from moodtape.state import StackSettings
 
 
 def settings(tmp_path: Path) -> StackSettings:

@@ -10,8 +10,7 @@ import pytest
 
 from domain.errors import ConfigError, Unavailable
 from moodtape import stack
-from moodtape.settings import StackSettings
-from moodtape.state import MARK, State
+from moodtape.state import MARK, StackSettings, State
 
 
 def settings(tmp_path: Path, **more: object) -> StackSettings:

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from domain.errors import ConfigError
 from runtime.health import serving
-from streaming import metrics
+from streaming import steps
 
 
 def test_live_ready_and_metrics() -> None:
@@ -25,7 +25,7 @@ def test_live_ready_and_metrics() -> None:
         assert httpx.get(base + "/ready").status_code == 503
         well[0] = True
         assert httpx.get(base + "/ready").text == "ready\n"
-        metrics.BROKER_UP.set(1)
+        steps.BROKER_UP.set(1)
         assert "moodtape_broker_up 1.0" in httpx.get(base + "/metrics").text
         assert httpx.get(base + "/other").status_code == 404
         with pytest.raises(ConfigError, match="taken"), serving(server.server_port, bool):

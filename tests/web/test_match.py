@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from db.engine import transaction
 from db.queries.trajectories import insert_library
-from domain.library import LibraryRows
+from domain.types import LibraryRows
 from tests.web.conftest import NOON
 from tests.web.test_api import refused
 

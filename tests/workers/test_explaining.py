@@ -18,9 +18,8 @@ from db.queries.telegram import forget
 from db.queries.trajectories import insert_library, vectors_of
 from domain.answer import Explanation
 from domain.errors import MoodtapeError, NoCandles, Unavailable, UnknownSymbol
-from domain.library import LibraryRows
 from domain.reasons import Reason
-from domain.types import Post
+from domain.types import LibraryRows, Post
 from tests.fakes.answers import store_candles
 from workers.client.queue import ScoringClient
 from workers.explaining import direction, explain_chart

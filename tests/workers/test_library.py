@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from db.engine import transaction
 from db.queries.trajectories import insert_library, load_library_rows, seed
-from domain.library import LibraryRows
+from domain.types import LibraryRows
 from workers import inputs
 from workers.inputs import LibraryFeed
 

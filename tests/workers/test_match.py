@@ -16,7 +16,7 @@ from db.engine import transaction
 from db.queries.trajectories import insert_library
 from domain.clock import ManualClock
 from domain.errors import InputError, NoCandles
-from domain.library import LibraryRows
+from domain.types import LibraryRows
 from moodtape import matching
 from tests.fakes.answers import store_candles
 from workers.client.match import MatchRequest, match, path_of, read_prices

@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 from domain.candles import FLOOR
 from domain.errors import InputError
-from domain.library import LibraryRows
-from domain.types import STEPS, BandHistory, Floats, MarketContext, Post
+from domain.types import STEPS, BandHistory, Floats, LibraryRows, MarketContext, Post
 from models.manifest import ARTIFACTS
 from models.trajectories.band import AT, KNOTS, LEVELS, BandParameters, exceeds, history, persistence, quantile_loss
 from models.trajectories.index import realised

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.library import LibraryRows
-from domain.types import Floats
+from domain.types import Floats, LibraryRows
 from models.manifest import ARTIFACTS
 from models.trajectories.library import MICROS, Library, encoder_revision, save_library
 from training.registry import TrainOptions, settings

@@ -21,8 +21,7 @@ from db.queries.market_history import market_contexts, unfilled_gaps
 from db.queries.trajectories import load_library_rows
 from db.queries.walk_forwards import Fold
 from domain.errors import InputError, MoodtapeError
-from domain.library import LibraryRows, from_micros, to_micros
-from domain.types import Floats
+from domain.types import Floats, LibraryRows, from_micros, to_micros
 from models.manifest import ARTIFACTS, verify
 from models.trajectories.library import encoder_revision
 from models.trajectories.retrieval import K, RetrievedTrajectories, load_trajectories

@@ -15,8 +15,7 @@ from domain.errors import WeightsError
 from models.encoders import trainable
 from models.encoders.packed import BLOCK, chunks, groups
 from models.encoders.text import TextEncoder, pool
-from models.language import language
-from models.wording import wording
+from models.language import language, wording
 from tests.fakes.tiny_text import make_tiny
 
 TEXTS = ["rekt", "i am so happy today", "what a day it was, the coin dumped again!", "moon", "good news", "wow"]

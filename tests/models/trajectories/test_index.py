@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.library import LibraryRows, from_micros, to_micros
-from domain.types import HORIZON
+from domain.types import HORIZON, LibraryRows, from_micros, to_micros
 from models.trajectories.index import NEAR_DUPLICATE, SeriesIndex, realised
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

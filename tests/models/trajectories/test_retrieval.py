@@ -11,9 +11,8 @@ import pytest
 
 from domain.candles import volatility_before
 from domain.errors import WeightsError
-from domain.library import LibraryRows, to_micros
 from domain.reasons import Reason
-from domain.types import MarketContext, Minutes, Post
+from domain.types import LibraryRows, MarketContext, Minutes, Post, to_micros
 from models.parts import Matched
 from models.trajectories.retrieval import RetrievedTrajectories, load_trajectories, save_parameters
 from tests.models.trajectories.test_band import parameters

@@ -13,8 +13,7 @@ from db.engine import transaction
 from db.queries.trajectories import insert_library
 from db.queries.walk_forwards import latest
 from domain.errors import InputError
-from domain.library import LibraryRows, to_micros
-from domain.types import Minutes
+from domain.types import LibraryRows, Minutes, to_micros
 from models.trajectories.retrieval import RetrievedTrajectories
 from tests.models.trajectories.test_band import FIRST, parameters, tape
 from tests.workers.test_bands import PAIR, moment, store
