@@ -26,7 +26,7 @@ from models.trajectories.band import BandParameters
 from workers.bands import Bands, forecast_of, went_in
 from workers.client.queue import Priority, error_text
 from workers.inputs import load_inputs
-from workers.reconciler import NAMES, Metrics
+from workers.metrics import NAMES, Metrics
 from workers.settings import WorkerSettings
 
 FIRST = 16

@@ -32,7 +32,8 @@ from models.manifest import Manifest
 from runtime.health import Heartbeat
 from workers.bands import Bands
 from workers.client.queue import EXPLAIN, SCORE, ScoringClient, error_text, make_app
-from workers.reconciler import Metrics, Reconciler
+from workers.metrics import Metrics
+from workers.reconciler import Reconciler
 from workers.runner import BatchScorer, Done, Runner
 from workers.settings import WorkerSettings
 

@@ -21,7 +21,7 @@ from domain.types import EMOTIONS, STEPS
 from models.scorer import ScoringInput
 from tests.fakes.candles import candles_at
 from tests.fakes.scoring import FakeScorer
-from workers.reconciler import Metrics
+from workers.metrics import Metrics
 from workers.runner import Runner
 from workers.settings import WorkerSettings
 

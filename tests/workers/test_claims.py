@@ -14,7 +14,7 @@ from db.queries.posts import insert_posts, store_image
 from domain.types import ImageRef, Post
 from tests.fakes.scoring import FakeScorer
 from workers.client.queue import Priority
-from workers.reconciler import Metrics
+from workers.metrics import Metrics
 from workers.runner import Runner
 from workers.settings import WorkerSettings
 

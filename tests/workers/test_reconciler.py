@@ -14,7 +14,8 @@ from domain.clock import ManualClock
 from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import NOON
 from workers.client.queue import Priority
-from workers.reconciler import DEAF, Metrics, Reconciler
+from workers.metrics import Metrics
+from workers.reconciler import DEAF, Reconciler
 from workers.runner import Runner
 from workers.settings import WorkerSettings
 

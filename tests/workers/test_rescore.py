@@ -15,7 +15,7 @@ from domain.errors import InputError
 from tests.fakes.scoring import FakeScorer
 from tests.workers.conftest import NOON
 from workers.client import rescoring
-from workers.reconciler import Metrics
+from workers.metrics import Metrics
 from workers.runner import Runner
 from workers.settings import WorkerSettings
 

@@ -15,7 +15,7 @@ from db.queries.verdicts import answer
 from domain.errors import Unavailable
 from tests.fakes.scoring import FakeScorer
 from workers.client.queue import Priority, ScoringClient
-from workers.reconciler import Metrics
+from workers.metrics import Metrics
 from workers.runner import Done, Pace, Runner
 from workers.service import SecondRunner, run_safely
 from workers.settings import WorkerSettings
