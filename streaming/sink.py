@@ -16,9 +16,9 @@ from db.engine import PATIENCE, of_the_data, transaction
 from db.queries import streams
 from db.queries.candles import Upserted, upsert_candles
 from db.queries.outcomes import open_windows
-from db.queries.posts import insert_posts
+from db.queries.posts import insert_posts, keep_engagement
 from db.queries.streams import DeadLetter
-from domain.clock import Clock
+from domain.clock import Clock, SystemClock
 from domain.errors import Busy, Unavailable
 from domain.types import Post
 from streaming import steps
@@ -131,6 +131,7 @@ class Writer:
             self._scoring.refuse_if_busy(connection, Priority.LIVE)
         candles = upsert_candles(connection, batch.candles)
         new = insert_posts(connection, batch.posts, clusters)
+        keep_engagement(connection, batch.posts, SystemClock().now())
         wanted = [post_id for post_id in new if post_id in batch.scored]
         if self._scoring and wanted:
             self._scoring.enqueue(connection, wanted, priority=Priority.LIVE)
