@@ -247,7 +247,9 @@ async def scorecard(
 
 
 @router.get(
-    "/series", summary="The mood of a market as a series: posts, moods, volume, volatility, hype of each window"
+    "/series",
+    responses=refusals(404),
+    summary="The mood of a market as a series: posts, moods, volume, volatility, hype of each window",
 )
 async def series(
     door: HasDoor,

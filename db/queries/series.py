@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
-from db.queries.candles import best_markets
 from db.queries.market_history import market_minutes
 from domain.series import COLUMNS, MOODS, PostColumns, summaries
 from domain.types import MINUTE, Minutes
@@ -81,14 +80,25 @@ class Span:
 def span(connection: Connection, symbol: str, start: datetime, end: datetime, width: int, back: int = 0) -> Span | None:
     """The whole windows in [start, end), and ``back`` minutes before them; None where no market has candles."""
     first, stop = -(-minute(start) // width), minute(end) // width
-    market = best_markets(connection, [(symbol, end)])[0] if stop > first else None
+    begin, close = moment(first * width - back), moment(stop * width)
+    market = _market(connection, symbol, begin, close) if stop > first else None
     if market is None:
         return None
-    begin, close = moment(first * width - back), moment(stop * width)
     tape = market_minutes(connection, market, symbol, begin, close)
     posts = post_columns(connection, symbol, begin, close)
     columns = summaries(tape.first, tape.mid, tape.volume, posts, first, stop - first, width)
     return Span(first, width, tape, posts, columns)
+
+
+def _market(connection: Connection, symbol: str, start: datetime, end: datetime) -> int | None:
+    """The market with a candle in [start, end): spot first, then the oldest, as for a forecast."""
+    query = text(
+        "select m.id from markets m where m.symbol = :symbol and m.timeframe = '1m' and exists (select from candles c "
+        "where c.market_id = m.id and c.opened_at >= :start and c.opened_at < :end) "
+        "order by m.market = 'spot' desc, m.id limit 1"
+    )
+    found: int | None = connection.execute(query, {"symbol": symbol, "start": start, "end": end}).scalar()
+    return found
 
 
 def minute(at: datetime) -> int:

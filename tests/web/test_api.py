@@ -258,6 +258,20 @@ def test_markets_and_candles(door: TestClient) -> None:
     refused(early, 404, "no_candles")
 
 
+@pytest.mark.usefixtures("market")
+def test_the_series_of_a_market(door: TestClient) -> None:
+    """Closed windows with their volume, oldest first, and the stretch without candles as a gap."""
+    asked = {"symbol": "btc", "since": "2025-01-01T11:00:00Z", "until": "2025-01-01T12:50:00Z"}
+    found = door.get("/v1/series", params=asked).json()
+    assert [row["opened_at"][11:16] for row in found["rows"]] == ["11:30", "11:45"]
+    assert all(row["minutes"] == 15 and row["volume"] > 0 for row in found["rows"])
+    assert [(gap["from"][11:16], gap["to"][11:16]) for gap in found["gaps"]] == [("11:00", "11:30"), ("12:00", "12:45")]
+    hours = door.get("/v1/series", params={**asked, "interval": "60m"}).json()["rows"]
+    assert [row["minutes"] for row in hours] == [30]
+    assert door.get("/v1/series", params={**asked, "interval": "7m"}).status_code == 422
+    assert door.get("/v1/series", params={**asked, "since": "1990-01-01"}).status_code == 422
+
+
 def test_the_description_names_every_route_and_the_form(lone_door: TestClient) -> None:
     """OpenAPI has the upload's fields, the answer and our error shape in place of the framework's."""
     described = lone_door.get("/openapi.json").json()
