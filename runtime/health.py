@@ -133,7 +133,9 @@ class _Quiet(WSGIRequestHandler):
         """Keep silent."""
 
 
-def application(ready: Callable[[], bool]) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
+def application(
+    ready: Callable[[], bool], troubles: Callable[[], list[str]] = list
+) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
     """The WSGI application."""
     metrics = make_wsgi_app()
 
@@ -146,6 +148,7 @@ def application(ready: Callable[[], bool]) -> Callable[[dict[str, Any], Callable
             status, body = "200 OK", b"alive\n"
         elif path == "/ready":
             status, body = ("200 OK", b"ready\n") if ready() else ("503 Service Unavailable", b"standing still\n")
+            body += "".join(f"{trouble}\n" for trouble in troubles()).encode()
         else:
             status, body = "404 Not Found", b"only /metrics, /live and /ready\n"
         start(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
@@ -155,7 +158,9 @@ def application(ready: Callable[[], bool]) -> Callable[[dict[str, Any], Callable
 
 
 @contextmanager
-def serving(port: int, ready: Callable[[], bool], host: str = HOST) -> Iterator[WSGIServer | None]:
+def serving(
+    port: int, ready: Callable[[], bool], host: str = HOST, troubles: Callable[[], list[str]] = list
+) -> Iterator[WSGIServer | None]:
     """Serve from a thread while the block runs; port 0 in the settings means not at all.
 
     Raises:
@@ -165,7 +170,7 @@ def serving(port: int, ready: Callable[[], bool], host: str = HOST) -> Iterator[
         yield None
         return
     try:
-        server = make_server(host, port, application(ready), handler_class=_Quiet)
+        server = make_server(host, port, application(ready, troubles), handler_class=_Quiet)
     except OSError:
         raise ConfigError(f"Port {port} of MOODTAPE_STREAM_METRICS_PORT is taken; choose another.") from None
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)

@@ -87,7 +87,10 @@ async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], 
         loop.add_signal_handler(number, service.stop)
     try:
         beating = Heartbeat("streaming").beating(lambda: service.healthy, service.detail)
-        with beating, serving(settings.stream_metrics_port, lambda: service.healthy, settings.metrics_host):
+        ready = serving(
+            settings.stream_metrics_port, lambda: service.healthy, settings.metrics_host, lambda: service.troubles
+        )
+        with beating, ready:
             await service.run()
     finally:
         broker.close()

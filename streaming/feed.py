@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from db.engine import PATIENCE, transaction
 from db.queries import streams
 from domain.clock import Clock
-from domain.errors import Unavailable
+from domain.errors import ConfigError, InputError, Unavailable
 from streaming import steps
 from streaming.broker import Broker, BrokerDown, Producer
 from streaming.messages import POSTS, Message, Outgoing, outgoing
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 LOOK_SECONDS = 0.25
 STALL_SECONDS, LONGEST_STALL = 30.0, 300.0
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+REFUSED_WAIT = 60.0
+"""Seconds after which a live source that refuses – a market gone, a token no longer taken – is tried again."""
 
 
 class Waiter(Protocol):
@@ -142,6 +144,8 @@ class Feed:
         self._moved = asyncio.Event()
         self.sent = 0
         self.finished = False
+        self.refusal: InputError | ConfigError | None = None
+        """Why the source cannot be read at present, though the settings name it."""
 
     @property
     def well(self) -> bool:
@@ -159,6 +163,8 @@ class Feed:
             except Rewind:
                 steps.REWINDS.labels(self.source.name).inc()
                 log.warning("reading again from the stored cursor", source=self.source.name)
+            except (InputError, ConfigError) as error:
+                await self._refused(error)
             except (BrokerDown, Unavailable, OSError, TimeoutError) as error:
                 wait = FIRST_WAIT if self.sent > before else min(2 * wait, LONGEST_WAIT)
                 steps.RECONNECTS.labels(self.source.name).inc()
@@ -166,6 +172,22 @@ class Feed:
                 await self.pause(wait)
             finally:
                 await asyncio.to_thread(self._let_go)
+
+    async def _refused(self, error: InputError | ConfigError) -> None:
+        """A live source that refuses is left alone for a while: the other sources go on."""
+        if not self.source.live:
+            raise error
+        self.refusal = error
+        steps.REFUSED.labels(self.source.name, "").set(1)
+        log.error("the source refuses and is tried again", source=self.source.name, error=error.message)
+        await self.pause(REFUSED_WAIT)
+
+    @property
+    def troubles(self) -> list[str]:
+        """What of this source is not read at present, in sentences."""
+        own = [f"{self.source.name}: {self.refusal.message}"] if self.refusal else []
+        lost: Mapping[str, str] = getattr(self.source, "lost", {})
+        return own + [f"{self.source.name} {item}: {why}" for item, why in sorted(lost.items())]
 
     def stop(self) -> None:
         """Stop after the current batch of messages."""
@@ -248,6 +270,9 @@ class Feed:
             if message.stream:
                 self._streams[message.stream].note(message, now)
         self.sent += rows
+        if self.refusal is not None:
+            self.refusal = None
+            steps.REFUSED.labels(self.source.name, "").set(0)
         steps.SENT.labels(self.source.name).inc(rows)
 
     def _hand_over(self, messages: Sequence[Outgoing]) -> None:

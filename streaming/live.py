@@ -43,6 +43,8 @@ SILENCE = 60.0
 LONGEST_SILENCE = 3600.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 """Seconds before a websocket is opened anew; doubled while it breaks again and again."""
+LOST_SECONDS = 60.0
+"""Seconds after which a market that the exchange does not know is asked for again."""
 CHECKS = 5
 """Silent markets that are asked for at a time."""
 
@@ -90,6 +92,8 @@ class LiveCandles:
         self._silence = silence
         self._quirks = quirks(exchange)
         self._markets = {s: _Market(patience=silence) for s in symbols}
+        self.lost: dict[str, str] = {}
+        """Markets that the exchange does not know at present, with what it says; the others go on."""
         self._lives: dict[str, asyncio.Task[None]] = {}
         """The current websocket of each market."""
         self._news = asyncio.Event()
@@ -109,8 +113,11 @@ class LiveCandles:
                 listeners = [asyncio.create_task(self._listen(part)) for part in parts]
             while True:
                 for stream in self._due(at):
-                    async for messages in self._closed(exchange, stream, at):
-                        yield messages
+                    try:
+                        async for messages in self._closed(exchange, stream, at):
+                            yield messages
+                    except InputError as error:
+                        self._lose(self._symbols[stream], error.message)
                 if listeners:
                     await self._check_silent(exchange)
                 await self._tick()
@@ -124,18 +131,33 @@ class LiveCandles:
         return open_exchange(self._exchange, self._symbols.values(), self._rest, self._ws)
 
     async def _leave_out_unknown(self, exchange: Any) -> None:
-        """Go on without the markets that this exchange does not have.
+        """Go on without the markets that this exchange does not have; they are asked for again now and then.
 
         Raises:
             InputError: it has none of them.
         """
         await ask(exchange, "load_markets")
-        unknown = {stream: s for stream, s in self._symbols.items() if s not in exchange.markets}
+        unknown = [s for s in self._symbols.values() if s not in exchange.markets]
         if len(unknown) == len(self._symbols):
-            raise InputError(f"{self.name} has none of the markets {', '.join(unknown.values())[:200]}.")
-        if unknown:
-            log.warning("the exchange does not have some markets", exchange=self.name, markets=sorted(unknown.values()))
-            self._symbols = {stream: s for stream, s in self._symbols.items() if stream not in unknown}
+            raise InputError(f"{self.name} has none of the markets {', '.join(unknown)[:200]}.")
+        for symbol in unknown:
+            self._lose(symbol, "the exchange has no such market")
+
+    def _lose(self, symbol: str, why: str) -> None:
+        """Leave a market alone for a while."""
+        if symbol not in self.lost:
+            log.error("a market is not there; the others go on", exchange=self.name, market=symbol, error=why)
+        self.lost[symbol] = why
+        steps.REFUSED.labels(self.name, symbol).set(1)
+        self._markets[symbol].again_at = self._clock.monotonic() + LOST_SECONDS
+
+    def _found(self, symbol: str) -> None:
+        """A market that was lost is there again; the next websocket follows it too."""
+        del self.lost[symbol]
+        steps.REFUSED.labels(self.name, symbol).set(0)
+        log.info("a market is there again", exchange=self.name, market=symbol)
+        for life in set(self._lives.values()):
+            life.cancel()
 
     def _due(self, at: Mapping[str, int]) -> list[str]:
         """Streams with a closed minute, according to the websocket, or to the clock after some grace."""
@@ -155,8 +177,14 @@ class LiveCandles:
         key = MarketKey(self._exchange, kind_of(symbol), symbol)
         until = max(int(self._clock.now().timestamp()) // 60 * 60, self._markets[symbol].begun)
         start = at[stream] - (OVERLAP - 1) * 60
+        if symbol in self.lost:
+            await ask(exchange, "load_markets", True)
+            if symbol not in exchange.markets:
+                raise InputError("the exchange has no such market")
         async for candles in pages(exchange, key, start, until, self._quirks.page):
             again, new = candles.take(candles.at <= before), candles.take(candles.at > at[stream])
+            if symbol in self.lost and len(new):
+                self._found(symbol)
             yield [*candle_messages(again), *candle_messages(new, stream, at[stream])]
             if len(new):
                 at[stream] = int(new.at[-1])
@@ -175,11 +203,16 @@ class LiveCandles:
     async def _check_silent(self, exchange: Any) -> None:
         """Ask REST about markets of which the websocket has not spoken for long; open it anew where they moved."""
         now = self._clock.monotonic()
-        silent = [s for s, m in self._markets.items() if s in self._lives and now - m.heard_at > m.patience]
+        followed = [s for s in self._lives if s not in self.lost]
+        silent = [s for s in followed if now - self._markets[s].heard_at > self._markets[s].patience]
         for symbol in silent[:CHECKS]:
             market = self._markets[symbol]
             since = (int(self._clock.now().timestamp()) // 60 - 1) * 60_000
-            rows = await ask(exchange, "fetch_ohlcv", symbol, "1m", since, 2)
+            try:
+                rows = await ask(exchange, "fetch_ohlcv", symbol, "1m", since, 2)
+            except InputError as error:
+                self._lose(symbol, error.message)
+                continue
             market.heard_at = now
             if rows and market.moved(int(rows[-1][0]) // 1000, float(rows[-1][5] or 0)):
                 steps.STALLS.labels(self.name).inc()
@@ -220,6 +253,10 @@ class LiveCandles:
         tasks: list[asyncio.Task[None]] = []
         try:
             await ask(exchange, "load_markets")
+            symbols = [s for s in symbols if s in exchange.markets and s not in self.lost]
+            if not symbols:
+                await asyncio.sleep(self._silence)
+                raise TimeoutError("it has none of the markets now")
             together = [[[s, "1m"] for s in symbols]] if exchange.has.get("watchOHLCVForSymbols") else None
             tasks = [asyncio.create_task(self._hear(exchange, spoke, one)) for one in together or symbols]
             while loop.time() - spoke[0] <= self._silence:

@@ -166,7 +166,15 @@ class Service:
         lag = self._sink.runtime.lag if self._sink else None
         ahead = sum(feed.ahead for feed in self.feeds)
         unread = max(ahead, lag) if lag is not None else None
-        return {"feed": self._kind, "unread": unread, "candles": self.counts.candles, "posts": self.counts.posts}
+        return {
+            "feed": self._kind, "unread": unread, "candles": self.counts.candles, "posts": self.counts.posts,
+            "troubles": "; ".join(self.troubles) or None,
+        }  # fmt: skip
+
+    @property
+    def troubles(self) -> list[str]:
+        """Sources and markets that are refused at present and tried again slowly; all else goes on."""
+        return [trouble for feed in self.feeds for trouble in feed.troubles]
 
     @property
     def complete(self) -> bool:
@@ -241,6 +249,9 @@ class Service:
             for task in tasks:
                 if task.done() and not task.cancelled() and task.exception():
                     task.result()
+            refusals = [feed.refusal for feed in self.feeds if feed.refusal and not feed.sent]
+            if refusals and len(refusals) == len(self.feeds):  # nobody could run with these settings
+                raise refusals[0]
             if self._sink and any(feed.sent for feed in self.feeds):
                 self._sink.start()  # of a run that ends nobody joins the group before there is something to store
             if self._sink and self._sink.started and not self._sink.alive:

@@ -168,6 +168,11 @@ RECONNECTS = Counter("moodtape_feed_reconnects_total", "Times a source was start
 STALLS = Counter("moodtape_feed_stalls_total", "Markets whose websocket was silent while they moved", ["source"])
 BUSY = Counter("moodtape_exchange_busy_total", "Answers that asked us to wait (429)", ["exchange"])
 UNREADABLE = Counter("moodtape_feed_unreadable_total", "Events of a source that could not be read", ["source"])
+REFUSED = Gauge(
+    "moodtape_feed_refused",
+    "1 while a source or one of its markets is refused and tried again slowly",
+    ["source", "item"],
+)
 GAPS = Counter("moodtape_candle_gaps_total", "Holes between stored candles that were recorded")
 OUTCOMES = Counter("moodtape_predictions_scored_total", "Predictions whose outcome became known")
 REWINDS = Counter("moodtape_feed_rewinds_total", "Times a source went back to its stored cursor", ["source"])

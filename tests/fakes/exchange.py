@@ -21,7 +21,8 @@ class FakeExchange:
     Pairs like ``BTC/USDT:USDT`` are perpetual swaps, told apart by their path. Faults: ``busy`` REST calls are answered
     429 with ``retry_after``; ``silent`` keeps the websocket open and says nothing, ``mute`` says nothing of some pairs;
     :meth:`hang_up` closes it with 1011; a minute left out of ``bars`` is a hole, or late when it is put there afterwards; a
-    changed bar is a correction; ``doubled`` sends every row of REST twice.
+    changed bar is a correction; ``doubled`` sends every row of REST twice; of a
+    ``delisted`` pair REST says -1121.
     """
 
     bars: dict[str, dict[int, Bar]] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class FakeExchange:
     silent: bool = False
     mute: set[str] = field(default_factory=set)
     doubled: bool = False
+    delisted: set[str] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
     _sockets: list[web.WebSocketResponse] = field(default_factory=list)
     _runner: web.AppRunner | None = None
@@ -100,6 +102,9 @@ class FakeExchange:
             )
         swaps = "/fapi/" in request.path
         own = [s for s in self.bars if (":" in s) == swaps]
+        own = [s for s in own if s not in self.delisted]
+        if name == "klines" and request.query["symbol"] not in [s.split(":")[0].replace("/", "") for s in own]:
+            return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400)
         if name == "klines":
             return web.json_response(self._klines(own, request.query))
         return web.json_response({"symbols": [self._market(s) for s in own]} if name == "exchangeInfo" else {})

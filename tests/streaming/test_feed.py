@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from db.queries import streams
+from domain.errors import ConfigError
 from streaming import feed as feeds
 from streaming.broker import MemoryBroker
 from streaming.feed import Feed, StreamState, Waiter
@@ -55,6 +56,20 @@ async def drive(feed: Feed, rig: Rig, turns: int = 2000) -> None:
             break
     feed.stop()
     await task
+
+
+@dataclass
+class Refusing(Counting):
+    """Refuses the first readings with a settings error, as a source does whose account was closed in mid-run."""
+
+    refusals: int = 2
+
+    async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
+        if self.refusals:
+            self.refusals -= 1
+            raise ConfigError("the site refuses the token")
+        async for messages in super().read(cursors, wait):
+            yield messages
 
 
 async def until(done: Callable[[], bool]) -> None:
@@ -175,3 +190,21 @@ def test_a_stream_forgets_what_is_stored() -> None:
     assert (stream.rows, stream.stored, stream.moved_at) == (10, 20, 1.0)
     stream.settle(15, now=2.0)
     assert (stream.rows, stream.stored, stream.moved_at) == (10, 20, 1.0)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_live_source_that_refuses_is_tried_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is told and its feed goes on trying; when it is read again the trouble is over. A finite source ends."""
+    monkeypatch.setattr(feeds, "REFUSED_WAIT", 0.01)
+    broker = MemoryBroker()
+    rig = Rig(engine, broker)
+    feed = Feed(Refusing(3, live=True), engine, broker, rig.clock, 100)
+    task = asyncio.create_task(feed.run())
+    await until(lambda: bool(feed.troubles))
+    assert feed.troubles == ["counting: the site refuses the token"]
+    await until(lambda: feed.sent == 3)
+    assert feed.troubles == []
+    feed.stop()
+    await task
+    with pytest.raises(ConfigError):
+        await Feed(Refusing(3), engine, broker, rig.clock, 100).run()

@@ -288,3 +288,39 @@ def test_spot_and_swap_are_told_apart() -> None:
     """BTC/USDT is not BTC/USDT:USDT, and any other ccxt exchange has the usual quirks."""
     assert (kind_of("BTC/USDT"), kind_of("BTC/USDT:USDT")) == ("spot", "swap")
     assert quirks("gate") == Quirks()
+
+
+async def test_a_delisted_market_is_left_and_comes_back(exchange: FakeExchange) -> None:
+    """REST answers -1121 in mid-run: that market is named as lost, the other goes on, and it is read again when it is back."""
+    both = (SYMBOL, "ETH/USDT")
+    for symbol in both:
+        exchange.put(symbol, T + 60)
+    clock = clock_at(T + 190)
+    source = LiveCandles("binance", both, clock, exchange.url, exchange.ws)
+    stream = source.read(dict.fromkeys(source.streams(), T), Waits(clock))
+    out: list[tuple[str, int]] = []
+
+    async def seen(*wanted: tuple[str, int]) -> None:
+        async for batch in stream:
+            out.extend((m.symbol, at) for m in batch if isinstance(m, CandleMessage) for at in closes(m))
+            if set(wanted) <= set(out):
+                return
+
+    await asyncio.wait_for(seen(*((symbol, T + 60) for symbol in both)), 20)
+    exchange.delisted.add("ETH/USDT")
+    for symbol in both:
+        exchange.put(symbol, T + 120)
+        exchange.put(symbol, T + 180)
+    clock.advance(120)
+    await asyncio.wait_for(seen((SYMBOL, T + 180)), 20)
+    clock.advance(60)
+    exchange.put(SYMBOL, T + 240)
+    await asyncio.wait_for(seen((SYMBOL, T + 240)), 20)
+    assert list(source.lost) == ["ETH/USDT"]
+    assert value("moodtape_feed_refused", source="binance", item="ETH/USDT") == 1
+    exchange.delisted.clear()
+    clock.advance(120)
+    await asyncio.wait_for(seen(("ETH/USDT", T + 180)), 20)
+    await stream.aclose()
+    assert source.lost == {}
+    assert value("moodtape_feed_refused", source="binance", item="ETH/USDT") == 0

@@ -202,3 +202,21 @@ def test_large_photos_are_made_small_the_same_way_each_time() -> None:
     ref, cleaned = clean_picture(data)
     assert max(ref.width, ref.height) == MAX_SIDE
     assert clean_picture(data) == (ref, cleaned)
+
+
+def test_a_phones_picture_of_48_megapixels_is_read() -> None:
+    """A JPEG of 8,000 × 6,000 is decoded at a fraction; one of more than 50 megapixels is refused."""
+    ref, _ = clean_picture(encoded(Image.new("RGB", (8_000, 6_000), "orange"), "JPEG"))
+    assert (ref.width, ref.height) == (1024, 768)
+    with pytest.raises(TooLarge, match=r"picture_pixels.* 50\)"):
+        clean_picture(encoded(Image.new("RGB", (8_000, 6_400)), "JPEG"))
+
+
+@pytest.mark.parametrize("lacking", [1, 2, 3])
+def test_a_jpeg_that_lacks_its_last_bytes_is_read(lacking: int) -> None:
+    """As copies that were broken off at the very end; one that lacks its lower half is still refused."""
+    data = encoded(photo(), "JPEG")
+    ref, _ = clean_picture(data[:-lacking])
+    assert (ref.width, ref.height) == photo().size
+    with pytest.raises(UnreadableImage, match="picture_broken"):
+        clean_picture(data[: len(data) // 2])

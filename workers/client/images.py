@@ -20,6 +20,9 @@ from domain.types import ImageRef
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 25_000_000
+"""Most pixels that are decoded."""
+MAX_JPEG_PIXELS = 50_000_000
+"""Most pixels of a JPEG, which is decoded at a half, a quarter or an eighth of its size: phones make 48 and 50 million."""
 MAX_SIDE = 1024
 QUALITY = 90
 
@@ -30,6 +33,7 @@ _DECODING = threading.BoundedSemaphore(2)
 """A picture of 25 megapixels takes 100 MB and more while it is decoded; callers beyond the second wait."""
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, RuntimeError, struct.error)
+_JPEG_BEGIN, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -39,7 +43,7 @@ def clean_picture(data: bytes) -> tuple[ImageRef, bytes]:
     Of an animation the first frame is taken; transparency becomes white.
 
     Raises:
-        TooLarge: more than 20 MB or 25 megapixels, found out without decoding.
+        TooLarge: more than 20 MB, or 25 megapixels (a JPEG: 50), found out without decoding.
         UnreadableImage: not a picture, or a broken one; the message says what it looks like.
     """
     if not data:
@@ -48,9 +52,7 @@ def clean_picture(data: bytes) -> tuple[ImageRef, bytes]:
         raise TooLarge(Reason("picture_bytes", {"megabytes": round(len(data) / 2**20), "most": MAX_BYTES // 2**20}))
     _prepare()
     try:
-        with _DECODING, Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            _check_size(opened.size)
-            upright = _upright(opened)
+        upright = _read(data)
     except _BOMB:
         raise TooLarge(Reason("picture_huge", {"most": MAX_PIXELS // 10**6})) from None
     except UnidentifiedImageError:
@@ -63,6 +65,28 @@ def clean_picture(data: bytes) -> tuple[ImageRef, bytes]:
     return ImageRef(hashlib.sha256(cleaned).hexdigest(), "image/jpeg", *upright.size), cleaned
 
 
+def _read(data: bytes) -> Image.Image:
+    """The picture, upright and small; a JPEG may lack its last bytes, as copies that were broken off do."""
+    try:
+        return _decoded(data)
+    except UnidentifiedImageError:
+        raise
+    except OSError:
+        if not data.startswith(_JPEG_BEGIN) or data.endswith(_JPEG_END):
+            raise
+    picture = _decoded(data + _JPEG_END)
+    band = np.asarray(picture.crop((0, picture.height - max(1, picture.height // 20), picture.width, picture.height)))
+    if (band == band[0, 0]).all():  # the decoder fills what is missing with one colour
+        raise OSError("the lower part of the picture is missing")
+    return picture
+
+
+def _decoded(data: bytes) -> Image.Image:
+    with _DECODING, Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        _check_size(opened)
+        return _upright(opened)
+
+
 @cache
 def _prepare() -> None:
     """Load the decoders; iPhones send HEIC, which Pillow leaves to others."""
@@ -70,10 +94,11 @@ def _prepare() -> None:
     pi_heif.register_heif_opener()
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise TooLarge(Reason("picture_pixels", {"width": width, "height": height, "most": MAX_PIXELS // 10**6}))
+def _check_size(opened: Image.Image) -> None:
+    width, height = opened.size
+    most = MAX_JPEG_PIXELS if opened.format in ("JPEG", "MPO") else MAX_PIXELS
+    if width * height > most:
+        raise TooLarge(Reason("picture_pixels", {"width": width, "height": height, "most": most // 10**6}))
 
 
 def _upright(opened: Image.Image) -> Image.Image:
