@@ -94,6 +94,8 @@ class LiveCandles:
         self._markets = {s: _Market(patience=silence) for s in symbols}
         self.lost: dict[str, str] = {}
         """Markets that the exchange does not know at present, with what it says; the others go on."""
+        self._regained = 0
+        """How often a lost market was found again: a websocket that began before does not follow it."""
         self._lives: dict[str, asyncio.Task[None]] = {}
         """The current websocket of each market."""
         self._news = asyncio.Event()
@@ -156,8 +158,7 @@ class LiveCandles:
         del self.lost[symbol]
         steps.REFUSED.labels(self.name, symbol).set(0)
         log.info("a market is there again", exchange=self.name, market=symbol)
-        for life in set(self._lives.values()):
-            life.cancel()
+        self._regained += 1
 
     def _due(self, at: Mapping[str, int]) -> list[str]:
         """Streams with a closed minute, according to the websocket, or to the clock after some grace."""
@@ -246,7 +247,7 @@ class LiveCandles:
         Raises:
             TimeoutError: it was silent.
         """
-        exchange, loop = self._open(), asyncio.get_running_loop()
+        exchange, loop, regained = self._open(), asyncio.get_running_loop(), self._regained
         for symbol in symbols:
             self._markets[symbol].heard_at = self._clock.monotonic()
         spoke = [loop.time()]
@@ -259,11 +260,11 @@ class LiveCandles:
                 raise TimeoutError("it has none of the markets now")
             together = [[[s, "1m"] for s in symbols]] if exchange.has.get("watchOHLCVForSymbols") else None
             tasks = [asyncio.create_task(self._hear(exchange, spoke, one)) for one in together or symbols]
-            while loop.time() - spoke[0] <= self._silence:
+            while loop.time() - spoke[0] <= self._silence and self._regained == regained:
                 done, _ = await asyncio.wait(tasks, timeout=self._silence / 6, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
-            raise TimeoutError("it was silent")
+            raise TimeoutError("it was silent" if self._regained == regained else "a market is there again")
         finally:
             for task in tasks:
                 task.cancel()
