@@ -281,3 +281,11 @@ def test_the_description_names_every_route_and_the_form(lone_door: TestClient) -
     assert {"200", "400", "413", "415", "422", "503"} <= set(analyze_["responses"])
     assert "/v1/live" in described["paths"]
     assert "HTTPValidationError" not in json.dumps(described["paths"])
+
+
+def test_the_scorecard_is_served(door: TestClient) -> None:
+    """Before anything has closed there are no figures; replays have a card of their own; a wrong number of days is refused."""
+    live = door.get("/v1/scorecard").json()
+    assert (live["all"], live["replayed"], live["worst"]) == (None, False, [])
+    assert door.get("/v1/scorecard", params={"replayed": True}).json()["replayed"] is True
+    refused(door.get("/v1/scorecard", params={"days": 0}), 422, "bad_input")
