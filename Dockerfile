@@ -11,7 +11,7 @@ RUN touch README.md LICENSE THIRD_PARTY_NOTICES.md
 
 FROM base AS door-packages
 # Arrow's network parts are 60 MB that only its own tests and servers would load.
-RUN pip install --no-compile -c constraints.txt ".[streaming,bot,web]" \
+RUN pip install --no-compile -c constraints.txt ".[streaming,scrape,bot,web]" \
  && cd "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
  && rm -rf pyarrow/*flight* pyarrow/*s3* pyarrow/include pyarrow/tests numpy/*/tests ccxt/test
 

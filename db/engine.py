@@ -204,6 +204,10 @@ def explain(error: Exception) -> ConfigError | Unavailable:
         return ConfigError("PostgreSQL refused the log-in; check user and password in DATABASE_URL.")
     if "database" in text and "does not exist" in text:
         return ConfigError("PostgreSQL has no such database; create it, or correct the name in DATABASE_URL.")
+    if "too many clients" in text or "remaining connection slots" in text:
+        return Unavailable(
+            "PostgreSQL has no connection free (too many clients); close some, or raise max_connections."
+        )
     if "no space left" in text or "could not extend" in text:
         return Unavailable("The disk of PostgreSQL is full; free some room and try again.")
     return Unavailable("PostgreSQL does not answer; check that it runs and that DATABASE_URL names it.")

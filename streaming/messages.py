@@ -130,10 +130,27 @@ def decode(topic: str, payload: bytes) -> Message:
     try:
         return _DECODERS[topic].decode(payload)
     except msgspec.DecodeError as error:
-        half = " (or it holds half a surrogate pair)" if "truncated" in str(error) and _HALF.search(payload) else ""
-        raise ValueError(f"{error}{half}") from None
+        half = " or it holds half a surrogate pair" if "truncated" in str(error) and _HALF.search(payload) else ""
+        raise ValueError(f"{_sentence(str(error))}{half} ({error})") from None
     except RecursionError:
         raise ValueError("the message is nested too deeply") from None
+
+
+_TYPES = {"float": "a number", "int": "a whole number", "str": "a text", "array": "a list", "bool": "true or false"}
+_EXPECTED = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<got>\w+)`(?: - at `\$\.?(?P<where>\w+)?)?")
+_MISSING = re.compile(r"missing required field `(?P<where>\w+)`")
+
+
+def _sentence(technical: str) -> str:
+    """What is wrong with a message, for people: “open is empty”, “symbol is missing”, “close is not a number”."""
+    if found := _MISSING.search(technical):
+        return f"{found['where']} is missing"
+    if found := _EXPECTED.search(technical):
+        where, wanted = found["where"] or "the message", _TYPES.get(found["wanted"].split(" ")[0], "of its kind")
+        return f"{where} is empty" if found["got"] == "null" else f"{where} is not {wanted}"
+    if "malformed" in technical or "truncated" in technical:
+        return "the message is no whole JSON"
+    return "the message cannot be read"
 
 
 def span_of(payload: bytes) -> tuple[str, int, int] | None:

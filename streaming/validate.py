@@ -41,7 +41,7 @@ def _empty(place: int, bars: NDArray[np.float64]) -> Any:
 
 
 _CLAIMS: tuple[tuple[str, Callable[[NDArray[np.float64]], Any]], ...] = (
-    *((f"the {name} is empty", partial(_empty, place)) for place, name in enumerate(_BARS)),
+    *((f"{name} is empty", partial(_empty, place)) for place, name in enumerate(_BARS)),
     ("a price or the volume is infinite", lambda b: ~np.isfinite(b).all(axis=1)),
     ("a price is zero or negative", lambda b: (b[:, :4] <= 0).any(axis=1)),
     ("the volume is negative", lambda b: b[:, 4] < 0),

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from domain.clock import Clock
+import structlog
+
+from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, InputError, Unavailable
 from streaming.feed import Waiter
 from streaming.files.posts import author_hash
 from streaming.messages import Message, PostMessage
 from streaming.settings import StreamingSettings
 
+log = structlog.get_logger()
+
 EVERY = 60.0
+WEEK = 7 * 86_400 - 600
+"""Seconds back to which X searches, and takes a number to begin after; an older one is refused with 400."""
+FIRST_NUMBER, FIRST_MILLISECOND = 1 << 50, 1_288_834_974_657
+"""Numbers below are older than their times; X's numbers hold milliseconds since the second one in their upper bits."""
 MOST_PAGES = 500
 """Pages of 100 that one search goes back; X itself hands out 60 in a quarter of an hour."""
 QUERY = "(#bitcoin OR #ethereum OR #solana OR #dogecoin) -is:retweet"
@@ -29,7 +38,8 @@ class X:
     name = "x"
     live = True
 
-    def __init__(self, client: Any, query: str, key: str, every: float = EVERY) -> None:
+    def __init__(self, client: Any, query: str, key: str, every: float = EVERY, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._client = client
         self._query = query
         self._key = key
@@ -38,6 +48,7 @@ class X:
         self._token: str | None = None
         """The page to go on with, of the search after ``_after``."""
         self._found: dict[int, Any] = {}
+        self._told = 0
 
     def streams(self) -> Mapping[str, int]:
         return {"x": 0}
@@ -78,8 +89,8 @@ class X:
     def _page(self, at: int) -> Any:
         import tweepy
 
-        fields = ["created_at", "lang", "public_metrics", "author_id"]
-        asked = {"since_id": at or None, "next_token": self._token}
+        fields = ["created_at", "lang", "public_metrics", "author_id", "note_tweet"]
+        asked = {"since_id": None if self._too_old(at) else at or None, "next_token": self._token}
         try:
             return self._client.search_recent_tweets(self._query, max_results=100, tweet_fields=fields, **asked)
         except (tweepy.Unauthorized, tweepy.Forbidden):
@@ -90,12 +101,23 @@ class X:
         except (tweepy.TweepyException, OSError) as error:
             raise Unavailable(f"X does not answer ({type(error).__name__}).") from None
 
+    def _too_old(self, at: int) -> bool:
+        """Whether X takes this number no more; what lies between it and the last week is lost, and that is said once."""
+        moment = ((at >> 22) + FIRST_MILLISECOND) / 1000
+        old = at >= FIRST_NUMBER and moment < self._clock.now().timestamp() - WEEK
+        if old and at != self._told:
+            self._told = at
+            since = datetime.fromtimestamp(moment, UTC).isoformat()
+            log.error("X searches seven days back; older posts are missing", source="x", missing_since=since)
+        return old
+
     def _message(self, tweet: Any, at: int) -> PostMessage:
         counts = tweet.public_metrics or {}
+        whole = (getattr(tweet, "data", None) or {}).get("note_tweet") or {}
         return PostMessage(
             id=f"x:{tweet.id}",
             source="x",
-            text=tweet.text,
+            text=whole.get("text") or tweet.text,
             at=tweet.created_at.timestamp(),
             author_hash=author_hash(tweet.author_id, self._key),
             likes=counts.get("like_count"),
@@ -121,4 +143,4 @@ def source(argument: str, settings: StreamingSettings, clock: Clock) -> X:
     token = settings.x_token.get_secret_value()
     if not token:
         raise ConfigError("The post source x needs a token: set MOODTAPE_X_TOKEN.")
-    return X(tweepy.Client(token), argument or QUERY, settings.author_key.get_secret_value())
+    return X(tweepy.Client(token), argument or QUERY, settings.author_key.get_secret_value(), clock=clock)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from benchmarks.flow import Hole
-from db.engine import DatabaseSettings, make_engine, transaction
+from db.engine import DatabaseSettings, explain, make_engine, transaction
 from domain.errors import Unavailable
 
 pytestmark = pytest.mark.stack
@@ -71,3 +71,9 @@ def _stand_still(engine: Engine) -> None:
             while other.execute(text(alive), {"pid": pid}).scalar():
                 other.execute(text("select pg_sleep(0.02), pg_stat_clear_snapshot()"))
         connection.execute(text("select 1"))
+
+
+def test_too_many_clients_are_said_as_such() -> None:
+    """A server that is full is not one that does not answer."""
+    for words in ("FATAL: sorry, too many clients already", "FATAL: remaining connection slots are reserved"):
+        assert "no connection free" in explain(Exception(words)).message

@@ -100,7 +100,7 @@ def test_bad_rows_of_a_file_are_counted_by_reason(shell: CliRunner, engine: Engi
     candles, own, table = told["files"]
     assert (candles["stored"], own["stored"], told["passed_over"]) == (398, 3, ["notes.docx"])
     assert candles["refused"] == {
-        "the close is empty": 1, "a price is zero or negative": 1, "the time is in the future": 2,
+        "close is empty": 1, "a price is zero or negative": 1, "the time is in the future": 2,
         "the time is missing or cannot be read": 1,
     }  # fmt: skip
     assert sum(own["refused"].values()) == 5

@@ -54,12 +54,14 @@ def with_(base: dict[str, Any], **changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("topic", "payload", "reason"),
     [
-        (CANDLES, b"{", "truncated"),
+        (CANDLES, b"{", "the message is no whole JSON (Input data was truncated"),
         (CANDLES, b"", "truncated"),
         (CANDLES, b"\xff\xfe", "malformed"),
         (CANDLES, b"[]", "object"),
-        (CANDLES, with_(CANDLE, close=...), "missing required field `close`"),
-        (CANDLES, with_(CANDLE, close="1"), "Expected `float"),
+        (CANDLES, with_(CANDLE, close=...), "close is missing (Object missing required field `close`"),
+        (CANDLES, with_(CANDLE, open=None), "open is empty (Expected `float"),
+        (POSTS, with_(POST, text=5), "text is not a text (Expected `str`"),
+        (CANDLES, with_(CANDLE, close="1"), "close is not a number (Expected `float"),
         (CANDLES, with_(CANDLE, close=float("nan")), "malformed"),
         (CANDLES, with_(CANDLE, close=0), "zero or negative"),
         (CANDLES, with_(CANDLE, low=-1), "zero or negative"),

@@ -169,7 +169,7 @@ async def test_scraped_pages_are_turned_round() -> None:
 
 async def test_a_channel_is_read_through_snscrape() -> None:
     """The real scraper on pages of ours: page after page back to the cursor, oldest first, no further than it needs."""
-    pytest.importorskip("snscrape", reason="the extra “scrape” is not installed")
+    pytest.importorskip("snscrape", reason="install the extra “dev” anew: it holds snscrape")
     import requests
 
     async with channel() as server:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from domain.clock import ManualClock
 from domain.errors import Unavailable
 from streaming.posts.x import X
 from tests.streaming.test_post_sources import NOW, take
@@ -77,3 +78,29 @@ async def test_a_search_that_x_interrupts_goes_on_behind_its_pages() -> None:
         await take(source, 1000, 250)
     assert [m.upto for m in await take(source, 1000, 250)] == list(range(1001, 1251))
     assert [named["next_token"] for named in client.asked] == [None, "100", "200", "200"]
+
+
+@pytest.mark.usefixtures("tweepy")
+async def test_a_cursor_older_than_a_week_is_dropped_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """X answers 400 to it for ever; the search goes back as far as X does, and the gap is named once."""
+    now = int(NOW.timestamp() * 1000) - 1_288_834_974_657
+    old, recent = ((now - days * 86_400_000) << 22 for days in (8, 6))
+    client = Tweets(recent + 1)
+    found = await take(X(client, "btc", "k", clock=ManualClock(NOW)), old, 1)
+    assert [(m.after, m.upto) for m in found] == [(old, recent + 1)]
+    assert client.asked[0]["since_id"] is None
+    assert capsys.readouterr().out.count("older posts are missing") == 1
+    await take(X(client, "btc", "k", clock=ManualClock(NOW)), recent, 1)
+    assert client.asked[-1]["since_id"] == recent
+
+
+@pytest.mark.usefixtures("tweepy")
+def test_long_posts_are_whole() -> None:
+    """X cuts ``text``; the whole words stand in ``note_tweet``, which is asked for."""
+    client = Tweets()
+    source = X(client, "btc", "k")
+    source._page(0)
+    assert "note_tweet" in client.asked[0]["tweet_fields"]
+    raw = {"note_tweet": {"text": "the whole of it"}}
+    tweet = SimpleNamespace(id=1, text="the wh…", created_at=NOW, author_id=5, public_metrics=None, data=raw)
+    assert source._message(tweet, 0).text == "the whole of it"
