@@ -43,7 +43,7 @@ class Trainer:
         self.ids = self.encoder.tokenise(texts)
         self.change = torch.randn(len(texts), 256)
         learned = [*self.encoder.parameters(), *self.arms.parameters()]
-        self.optimizer = torch.optim.AdamW([p for p in learned if p.requires_grad], 1e-5)
+        self.optimizer = torch.optim.AdamW([p for p in learned if p.requires_grad], 1e-5, fused=half)
         self.half = half
 
     def epoch(self, batches: Sequence[Tensor]) -> float:

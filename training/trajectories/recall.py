@@ -132,5 +132,6 @@ def alarm(state: Health) -> None:
     """
     if len(state.reasons) >= 2:
         raise Collapsed(
-            f"The training has collapsed: {'; '.join(state.reasons)}. Use normalised embeddings with InfoNCE or SigLIP."
+            f"The training has collapsed: {'; '.join(state.reasons)}. "
+            "Use normalised embeddings with InfoNCE or SigLIP, or lower rates."
         )
