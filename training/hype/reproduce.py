@@ -30,6 +30,7 @@ LABEL = re.compile(r"dress|sneaker|jean", re.IGNORECASE)
 TRAIN, WINDOW, FUSION_TEST = 800, 10, 47
 MODALITIES = ("text", "mask", "image")
 COMBINATIONS = tuple(c for size in (3, 2, 1) for c in combinations(MODALITIES, size))
+MODELS = ("fusion", "lstm", "transformer")
 CLIP = "openai/clip-vit-base-patch32"
 RESNET = "resnet50"
 
@@ -133,7 +134,7 @@ def table(
     encoded: Encoded, hot: NDArray[np.bool_], window: int, seeds: int, options: ReproduceOptions
 ) -> dict[str, dict[str, Any]]:
     """Accuracy of every combination, kind of features and model: mean, least and most over the seeds; None where not had."""
-    jobs = [(c, kind, model) for c in COMBINATIONS for kind in encoded for model in ("fusion", "lstm", "transformer")]
+    jobs = [(c, kind, model) for c in COMBINATIONS for kind in encoded for model in MODELS]
     out: dict[str, dict[str, Any]] = {" + ".join(c): {} for c in COMBINATIONS}
     with progress("report 003", len(jobs)) as report:
         for i, (modalities, kind, model) in enumerate(jobs):

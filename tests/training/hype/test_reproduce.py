@@ -44,6 +44,7 @@ def test_the_leak_is_caught_and_taken_out(folder: Path, monkeypatch: pytest.Monk
     """A keyword finds every label as reported and none once masked; the fusion follows it both times."""
     monkeypatch.setattr(reproduce, "shipped_embed", lambda: embed)
     monkeypatch.setattr(reproduce, "word_vectors", embed)
+    monkeypatch.setattr(reproduce, "MODELS", ("fusion",))
     monkeypatch.setattr(reproduce, "COMBINATIONS", (("text",), ("text", "image")))
     monkeypatch.setattr(reproduce, "load_pictures", lambda *_: [None] * DAYS)
     result = reproduce.run(ReproduceOptions(folder, folder / "out", quick=True))
@@ -51,7 +52,7 @@ def test_the_leak_is_caught_and_taken_out(folder: Path, monkeypatch: pytest.Monk
     assert result["baselines"]["keyword, words masked"] < 0.6
     assert result["reported"]["text"]["fusion, separate"][0] > 0.95
     assert result["honest"]["text"]["fusion, separate"][0] < 0.75
-    assert result["honest"]["text + image"]["lstm, aligned"] is None
+    assert result["honest"]["text + image"]["fusion, aligned"] is None
     written = (folder / "out" / "003.md").read_text()
     assert "pictures not had" in written
     assert "0.6684" in written
