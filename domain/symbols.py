@@ -57,6 +57,9 @@ COIN_NAMES: dict[str, str] = {
 _RARE_QUOTES = frozenset({"TUSD", "GUSD", "PYUSD", "RLUSD"})
 """Quotes with few markets: behind one or two letters, or behind a currency, they are a coin's last letters and ``USD``."""
 
+ANYWHERE = "*"
+"""In place of an exchange: every quote that any exchange has."""
+
 _CODE = re.compile(r"[A-Z0-9]{1,15}")
 _DATED = re.compile(r"(?P<pair>.+)[_-](?P<date>\d{6})")
 _PERPETUAL = re.compile(r"(?P<pair>.+?)[_/-]?(?:PERP|PERPETUAL|SWAP)")
@@ -72,7 +75,8 @@ def _lists() -> dict[str, Any]:
         "bases": frozenset(known["coins"]) | fiat | frozenset(quotes),
         "quotes": quotes,
         "dollars": frozenset({"USD", "USDT", "USDC"}),
-        "exchanges": {name: frozenset(own) for name, own in known["exchanges"].items()},
+        "exchanges": {name: frozenset(own) for name, own in known["exchanges"].items()}
+        | {ANYWHERE: frozenset(quotes).union(*known["exchanges"].values())},
     }
 
 
@@ -147,6 +151,7 @@ def _pair(text: str, symbol: str, exchange: str | None, listed: Collection[str])
     if len(found) == 1:
         base, _, quote = found[0].partition("/")
         return base, quote
+    found = found or readings(code, ANYWHERE)  # of one exchange's quotes nothing is guessed where no exchange is named
     if found:
         given = {"text": symbol[:40], "readings": ", ".join(found), "first": found[0]}
         raise UnknownSymbol(Reason("market_ambiguous", given))

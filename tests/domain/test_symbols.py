@@ -132,3 +132,10 @@ def test_no_glued_name_of_known_coins_is_split_wrongly(exchange: str | None) -> 
             wrong += len(found) == 1 and found != [f"{base}/{quote}"]
     assert wrong == 0
     assert refused < 0.01 * count
+
+
+@pytest.mark.parametrize("written", ["OGNSOL", "NAVVAI", "MONDOGE", "AVAXIDRT"])
+def test_a_quote_of_one_exchange_is_not_taken_for_a_part_of_a_coin(written: str) -> None:
+    """Without the exchange such a name is refused with its reading, never stored as an unknown coin in USDT."""
+    with pytest.raises(UnknownSymbol, match="market_ambiguous"):
+        normalize(written)
