@@ -108,6 +108,10 @@ class Replay:
         with loaded.path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         identity = hashlib.sha256(f"{loaded.path.name}|{digest}|{cut}".encode()).hexdigest()[:12]
+        if loaded.refused or loaded.left_out:
+            log.warning(
+                "rows are left out of the replay", file=loaded.path.name, rows={**loaded.refused, **loaded.left_out}
+            )
         for table in loaded.candles:
             self._candles[_stream_name(identity, table.key)] = table
         for posts in loaded.posts:

@@ -20,7 +20,7 @@ from streaming.files.opening import Sheet
 from streaming.files.tables import Cut, candle_tables
 
 NO_TRADE = "no trade"
-OUTSIDE = "outside --since and --until, or of another market"
+OUTSIDE = "outside --since and --until, of another market, or without a time"
 REPEATED = "the same time again; the last row counts"
 _NAMED: tuple[str, ...] = ("exchange", "symbol", "asset", "market", "timeframe")
 _PRICES = ("open", "high", "low", "close")
