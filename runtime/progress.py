@@ -64,7 +64,8 @@ def _lines(title: str, total: int, every: float) -> Report:
             return
         last, rate = now, done / max(now - began, 1e-9)
         left = f", {(total - done) / rate:,.0f} s left" if rate and total else ""
-        sys.stderr.write(f"{title}: {done:,} of {total:,}, {rate:,.0f}/s{left} {note}".rstrip() + "\n")
+        of = f" of {total:,}" if total else ""
+        sys.stderr.write(f"{title}: {done:,}{of}, {rate:,.0f}/s{left} {note}".rstrip() + "\n")
         sys.stderr.flush()
 
     return report
