@@ -23,7 +23,7 @@ from training import runs
 from training.loop import Loop, LoopOptions, Objective
 from training.registry import TrainOptions, settings
 from training.trajectories.arms_data import ArmData, load
-from training.trajectories.recall import alarm, both_ways, health
+from training.trajectories.recall import Health, alarm, both_ways, health
 
 FAULTS = {
     "random_split": "train and validation are drawn at random, so their windows overlap",
@@ -187,10 +187,13 @@ def _loop(choice: ArmsRecipe, data: ArmData, net: Trainee, folder: Path) -> Loop
         order = data.fit[torch.randperm(len(data.fit))]
         return [part for part in torch.split(order, size) if len(part) == size]
 
+    states: list[Health] = []
+
     def evaluate(_net: nn.Module) -> Mapping[str, Any]:
         found = measured(net, data, choice)
+        states.append(found["health"])
         if choice.alarm:
-            alarm(found["health"])
+            alarm(states)
         gain = (found["text_to_series"]["gain"] + found["series_to_text"]["gain"]) / 2
         return {"gain": gain, "loss": found["loss_value"]}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,14 +125,14 @@ def health(texts: Tensor, series: Tensor, loss: float, batch: int) -> Health:
     return Health(loss / math.log(batch), likeness, hub, float((places <= 10).mean()), min(10 / len(texts), 1.0))
 
 
-def alarm(state: Health) -> None:
-    """Stop a run that has collapsed.
+def alarm(states: Sequence[Health]) -> None:
+    """Stop a run that has collapsed and stays so: a network that has hardly begun looks like a collapse once.
 
     Raises:
-        Collapsed: two signs at least stand together; the message says which.
+        Collapsed: at each of the last two evaluations two signs at least stand together; the message says which.
     """
-    if len(state.reasons) >= 2:
+    if len(states) >= 2 and all(len(state.reasons) >= 2 for state in states[-2:]):
         raise Collapsed(
-            f"The training has collapsed: {'; '.join(state.reasons)}. "
+            f"The training has collapsed: {'; '.join(states[-1].reasons)}. "
             "Use normalised embeddings with InfoNCE or SigLIP, or lower rates."
         )
