@@ -60,7 +60,7 @@ def _lines(title: str, total: int, every: float) -> Report:
     def report(done: int, note: str = "") -> None:
         nonlocal last
         now = time.monotonic()
-        if (done < total or done == 0) and now - last < every:
+        if (done < total or done == 0 or not total) and now - last < every:
             return
         last, rate = now, done / max(now - began, 1e-9)
         left = f", {(total - done) / rate:,.0f} s left" if rate and total else ""
