@@ -45,6 +45,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "no_explanation": (),
     "explanation_not_asked": (),
     "explanation_far": (),
+    "explanation_clumsy": (),
     "explanation_direction": (),
     "explanation_numbers": (),
     "explanation_names": (),

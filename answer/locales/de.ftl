@@ -118,6 +118,7 @@ reason-newest-windows = der Beitrag hat keine Worte zum Vergleichen: die neueste
 reason-no-explanation = eine Erklärung in Worten gibt es nicht: diese Generation der Modelle hat keine
 reason-explanation-not-asked = Beiträge, auf die niemand wartet, werden nicht in Worten erklärt
 reason-explanation-far = die gefundenen Worte führen nicht zu den ähnlichen Beiträgen zurück und werden nicht gezeigt
+reason-explanation-clumsy = die gefundenen Worte ergeben keinen brauchbaren Satz und werden nicht gezeigt
 reason-explanation-direction = die gefundenen Worte nennen eine Richtung, die nicht belegt ist, und werden nicht gezeigt
 reason-explanation-numbers = die gefundenen Worte enthalten eine Zahl, die nicht belegt ist, und werden nicht gezeigt
 reason-explanation-names = die gefundenen Worte enthalten einen Namen, der nicht belegt ist, und werden nicht gezeigt

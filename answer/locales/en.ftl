@@ -118,6 +118,7 @@ reason-newest-windows = the post has no words to match: the newest windows stand
 reason-no-explanation = no explanation in words: it is not part of this generation of models
 reason-explanation-not-asked = posts that nobody waits for get no explanation in words
 reason-explanation-far = the words found for the matched posts do not lead back to them, so they are not shown
+reason-explanation-clumsy = the words found for the matched posts make no sound sentence, so they are not shown
 reason-explanation-direction = the words found say a direction that the facts do not, so they are not shown
 reason-explanation-numbers = the words found have a number that the facts lack, so they are not shown
 reason-explanation-names = the words found have a name that the facts lack, so they are not shown

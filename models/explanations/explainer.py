@@ -26,13 +26,13 @@ from models.explanations.autoencoder import Autoencoder
 from models.explanations.decoder import DECODERS, Shape
 from models.explanations.gate import EMPTY, Facts, Gate
 from models.explanations.prior import WordPrior
-from models.explanations.search import beam, greedy
+from models.explanations.search import beam, greedy, surprise
 from models.explanations.space import Space
 from models.explanations.vocabulary import Vocabulary
 from models.trajectories.library import encoder_revision
 
 FOLDER = "explanations"
-SAMPLES = 4
+SAMPLES = 2
 """Texts drawn beside the greedy one in each round."""
 
 TOP_K, TEMPERATURE = 8, 0.8
@@ -89,7 +89,7 @@ class Explainer:
         try:
             words = Vocabulary(tensors.pop("vocabulary").tolist())
             net = Autoencoder(Shape(**config["shape"]), config["decoder"], None)
-            gate = Gate(float(config["round_trip"]), frozenset(config["names"]))
+            gate = Gate(float(config["round_trip"]), frozenset(config["names"]), float(config["surprise"]))
             spelling = dict(config["spelling"])
             space = Space(tensors.pop("space.centre").numpy(), tensors.pop("space.matrix").numpy())
             prior = WordPrior.read(tensors, float(config.get("prior_strength", 1.0)))
@@ -107,6 +107,7 @@ class Explainer:
             "shape": {name: getattr(shape, name) for name in shape.__slots__},
             "decoder": kind,
             "round_trip": self.gate.round_trip,
+            "surprise": self.gate.surprise,
             "names": sorted(self.gate.known_names),
             "spelling": self.spelling,
         }
@@ -136,16 +137,19 @@ class Explainer:
         return text[:1].upper() + text[1:]
 
     def explain(self, vector: Floats, facts: Facts, embed: Embed, rounds: int = 1) -> Found:
-        """The best text for one vector (size,) of :class:`Space`; ``rounds`` > 0 corrects the vector so many times."""
+        """The best text for one vector (size,) of :class:`Space`; one that fails is corrected at most ``rounds`` times."""
         goal = _unit(np.asarray(vector, dtype=np.float32))
         given, best = goal, Found("", 0.0)
         for turn in range(rounds + 1):
-            texts = self._drafts(given, turn)
+            rows = self._drafts(given, turn)
+            texts, odd = [self.spell(row) for row in rows], surprise(self.net.decoder, rows).tolist()
             near = self.space(embed(texts)) @ goal
-            for text, cosine in zip(texts, near.tolist(), strict=True):
-                code = self.gate.refuse(text, cosine, facts)
+            for text, cosine, nats in zip(texts, near.tolist(), odd, strict=True):
+                code = self.gate.refuse(text, cosine, facts, nats)
                 if _rank(code, cosine) > _rank(best.withheld, best.round_trip) or not best.text:
                     best = Found(text, float(cosine), code)
+            if best.withheld is None:
+                break
             given = _unit(given + (goal - self.space(embed([best.text]))[0]))
         return best
 
@@ -162,11 +166,11 @@ class Explainer:
         found = self.explain(mean(self.space(vectors)), facts, embed)
         return found.shown() or Reason(found.withheld or EMPTY)
 
-    def _drafts(self, vector: Floats, turn: int) -> list[str]:
+    def _drafts(self, vector: Floats, turn: int) -> list[list[int]]:
         many = torch.from_numpy(np.repeat(vector[None], SAMPLES + 1, axis=0))
         bonus = self._bonus(many)
         rows = greedy(self.net.decoder, many, TOP_K, TEMPERATURE, seed=turn, certain=1, bonus=bonus)
-        return list(dict.fromkeys(map(self.spell, rows)))
+        return [list(row) for row in dict.fromkeys(map(tuple, rows))]
 
     def _bonus(self, vectors: Tensor) -> Tensor | None:
         return self.prior.bonus(vectors, len(self.words)) if self.prior is not None else None

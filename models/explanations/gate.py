@@ -29,11 +29,16 @@ tanks tanked weaken weakens cut cuts collapse collapses collapsed
 DOWN = frozenset(_DOWN.split())
 """Words that say it goes down."""
 
+_RUDE = "fuck fucking fucked shit shitty shitcoin ass bitch cunt dick retard retarded faggot stupid dumb idiot"
+RUDE = frozenset(_RUDE.split())
+"""Words that are shown only when the facts have them."""
+
 WORD = re.compile(r"[a-z][a-z'’]*|\d[\d.,]*", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
-FAR, DIRECTION, NUMBERS, NAMES, EMPTY = (
+FAR, CLUMSY, DIRECTION, NUMBERS, NAMES, EMPTY = (
     "explanation_far",
+    "explanation_clumsy",
     "explanation_direction",
     "explanation_numbers",
     "explanation_names",
@@ -91,23 +96,26 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """``round_trip``: least cosine of the re-encoded text with its vector; ``known_names``: words that are names."""
+    """What a text must reach.
+
+    ``round_trip``: least cosine of the re-encoded text with its vector; ``known_names``: words that are names;
+    ``surprise``: most nats per token to a language model without a vector.
+    """
 
     round_trip: float
     known_names: frozenset[str] = frozenset()
+    surprise: float = float("inf")
 
-    def refuse(self, text: str, round_trip: float, facts: Facts) -> str | None:
+    def refuse(self, text: str, round_trip: float, facts: Facts, surprise: float = 0.0) -> str | None:
         """The code of the first reason to withhold a text; None when it may be shown."""
-        if len(words(text)) < 2:
-            return EMPTY
-        if not round_trip >= self.round_trip:
-            return FAR
         said = direction(text)
-        if said == "mixed" or (said is not None and said not in facts.directions):
-            return DIRECTION
-        if numbers(text) - set().union(*(numbers(fact) for fact in facts.texts)):
-            return NUMBERS
         allowed = facts.names | {word.removesuffix("'s") for fact in facts.texts for word in words(fact)}
-        if names(text, self.known_names) - allowed:
-            return NAMES
-        return None
+        faults = {
+            EMPTY: len(words(text)) < 2,
+            FAR: not round_trip >= self.round_trip,
+            CLUMSY: not surprise <= self.surprise,
+            DIRECTION: said == "mixed" or (said is not None and said not in facts.directions),
+            NUMBERS: bool(numbers(text) - set().union(*(numbers(fact) for fact in facts.texts))),
+            NAMES: bool((names(text, self.known_names) | set(words(text)) & RUDE) - allowed),
+        }
+        return next((code for code, wrong in faults.items() if wrong), None)

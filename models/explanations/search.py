@@ -81,6 +81,18 @@ def beam(decoder: Decoder, vectors: Tensor, width: int = 4, length_penalty: floa
     return [row for _, row in finished]
 
 
+@torch.inference_mode()
+def surprise(decoder: Decoder, rows: list[list[int]]) -> Tensor:
+    """Nats per token (n,) of token rows to the decoder without a vector: how odd a text is, whatever it is about."""
+    full = [[*row, END][: decoder.shape.positions] for row in rows]
+    longest = max(map(len, full))
+    after = torch.tensor([row + [-100] * (longest - len(row)) for row in full])
+    before = torch.cat([torch.full((len(full), 1), START), after[:, :-1].clamp(min=0)], dim=1)
+    logits = decoder.words.logits(decoder(torch.zeros(len(full), decoder.shape.size), before))
+    nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), after.flatten(), reduction="none")
+    return nats.view(after.shape).sum(1) / (after >= 0).sum(1)
+
+
 def _collect(
     finished: list[tuple[float, list[int]]],
     rows: Tensor,

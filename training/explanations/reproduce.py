@@ -53,7 +53,7 @@ CODED = Settings(pooling="coded")
 ROWS: dict[str, Row] = {
     "autoregressive, position code, S 768": Row(replace(CODED, epochs=2), 2),
     "autoregressive, attention pooling, S 768": Row(replace(PLAIN, epochs=2), 2, 0.502),
-    "autoregressive, position code, S 2560": Row(replace(CODED, size=2560, slots=2, epochs=1.5), 2),
+    "autoregressive, position code, S 2560": Row(replace(CODED, size=2560, slots=2, epochs=1), 2),
     "autoregressive, attention pooling, S 2560": Row(replace(PLAIN, size=2560, slots=4, epochs=1.5), 2, 0.552),
     "one pass, attention pooling, S 1568": Row(replace(PLAIN, decoder="one_pass", size=1568, epochs=1), 1, 0.357),
     "autoregressive, first token, S 768": Row(replace(PLAIN, pooling="first", epochs=1), 1, 0.406),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.explanations.gate import DIRECTION, EMPTY, FAR, NAMES, NUMBERS, Facts, Gate, direction, numbers
+from models.explanations.gate import CLUMSY, DIRECTION, EMPTY, FAR, NAMES, NUMBERS, Facts, Gate, direction, numbers
 
 GATE = Gate(0.6, frozenset({"bitcoin", "tesla", "ethereum"}))
 FACTS = Facts.of(["Bitcoin falls 3.50% as traders wait", "sellers stay away"])
@@ -28,6 +28,14 @@ FACTS = Facts.of(["Bitcoin falls 3.50% as traders wait", "sellers stay away"])
 def test_each_fault_has_its_code(text: str, round_trip: float, code: str | None) -> None:
     """A text is refused for the first fault it has, and for none it lacks."""
     assert GATE.refuse(text, round_trip, FACTS) == code
+
+
+def test_a_clumsy_text_is_refused() -> None:
+    """A text that surprises a language model more than is allowed is withheld, however near it is."""
+    gate = Gate(0.6, frozenset(), surprise=5.0)
+    assert gate.refuse("bitcoin falls while traders wait", 0.9, FACTS, 4.9) is None
+    assert gate.refuse("bitcoin falls while traders wait", 0.9, FACTS, 5.1) == CLUMSY
+    assert gate.refuse("bitcoin falls while traders wait", 0.9, FACTS, float("nan")) == CLUMSY
 
 
 def test_what_is_known_otherwise_counts_as_fact() -> None:
