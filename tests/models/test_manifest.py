@@ -56,7 +56,8 @@ def test_the_shipped_weights_are_the_listed_ones() -> None:
     manifest = verify(ARTIFACTS)
     assert set(PACKAGES) == set(manifest.packages)
     folders = {Path(name).parent.as_posix() for name in manifest.files}
-    assert {"emotion-text", "emotion-image", "emotion-fusion", "hype", "trajectories", "library"} == folders
+    kinds = {"emotion-text", "emotion-image", "emotion-fusion", "hype", "trajectories", "library", "explanations"}
+    assert kinds == folders
     assert all((ARTIFACTS / name / "README.md").stat().st_size > 200 for name in folders)
     files = [path for path in ARTIFACTS.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".json", ".md", ".safetensors"}
