@@ -24,7 +24,7 @@ from moodtape.supervisor import Embedded, Supervisor
 from runtime import processes
 from runtime import processes as files
 from runtime.supervised import Service, Spec, heartbeat_probe, http_probe
-from web.guard import is_loopback
+from web.settings import is_loopback
 
 DEFAULT_PORT = 8000
 TOKEN = "TELEGRAM_TOKEN"  # noqa: S105 - the variable's name

@@ -21,8 +21,8 @@ from domain.errors import ConfigError
 from runtime.entry import told
 from runtime.logs import configure
 from web.app import create_app
-from web.guard import WebSettings
 from web.live import Hub
+from web.settings import WebSettings
 from workers.client.queue import ScoringClient
 
 log = structlog.get_logger()

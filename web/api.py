@@ -29,10 +29,10 @@ from domain.reasons import Reason
 from domain.symbols import normalize
 from domain.types import MINUTE
 from web.errors import language, refusals
-from web.guard import WebSettings
 from web.health import Figures
 from web.live import Hub, stream
 from web.series import gaps, series_events, series_rows
+from web.settings import WebSettings
 from web.upload import BODY, read_form
 from web.views import bars, listed, market
 from workers.client import analyze as use_case

@@ -23,9 +23,10 @@ from domain.clock import Clock, SystemClock
 from models.language import language as detect
 from web import api, errors, explain, match
 from web.errors import language
-from web.guard import Guard, WebSettings
+from web.guard import Guard
 from web.health import Figures, Measured, look
 from web.live import Hub
+from web.settings import WebSettings
 from workers.client.queue import ScoringClient
 
 STATIC = Path(__file__).parent / "static"

@@ -16,7 +16,7 @@ from db.queries.verdicts import feed_moved_at, migrated
 from domain.answer import Json
 from domain.clock import Clock
 from domain.errors import MoodtapeError
-from web.guard import WebSettings
+from web.settings import WebSettings
 
 BUCKETS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 1.0, 2.0, 4.0, 10.0, 30.0)
 

@@ -12,7 +12,7 @@ from db import engine
 from db.engine import DatabaseSettings, Settings, database_url, variable_of
 from domain.errors import ConfigError
 from streaming.settings import StreamingSettings
-from web.guard import WebSettings
+from web.settings import WebSettings
 from workers.settings import WorkerSettings
 
 ALL: tuple[type[Settings], ...] = (DatabaseSettings, BotSettings, StreamingSettings, WebSettings, WorkerSettings)

@@ -16,7 +16,7 @@ from db.queries import revisions
 from domain.clock import ManualClock
 from tests.fakes.answers import REVISION, store_candles, working
 from web.app import create_app
-from web.guard import WebSettings
+from web.settings import WebSettings
 from workers.client.queue import ScoringClient
 from workers.settings import WorkerSettings
 

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from domain.errors import ConfigError
 from tests.web.conftest import Doors
-from web.guard import WebSettings, is_loopback
+from web.settings import WebSettings, is_loopback
 
 KEY = "a secret key"
 

@@ -14,7 +14,7 @@ from db.queries import streams
 from domain.clock import ManualClock
 from tests.web.conftest import HERE, NOON, Doors
 from web.app import create_app
-from web.guard import WebSettings
+from web.settings import WebSettings
 from workers.client.queue import ScoringClient
 
 
