@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from fastapi.testclient import TestClient
+from msgspec.structs import replace
 from sqlalchemy import Engine
 
 from db.engine import transaction
@@ -31,7 +30,7 @@ def test_there_may_be_no_run(door: TestClient) -> None:
     """Nothing to show is no error; steering what is not there is."""
     assert door.get("/v1/rescore").json() == {"run": None}
     refused = door.post("/v1/rescore/1/pause")
-    assert (refused.status_code, refused.json()["error"]["message"]) == (422, "There is no rescore run 1.")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (404, "There is no rescore run 1.")
 
 
 def test_a_run_is_shown_and_steered(door: TestClient, run: int) -> None:

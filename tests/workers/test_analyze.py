@@ -124,7 +124,7 @@ def test_times_are_read_as_utc(text: str, moment: datetime) -> None:
 @pytest.mark.parametrize("text", ["", "yesterday", "2021-13-01", "0001-01-01T00:00+23:00", "12:00", "\x00"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     """By its reason, whose sentence shows how to write it."""
-    with pytest.raises(InputError, match="not_a_time"):
+    with pytest.raises(InputError, match="time_too_early" if text.startswith("0001") else "not_a_time"):
         parse_time(text)
 
 

@@ -65,7 +65,7 @@ def test_the_report_names_what_differs(engine: Engine, runner: Runner, stored: l
         (["rescore", "--shadow"], "There are 0 challengers"),
         (["rescore", "--shadow", "--revision", R], "is the champion"),
         (["rescore", "--since", "2025-01-02", "--until", "2025-01-01"], "no post can match"),
-        (["rescore", "--since", "yesterday"], "is not a time"),
+        (["rescore", "--since", "yesterday"], "not_a_time"),
         (["rescore", "status", "7"], "There is no rescore run 7"),
         (["rescore", "pause"], "There is no rescore run yet"),
         (["revisions", "--compare", "nobody"], "No model revision nobody"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -103,7 +104,9 @@ def test_a_post_that_breaks_fails_alone(runner: Runner, queue: Any, engine: Engi
     with transaction(engine) as connection:
         assert [answer(connection, post) is not None for post in (good, bad, last)] == [True, False, True]
         state = jobs.job_state(connection, bad, "fake")
-    assert state == jobs.JobState("failed", "unreadable_image: This post is not readable.")
+    assert state is not None
+    assert state.state == "failed"
+    assert json.loads(state.error or "") == {"error": "unreadable_image", "reason": {"code": "picture_broken"}}
 
 
 def test_scoring_again_leaves_one_verdict(runner: Runner, queue: Any, engine: Engine) -> None:
