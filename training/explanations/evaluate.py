@@ -32,6 +32,9 @@ from training.registry import EvaluateOptions
 GATED = 200
 """Texts that go through the whole explainer, with its corrections and its gate."""
 
+EARLIER = 5000
+"""Earlier texts among which the nearest is looked for, drawn by lot."""
+
 Index = NDArray[np.int64]
 
 
@@ -71,6 +74,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
         scored = np.sort(np.random.default_rng(options.seed).permutation(scored)[: options.limit])
     if not len(scored):
         raise InputError("No text is left to score: none is newer than --since.")
+    earlier = np.random.default_rng(options.seed).permutation(earlier)[:EARLIER]
     chosen = np.concatenate([scored, earlier])
     judge = Judge.named(options.judge)
     return figures(model, reader, [texts[i] for i in chosen], len(scored), judge)

@@ -239,8 +239,8 @@ def fitted(given: Prepared, choice: Settings, alone: float, folder: Path, resume
     return net
 
 
-def threshold(vectors: Floats, rows: Index, share: float = 0.75) -> float:
-    """The cosine of a training text with the nearest other one, of which only a quarter are nearer."""
+def threshold(vectors: Floats, rows: Index, share: float = 0.9) -> float:
+    """The cosine of a training text with the nearest other one, which only one text in ten exceeds."""
     asked = np.random.default_rng(0).choice(rows, min(1000, len(rows)), replace=False)
     cosine = vectors[asked] @ vectors[rows].T
     cosine[cosine >= DUPLICATE] = -1
