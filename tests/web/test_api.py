@@ -141,7 +141,7 @@ def test_wrong_calls_have_the_same_shape(door: TestClient, subtests: pytest.Subt
 
 def test_without_a_worker_the_caller_is_told_when_to_come_back(doors: Doors) -> None:
     """503 with Retry-After once the deadline has passed; the post is then known as waiting."""
-    door = doors(deadline=0.05)
+    door = doors(web_deadline=0.05)
     response = door.post("/v1/analyze", data={"caption": "hello"})
     assert "ask again" in refused(response, 503, "unavailable")
     assert int(response.headers["Retry-After"]) >= 1
@@ -150,7 +150,7 @@ def test_without_a_worker_the_caller_is_told_when_to_come_back(doors: Doors) -> 
 @pytest.mark.usefixtures("market")
 def test_a_full_queue_says_busy_and_for_about_how_long(engine: Engine, doors: Doors) -> None:
     """503 with Retry-After: what waits, at the rate that the workers report; when it has gone, the post is taken."""
-    door = doors(deadline=0.05)
+    door = doors(web_deadline=0.05)
     with transaction(engine) as connection:
         revisions.beat(connection, "fake-1", REVISION, "cpu", 100.0)
         insert_posts(connection, [Post(f"p:{n}", "door", f"words {n}", "en", NOON) for n in range(500)])
@@ -166,7 +166,7 @@ def test_a_full_queue_says_busy_and_for_about_how_long(engine: Engine, doors: Do
 @pytest.mark.usefixtures("market")
 def test_who_waits_is_told_of_a_cancellation(engine: Engine, doors: Doors, queue_client: ScoringClient) -> None:
     """409 at once; the post has no verdict then, nor once a worker comes, until it is sent again."""
-    door = doors(deadline=20)
+    door = doors(web_deadline=20)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(door.post, "/v1/analyze", data={"caption": "hello", "at": stamp(NOON)})
         while not (waiting := posts_that_wait(engine)):
