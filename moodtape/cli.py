@@ -6,12 +6,13 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from domain.errors import EX_SOFTWARE, EX_TEMPFAIL, ConfigError, MoodtapeError
+from domain.errors import EX_SOFTWARE, EX_TEMPFAIL, ConfigError, MoodtapeError, Unavailable
 
 if TYPE_CHECKING:
     from answer.catalogue import Say
@@ -243,7 +244,9 @@ def _call(module: str, name: str, arguments: list[str]) -> None:
     if (not module.startswith("training.") or stored) and not {"-h", "--help"} & set(arguments):
         from moodtape import commands
 
-        commands.connect(settings())
+        looks = module == "streaming.cli" and "--dry-run" in arguments  # at files; at the database where there is one
+        with suppress(*((Unavailable, ConfigError) if looks else ())):
+            commands.connect(settings())
     command = typer.main.get_command(other.app)
     named = [name] if name in getattr(command, "commands", {}) else []
     command.main([*named, *arguments], prog_name=f"moodtape {name}" if not named else "moodtape")

@@ -94,6 +94,7 @@ def import_files(paths: Sequence[Path], options: Options, *, dry_run: bool, scor
         outcome.interrupted = stopped.is_set()
         if outcome.reports and all(report.error for report in outcome.reports):
             raise InputError(" ".join(dict.fromkeys(report.error for report in outcome.reports[:3])))
+        outcome.lacking = any(report.error for report in outcome.reports)
         spans = [(r.first, r.last) for r in outcome.reports if any(s.endswith(" 1m") for s in r.series)]
         known = [(first, last) for first, last in spans if first is not None and last is not None]
         if engine is not None and not dry_run and known:
@@ -165,15 +166,26 @@ def _end_gaps(engine: Engine, source: Backfill, cursor: int, report: Report) -> 
 @contextmanager
 def _database(dry_run: bool) -> Iterator[Engine | None]:
     """The database; a dry run goes on without one, and then cannot tell what is stored already."""
-    engine = make_engine()
+    engine = _looked_at() if dry_run else make_engine()
+    if engine is None:
+        sys.stderr.write("moodtape: no database answers, so what is stored already is not known.\n")
     try:
-        if dry_run and not _answers(engine):
-            sys.stderr.write("moodtape: no database answers, so what is stored already is not known.\n")
-            yield None
-        else:
-            yield engine
+        yield engine
     finally:
-        engine.dispose()
+        if engine is not None:
+            engine.dispose()
+
+
+def _looked_at() -> Engine | None:
+    """The database, where one is named and answers."""
+    try:
+        engine = make_engine()
+    except ConfigError:
+        return None
+    if _answers(engine):
+        return engine
+    engine.dispose()
+    return None
 
 
 def _answers(engine: Engine) -> bool:

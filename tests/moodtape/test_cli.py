@@ -98,6 +98,20 @@ def test_status_speaks_json_alone(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("url", [None, "postgresql://a@127.0.0.1:1/c"])
+def test_a_dry_run_needs_no_stack(tmp_path: Path, url: str | None) -> None:
+    """`import --dry-run` reads, checks and tells without a running stack, with no DATABASE_URL or one that is away."""
+    (tmp_path / "BTCUSD-1d.csv").write_text("time,open,high,low,close,volume\n2024-01-01,1,2,0.5,1.5,7\n")
+    (tmp_path / "odd.csv").write_text("when,what\n1,2\n")
+    named = {"DATABASE_URL": url} if url else {}
+    done = moodtape("import", str(tmp_path), "--dry-run", "--json", MOODTAPE_DATA_DIR=str(tmp_path / "none"), **named)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["files"][0]["stored"], told["complete"]) == (0, 1, False), done.stderr
+    assert "fits no layout" in told["files"][1]["error"]
+    assert "no database answers" in done.stderr
+    assert moodtape("import", str(tmp_path), MOODTAPE_DATA_DIR=str(tmp_path / "none")).returncode == 75
+
+
 def test_down_without_a_stack_is_fine(tmp_path: Path) -> None:
     """Stopping what does not run is no error."""
     done = moodtape("down", "--data-dir", str(tmp_path))
