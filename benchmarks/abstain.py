@@ -30,6 +30,7 @@ from domain.errors import MoodtapeError
 from domain.types import EMOTIONS
 from models.emotion.image import FOLDER, ImageMoodReader
 from models.parts import ImageReading
+from workers.client.images import clean_picture
 
 PACKAGES = ("skimage/data", "sklearn/datasets/images", "matplotlib/mpl-data/sample_data", "imgaug")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp"}
@@ -99,8 +100,16 @@ def _small(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _stored(data: bytes) -> bytes:
+    """As a door would store it; what it would refuse, as it is."""
+    try:
+        return clean_picture(data)[1]
+    except MoodtapeError:
+        return data
+
+
 def _counted(reader: ImageMoodReader, pictures: Sequence[tuple[str, bytes]]) -> dict[str, Any]:
-    readings = reader.read([data for _, data in pictures])
+    readings = reader.read([_stored(data) for _, data in pictures])
     spoken = {name: _said(reading) for (name, _), reading in zip(pictures, readings, strict=True)}
     answered = {name: said for name, said in spoken.items() if said}
     return {"n": len(pictures), "abstained": len(pictures) - len(answered), "answered": answered}

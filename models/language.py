@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from functools import cache, lru_cache
 from threading import Lock
 from typing import Any
@@ -111,11 +110,6 @@ def language(text: str) -> str:
     if latin >= 0.5 and not _enough(words):
         return "en"
     return _code(latin, *identify(words.lower()))
-
-
-def languages(texts: Sequence[str]) -> list[str]:
-    """:func:`language` of each text."""
-    return [language(text) for text in texts]
 
 
 def _latin(words: str) -> float | None:

@@ -67,8 +67,10 @@ class TextReader(Protocol):
         """What :meth:`read` needs beside each text; may run while another batch is read."""
         ...
 
-    def read(self, texts: Sequence[str], *, ids: Sequence[list[int] | None] = ()) -> list[TextReading]:
-        """One reading per text, in order; a batch is one packed forward pass. ``ids``: their tokens, where known."""
+    def read(
+        self, texts: Sequence[str], *, ids: Sequence[list[int] | None] = (), languages: Sequence[str] = ()
+    ) -> list[TextReading]:
+        """One reading per text, in order; a batch is one packed forward pass. ``ids``, ``languages``: theirs, where known."""
         ...
 
     def why(self, text: str, label: str) -> list[dict[str, Any]]:
@@ -101,7 +103,10 @@ class Fusion(Protocol):
 
 
 class HypeModel(Protocol):
-    """What was known of the market, and the post, to a forecast."""
+    """What was known of the market, and the post, to a forecast. ``reads_posts``: contexts must count posts."""
+
+    @property
+    def reads_posts(self) -> bool: ...
 
     def forecast(
         self,

@@ -135,6 +135,11 @@ class Scorer:
         """Share of the token positions computed so far that were padding."""
         return self.parts.text.padding
 
+    @property
+    def reads_posts(self) -> bool:
+        """Whether contexts must say how many posts were published."""
+        return self.parts.hype.reads_posts
+
     def prepare(self, inputs: Sequence[ScoringInput]) -> list[ScoringInput]:
         """Words tokenised and pictures decoded: work that needs no model and may overlap with another batch's score."""
         worded, pictured = _places(inputs)
@@ -164,7 +169,10 @@ class Scorer:
         return [self._mood(item, texts.get(i), pictures.get(i)) for i, item in enumerate(inputs)]
 
     def _read(self, items: Sequence[ScoringInput]) -> list[TextReading]:
-        return self.parts.text.read([item.post.text for item in items], ids=[item.ids for item in items])
+        posts = [item.post for item in items]
+        return self.parts.text.read(
+            [post.text for post in posts], ids=[item.ids for item in items], languages=[post.language for post in posts]
+        )
 
     def _mood(
         self, item: ScoringInput, text: TextReading | MoodtapeError | None, image: ImageReading | MoodtapeError | None

@@ -80,7 +80,6 @@ class PostMessage(msgspec.Struct, frozen=True, gc=False):
     source: str
     text: str
     at: float
-    language: str = ""
     symbols: tuple[str, ...] = ()
     author_hash: str | None = None
     likes: int | None = None
@@ -221,6 +220,6 @@ def candle_messages(
 def post_message(post: Post, *, score: bool = True, stream: str = "", after: int = 0, upto: int = 0) -> PostMessage:
     """A post as a message."""
     return PostMessage(
-        post.id, post.source, post.text, post.posted_at.timestamp(), post.language, post.symbols, post.author_hash,
+        post.id, post.source, post.text, post.posted_at.timestamp(), post.symbols, post.author_hash,
         post.likes, post.retweets, post.replies, score, stream, after, upto,
     )  # fmt: skip

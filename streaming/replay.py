@@ -163,7 +163,6 @@ def post_of(table: PostTable, row: int, *, score: bool, replayed: bool = False, 
         source=table.source,
         text=table.text[row][:MOST_CHARACTERS],
         at=float(table.at[row]),
-        language=_language(columns.get("lang") or columns.get("language")),
         symbols=tuple(s for s in re.split(r"[^A-Za-z0-9/:]+", named) if s),
         author_hash=columns.get("author_hash"),
         likes=columns.get("likes"),
@@ -182,11 +181,6 @@ def _stream_name(identity: str, key: MarketKey) -> str:
     name = "/".join(key)
     plain = len(name) < 200 and name.isascii() and name.isprintable()
     return f"replay/{identity}/{name if plain else hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
-
-
-def _language(named: object) -> str:
-    """A two- or three-letter code as it stands; anything else is left to be detected."""
-    return named if isinstance(named, str) and re.fullmatch(r"[a-z]{2,3}", named) else ""
 
 
 def _shares(messages: Sequence[Message], size: int) -> list[Sequence[Message]]:

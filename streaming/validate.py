@@ -31,7 +31,7 @@ MOST_SYMBOLS = 50
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,39}")
 _TIMEFRAME = re.compile(r"[1-9][0-9]?[mhdw]")
-_LENGTHS = {"id": 300, "author": 64, "language": 16}
+_LENGTHS = {"id": 300, "author": 64}
 """Most characters of a post's texts: an index takes no key of more than 2.7 kB."""
 _BARS = ("open", "high", "low", "close", "volume")
 
@@ -106,7 +106,7 @@ def refuse_unstorable(**texts: str) -> None:
 
 
 def to_post(message: PostMessage, now: float, language: Callable[[str], str]) -> Post:
-    """The post of a message, its text cleaned; language and markets are found where the message leaves them open.
+    """The post of a message, its text cleaned and its language found; markets are found where the message names none.
 
     Raises:
         ValueError: it cannot be stored; the text says why.
@@ -115,7 +115,7 @@ def to_post(message: PostMessage, now: float, language: Callable[[str], str]) ->
         raise ValueError(reason)
     if not _NAME.fullmatch(message.source):
         raise ValueError(f"“{message.source[:40]}” is not a source")
-    short = {"id": message.id, "author": message.author_hash or "", "language": message.language}
+    short = {"id": message.id, "author": message.author_hash or ""}
     refuse_unstorable(text=message.text, **short)
     for name, most in _LENGTHS.items():
         if len(short[name]) > most:
@@ -135,7 +135,7 @@ def to_post(message: PostMessage, now: float, language: Callable[[str], str]) ->
         id=message.id,
         source=message.source,
         text=text,
-        language=message.language or language(text),
+        language=language(text),
         posted_at=datetime.fromtimestamp(message.at, UTC),
         symbols=markets,
         author_hash=message.author_hash,

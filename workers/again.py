@@ -79,7 +79,7 @@ def _with_library(
     for moment in sorted(moments):
         with transaction(engine) as connection:
             answers = stored_at(connection, moment, revision)
-            items = _inputs(connection, bands, answers)
+            items = _inputs(connection, bands, answers, scorer.reads_posts)
             scorer.earned = earned(connection, datetime.fromisoformat(answers[0].known["at"]))
         for answer, item, made in zip(answers, items, scorer.score(scorer.prepare(items)), strict=True):
             out[answer.post_id] = _compared(answer, item, made)
@@ -97,7 +97,7 @@ def _compared(answer: Stored, item: ScoringInput, made: Verdict | MoodtapeError)
     return Again(answer.post_id, not differences, same, differences[:MOST])
 
 
-def _inputs(connection: Connection, bands: Bands, answers: Sequence[Stored]) -> list[ScoringInput]:
+def _inputs(connection: Connection, bands: Bands, answers: Sequence[Stored], counted: bool) -> list[ScoringInput]:
     """What a batch was made from; candles that had not arrived by then are taken away again.
 
     Raises:
@@ -107,7 +107,7 @@ def _inputs(connection: Connection, bands: Bands, answers: Sequence[Stored]) -> 
     priority = Priority.PEOPLE if why else Priority.LIVE
     claims = [Claim(0, answer.post_id, priority, 0) for answer in answers]
     at = datetime.fromisoformat(answers[0].known["at"])
-    found = {item.post.id: item for item in load_inputs(connection, claims, bands, at)}
+    found = {item.post.id: item for item in load_inputs(connection, claims, bands, at, counted)}
     for answer in answers:
         if answer.post_id not in found:
             raise InputError(f"The post {answer.post_id[:80]} is no longer stored.")

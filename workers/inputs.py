@@ -145,11 +145,16 @@ CONSIDERED = 3
 
 
 def load_inputs(
-    connection: Connection, claims: Sequence[Claim], bands: Bands | None = None, known_at: datetime | None = None
+    connection: Connection,
+    claims: Sequence[Claim],
+    bands: Bands | None = None,
+    known_at: datetime | None = None,
+    counted: bool = False,
 ) -> list[ScoringInput]:
     """One input per claim whose post still exists, in order. People get told why.
 
-    ``known_at``: leave out posts and scores that were stored later, to make a stored answer again.
+    ``known_at``: leave out posts and scores that were stored later, to make a stored answer again. ``counted``: the model
+    looks at how many posts were published.
     """
     posts = load_posts(connection, [claim.post_id for claim in claims])
     histories = author_histories(connection, posts.values(), known_at)
@@ -160,7 +165,7 @@ def load_inputs(
     copies = campaigns(connection, list(posts), known_at)
     pictures = load_images(connection, sorted({post.image.sha256 for _, post in present if post.image}))
     asked = [(s, post.posted_at) for _, post in present for s in (post.symbols or (DEFAULT_SYMBOL,))[:CONSIDERED]]
-    known = dict(zip(asked, market_contexts(connection, asked, known_at), strict=True))
+    known = dict(zip(asked, market_contexts(connection, asked, known_at, counted), strict=True))
     inputs = []
     for claim, post in present:
         symbols = (post.symbols or (DEFAULT_SYMBOL,))[:CONSIDERED]

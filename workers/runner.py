@@ -85,6 +85,11 @@ class BatchScorer(Protocol):
 
     revision: str
 
+    @property
+    def reads_posts(self) -> bool:
+        """Whether contexts must say how many posts were published."""
+        ...
+
     def prepare(self, inputs: Sequence[ScoringInput]) -> list[ScoringInput]:
         """The same inputs, tokenised and decoded; may run while another batch is scored."""
         ...
@@ -221,7 +226,7 @@ class Runner:
 
     def _score(self, connection: Connection, claims: Sequence[Claim]) -> int:
         with self._timed("load"):
-            inputs = load_inputs(connection, claims, self._bands)
+            inputs = load_inputs(connection, claims, self._bands, counted=self._scorer.reads_posts)
             loaded_at = connection.execute(text("select clock_timestamp()")).scalar_one()
         with self._timed("prepare"):
             inputs = self._scorer.prepare(inputs)

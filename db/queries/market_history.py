@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from db.copy import read_numbers
 from db.queries.candles import best_markets
-from domain.series import PAST, QUARTER, PastWindows, counts, distinct, last_window, on_grid, rates, volatilities
+from domain.series import PAST, QUARTER, PastWindows, last_window, on_grid, rates, volatilities
 from domain.types import MINUTE, STEPS, WINDOWS, MarketContext, Minutes
 
 SPAN = PAST * QUARTER + QUARTER
@@ -29,19 +30,28 @@ select (extract(epoch from opened_at)::int8 / 60)::int4, ((open + close) / 2)::f
 where market_id = %(market)s and opened_at >= %(start)s and opened_at < %(end)s
 """
 _CANDLE = (("minute", "int4"), ("mid", "float8"), ("volume", "float8"))
-_POSTS = """
-select (floor(extract(epoch from posted_at) / 60))::int8, author_hash from posts
-where posted_at >= :start and posted_at < :end and :symbol = any(symbols)
-  and (cast(:known as timestamptz) is null or received_at <= :known)
+_POSTS = f"""
+select quarter, sum(posts)::float8, (count(author) + coalesce(sum(posts) filter (where author is null), 0))::float8
+from (
+    select floor(extract(epoch from posted_at))::int8 / {60 * QUARTER} as quarter, nullif(author_hash, '') as author,
+           count(*) as posts
+    from posts
+    where posted_at >= :start and posted_at < :end and :symbol = any(symbols)
+      and (cast(:known as timestamptz) is null or received_at <= :known)
+    group by 1, 2
+) by_author
+group by 1
 """
+"""Posts and their authors in each quarter of an hour; those without an author count once each."""
 
 
 def market_contexts(
-    connection: Connection, asked: Sequence[Asked], known_at: datetime | None = None
+    connection: Connection, asked: Sequence[Asked], known_at: datetime | None = None, posts: bool = False
 ) -> list[MarketContext | None]:
     """One context per (symbol, moment), in order; None where the market has no candle in the 256 minutes before.
 
-    ``known_at``: posts that were stored later are not counted, so that a stored answer can be made again.
+    ``posts``: count those of the week before, which takes long where there are many; NaN without. ``known_at``: those that
+    were stored later are not counted, so that a stored answer can be made again.
 
     Moments are floored to the minute. Only candles that had closed by then (opened_at + 1 min ≤ as_of) and posts
     published before it are read. Moments of one market within a day share one read.
@@ -55,7 +65,7 @@ def market_contexts(
             groups[symbol, market].append(moment)
     for (symbol, market), moments in groups.items():
         for near in _runs(moments):
-            for context in _read(connection, symbol, market, near, known_at):
+            for context in _read(connection, symbol, market, near, known_at, posts):
                 known[symbol, context.as_of] = context
     return [known[key] for key in floored]
 
@@ -71,21 +81,43 @@ def _runs(moments: list[datetime]) -> list[list[datetime]]:
 
 
 def _read(
-    connection: Connection, symbol: str, market: int, moments: list[datetime], known_at: datetime | None
+    connection: Connection,
+    symbol: str,
+    market: int,
+    moments: list[datetime],
+    known_at: datetime | None,
+    posts: bool,
 ) -> list[MarketContext]:
     start, end = moments[0] - SPAN * MINUTE, moments[-1]
     tape = market_minutes(connection, market, symbol, start, end)
-    rows = connection.execute(text(_POSTS), {"symbol": symbol, "start": start, "end": end, "known": known_at}).all()
-    posts = np.array([row[0] for row in rows], dtype=np.int64), [row[1] for row in rows]
-    return [_context(m, tape, *posts, market) for m in moments]
+    lowest = tape.first // QUARTER
+    count = last_window(tape.first + len(tape.mid)) - lowest
+    published, authors = np.full(count, np.nan), np.full(count, np.nan)
+    if posts:
+        asked = {"symbol": symbol, "start": start, "end": end, "known": known_at}
+        published, authors = _published(connection.execute(text(_POSTS), asked).all(), lowest, count)
+    grid = PastWindows(
+        volume=rates(on_grid(tape.first, tape.volume, lowest, count)),
+        volatility=volatilities(on_grid(tape.first, tape.mid, lowest, count)),
+        posts=published,
+        authors=authors,
+    )
+    return [_context(m, tape, grid, lowest, market) for m in moments]
 
 
-def _context(
-    as_of: datetime, tape: Minutes, posts: NDArray[np.int64], authors: list[str | None], market: int
-) -> MarketContext:
+def _published(rows: Sequence[Row[Any]], lowest: int, count: int) -> tuple[Values, Values]:
+    """Posts and authors of ``count`` windows from number ``lowest`` on; 0 where nobody wrote."""
+    posts, authors = np.zeros(count), np.zeros(count)
+    for quarter, written, writers in rows:
+        if quarter - lowest < count:  # the one that is still open is no past window
+            posts[quarter - lowest], authors[quarter - lowest] = written, writers
+    return posts, authors
+
+
+def _context(as_of: datetime, tape: Minutes, grid: PastWindows, lowest: int, market: int) -> MarketContext:
     minute = int(as_of.timestamp()) // 60
-    stop, start = minute - tape.first, last_window(minute) - PAST
-    near = slice(stop - STEPS * WINDOWS, stop)
+    stop, start = minute - tape.first, last_window(minute) - PAST - lowest
+    near, past = slice(stop - STEPS * WINDOWS, stop), slice(start, start + PAST)
     known = Minutes(tape.symbol, minute - STEPS * WINDOWS, tape.mid[near], tape.volume[near])
     return MarketContext(
         symbol=tape.symbol,
@@ -93,10 +125,10 @@ def _context(
         mid=known.mid[-STEPS:].copy(),
         volume=known.volume[-STEPS:].copy(),
         windows=PastWindows(
-            volume=rates(on_grid(tape.first, tape.volume[:stop], start, PAST)),
-            volatility=volatilities(on_grid(tape.first, tape.mid[:stop], start, PAST)),
-            posts=counts(posts, start, PAST),
-            authors=distinct(posts, authors, start, PAST),
+            volume=grid.volume[past].copy(),
+            volatility=grid.volatility[past].copy(),
+            posts=grid.posts[past].copy(),
+            authors=grid.authors[past].copy(),
         ),
         minutes=known,
         market=market,

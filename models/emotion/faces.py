@@ -11,7 +11,6 @@ import io
 import math
 import struct
 import threading
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,19 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from domain.errors import MoodtapeError, TooLarge, UnreadableImage, WeightsError
+from domain.errors import UnreadableImage, WeightsError
 from domain.reasons import Reason
 from models.encoders.image import CROP
 
 Grey = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
-MAX_PIXELS = 25_000_000
 CUT_SIDE = 160
 """Pixels up to which a picture is most likely a cut-out face already, as in data sets and avatars."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO", "TIFF")
+FORMATS = ("JPEG", "PNG")
 _READ_SIDE = 1280
 _SEARCH_SIDE = 480
 _MOST = 12
@@ -56,45 +54,21 @@ class Face:
 
 
 def decode(data: bytes) -> Picture:
-    """Picture bytes to grey pixels, upright by their EXIF turn, transparent parts white; only the first frame counts.
+    """A stored picture to grey pixels. What a stranger sent was checked, turned and flattened before it was stored.
 
     Raises:
-        TooLarge: more than 25 million pixels; they are not decoded.
-        UnreadableImage: the bytes are no picture, or a broken one.
+        UnreadableImage: the bytes are no picture any more.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise TooLarge(
-                    Reason("picture_pixels", {"width": width, "height": height, "most": MAX_PIXELS // 10**6})
-                )
-            image.draft("L", (_READ_SIDE, _READ_SIDE))
-            upright = ImageOps.exif_transpose(_flat(image))
-            upright.thumbnail((_READ_SIDE, _READ_SIDE))
-    except MoodtapeError:
-        raise
-    except Image.DecompressionBombError:
-        raise TooLarge(Reason("picture_huge", {"most": MAX_PIXELS // 10**6})) from None
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        image.draft("L", (_READ_SIDE, _READ_SIDE))
+        grey = image.convert("L")
+        grey.thumbnail((_READ_SIDE, _READ_SIDE))
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, OverflowError):
         raise UnreadableImage(Reason("picture_broken")) from None
-    grey = np.asarray(upright, dtype=np.uint8)
-    return Picture(grey, max(width, height) / max(grey.shape))
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        white.alpha_composite(layer)
-        flat = white.convert("L")
-    else:
-        flat = image.convert("L")
-    if image.getexif():
-        flat.info["exif"] = image.info.get("exif", b"")
-    return flat
+    pixels = np.asarray(grey, dtype=np.uint8)
+    return Picture(pixels, max(width, height) / max(pixels.shape))
 
 
 def fit(grey: Grey) -> Grey:

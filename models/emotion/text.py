@@ -20,7 +20,7 @@ from models.emotion.fusion import EmotionFusion, unsure
 from models.emotion.net import EmotionNet, claims, load_net
 from models.encoders.packed import packable
 from models.encoders.text import pool
-from models.language import languages, readable
+from models.language import NAMES, language, readable
 from models.manifest import ARTIFACTS
 from models.parts import TextReading, Vector
 
@@ -69,9 +69,16 @@ class EmotionTextReader:
         return self.net.encoder.tokenise(texts)
 
     def read(
-        self, texts: Sequence[str], source: str | None = None, *, ids: Sequence[list[int] | None] = ()
+        self,
+        texts: Sequence[str],
+        source: str | None = None,
+        *,
+        ids: Sequence[list[int] | None] = (),
+        languages: Sequence[str] = (),
     ) -> list[TextReading]:
         """One reading per text, in order. ``source``: the kind of text, where it is known (``config["styles"]``).
+
+        ``languages``: as stored with the posts; one that is no code of ours, as older rows may have, is found anew.
 
         Raises:
             InputError: ``source`` is none of the model's styles.
@@ -84,7 +91,10 @@ class EmotionTextReader:
         reading = self.net.infer(known if len(known) == len(texts) else self.tokenise(texts), self.dtype)
         chances = self.net.probabilities(reading, source)
         vectors = torch.nn.functional.normalize(reading.mean, dim=-1)
-        unread = [_unread(*said) for said in zip(texts, languages(texts), strict=True)]
+        stored = languages or [""] * len(texts)
+        unread = [
+            _unread(text, code if code in NAMES else language(text)) for text, code in zip(texts, stored, strict=True)
+        ]
         probabilities = np.asarray(chances.cpu().numpy(), dtype=np.float32)
         unsure = self._unsure(probabilities)
         rows = zip(probabilities, np.asarray(vectors.cpu().numpy(), dtype=np.float32), unread, unsure, strict=True)

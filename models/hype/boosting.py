@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,10 @@ class Boosting:
                 goes_left |= np.isnan(seen) & missing.take(at)
             at = np.where(goes_left, left.take(at), right.take(at))
         return np.asarray(self.value.ravel().take(at).sum(axis=1) + self.baseline[0])
+
+    def looks_at(self, columns: Sequence[int]) -> bool:
+        """Whether any of these features can change an answer."""
+        return bool(np.isin(self.feature[self.left != np.arange(self.feature.shape[1])], columns).any())
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For ``model.safetensors``."""

@@ -21,7 +21,7 @@ from domain.series import PAST
 from domain.types import AuthorHistory, Floats, MarketContext, Post
 from models import checkpoint
 from models.hype.boosting import Boosting
-from models.hype.features import MIN_PAST, NAMES, TROUBLES, Situations, past_of, sequences, situations
+from models.hype.features import MIN_PAST, NAMES, POSTS, TROUBLES, Situations, past_of, sequences, situations
 from models.hype.lift import COMPONENTS, LEAST, Written, lift_features
 from models.hype.lift import NAMES as POST_NAMES
 from models.hype.logistic import Logistic
@@ -41,6 +41,10 @@ class Model(Protocol):
         """Logits float64[n] of features (n, f), or of windows (n, steps, channels) for a sequence model."""
         ...
 
+    def looks_at(self, columns: Sequence[int]) -> bool:
+        """Whether any of these features can change an answer."""
+        ...
+
     def tensors(self) -> dict[str, NDArray[Any]]: ...
 
 
@@ -56,6 +60,10 @@ class Mean:
     def logit(self, features: Doubles, sequence: Doubles | None = None) -> Doubles:
         """Of features (n, f): float64[n]."""
         return np.asarray((self.logistic.logit(features) + self.boosting.logit(features)) / 2)
+
+    def looks_at(self, columns: Sequence[int]) -> bool:
+        """Whether any of these features can change an answer."""
+        return self.logistic.looks_at(columns) or self.boosting.looks_at(columns)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For ``model.safetensors``."""
@@ -105,6 +113,11 @@ class HypeHeads:
     def __init__(self, heads: Sequence[Head], projection: Doubles | None = None) -> None:
         self.heads = {head.name: head for head in heads}
         self.projection = projection
+
+    @property
+    def reads_posts(self) -> bool:
+        """Whether a symbol's forecast looks at how many posts were published; the shipped trees do not."""
+        return any(head.model.looks_at(POSTS) for head in self.of_symbols())
 
     def forecast(
         self,

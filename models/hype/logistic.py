@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,10 @@ class Logistic:
         """Features with mean 0 and deviation 1 on the training rows, clipped."""
         scaled = np.nan_to_num((features - self.mean) / self.scale, nan=0.0, posinf=MOST, neginf=-MOST)
         return np.asarray(np.clip(scaled, -MOST, MOST))
+
+    def looks_at(self, columns: Sequence[int]) -> bool:
+        """Whether any of these features can change an answer."""
+        return bool(self.weights[list(columns)].any())
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For ``model.safetensors``."""

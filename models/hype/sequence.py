@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,10 @@ class SequenceModel:
         """Standardised, clipped, unknown values 0."""
         x = (torch.from_numpy(np.asarray(sequence, dtype=np.float32)) - self.mean) / self.scale
         return torch.nan_to_num(x, nan=0.0).clamp(-6, 6)
+
+    def looks_at(self, columns: Sequence[int]) -> bool:
+        """Always: windows hold every channel."""
+        return True
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For ``model.safetensors``."""

@@ -73,7 +73,6 @@ class PostLayout:
     likes: Names = ()
     retweets: Names = ()
     replies: Names = ()
-    language: Names = ("lang", "language")
     symbols: Names = ()
     source: str = ""
     joined: Names = ()

@@ -88,9 +88,7 @@ def _plain(sheet: Sheet, layout: PostLayout) -> dict[str, Any]:
 def _by_layout(
     sheet: Sheet, layout: PostLayout, zone: tzinfo | None, key: str, left_out: Counter[str]
 ) -> dict[str, Any]:
-    out: dict[str, list[Any]] = {
-        name: [] for name in ("t", "text", "author_hash", *_COUNTS, "lang", "symbols", "source")
-    }
+    out: dict[str, list[Any]] = {name: [] for name in ("t", "text", "author_hash", *_COUNTS, "symbols", "source")}
     for row in sheet.rows or ():
         reason = next(
             (why for name, value, why in layout.drop if name in row and _words(row[name]).lower() == value), None
@@ -106,7 +104,6 @@ def _by_layout(
         out["author_hash"].append(row.get("author_hash") or author_hash(_name(_first(row, layout.author)), key))
         for name in _COUNTS:
             out[name].append(whole(_first(row, getattr(layout, name))))
-        out["lang"].append(_held(_first(row, layout.language)))
         out["symbols"].append(_symbols(_first(row, layout.symbols)))
         out["source"].append(layout.source or _held(row.get("source")))
     if not any(out["source"]):

@@ -54,7 +54,7 @@ class PostTable:
     columns: dict[str, list[Any]] = field(default_factory=dict)
 
 
-POST_COLUMNS = ("text", "source", "lang", "language", "symbols", "likes", "retweets", "replies", "author_hash")
+POST_COLUMNS = ("text", "source", "symbols", "likes", "retweets", "replies", "author_hash")
 
 
 def time_column(columns: dict[str, Any]) -> str | None:

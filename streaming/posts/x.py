@@ -89,7 +89,7 @@ class X:
     def _page(self, at: int) -> Any:
         import tweepy
 
-        fields = ["created_at", "lang", "public_metrics", "author_id", "note_tweet"]
+        fields = ["created_at", "public_metrics", "author_id", "note_tweet"]
         asked = {"since_id": None if self._too_old(at) else at or None, "next_token": self._token}
         try:
             return self._client.search_recent_tweets(self._query, max_results=100, tweet_fields=fields, **asked)

@@ -74,7 +74,7 @@ def test_context_equals_the_arithmetic_and_ignores_the_future(engine: Engine) ->
     with engine.begin() as connection:
         upsert_candles(connection, rows)
         insert_posts(connection, posts)
-        (before,) = market_contexts(connection, [("BTC/USDT", as_of + timedelta(seconds=12))])
+        (before,) = market_contexts(connection, [("BTC/USDT", as_of + timedelta(seconds=12))], posts=True)
         assert before is not None
     expected = rows.bars[count - 30 - STEPS : count - 30, [0, CLOSE]].mean(axis=1)
     np.testing.assert_allclose(before.mid, expected)
@@ -92,7 +92,7 @@ def test_context_equals_the_arithmetic_and_ignores_the_future(engine: Engine) ->
             text("update candles set open = 1e9, close = 1e9, volume = 1e9 where opened_at >= :t"), {"t": as_of}
         )
         connection.execute(text("delete from posts where posted_at >= :t"), {"t": as_of})
-        (after,) = market_contexts(connection, [("BTC/USDT", as_of + timedelta(seconds=12))])
+        (after,) = market_contexts(connection, [("BTC/USDT", as_of + timedelta(seconds=12))], posts=True)
         assert after is not None
     for name in ("mid", "volume"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))

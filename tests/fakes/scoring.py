@@ -37,7 +37,9 @@ class FakeText:
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         return [[len(text)] for text in texts]
 
-    def read(self, texts: Sequence[str], *, ids: Sequence[list[int] | None] = ()) -> list[TextReading]:
+    def read(
+        self, texts: Sequence[str], *, ids: Sequence[list[int] | None] = (), languages: Sequence[str] = ()
+    ) -> list[TextReading]:
         self.batches.append(list(texts))
         if any("BREAK" in text for text in texts):
             raise RuntimeError("this tensor does not fit")
@@ -74,6 +76,8 @@ class FakeFusion:
 
 class FakeHype:
     """One in five; nothing without a context."""
+
+    reads_posts = False
 
     def forecast(
         self,
@@ -112,6 +116,8 @@ class FakeTrajectories:
 
 class FakeScorer:
     """Verdicts by rule: ``FAIL`` in a text is an error, ``KILL`` ends the process, each post takes ``seconds``."""
+
+    reads_posts = False
 
     def __init__(self, revision: str = "fake", seconds: float = 0.0) -> None:
         self.revision = revision

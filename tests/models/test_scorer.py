@@ -89,7 +89,9 @@ def test_what_was_prepared_is_what_is_read() -> None:
                 raise RuntimeError("no token for this")
             return [[7] for _ in texts]
 
-        def read(self, texts: Sequence[str], *, ids: Sequence[list[int] | None] = ()) -> list[TextReading]:
+        def read(
+            self, texts: Sequence[str], *, ids: Sequence[list[int] | None] = (), languages: Sequence[str] = ()
+        ) -> list[TextReading]:
             seen.extend(ids)
             return super().read(texts)
 

@@ -185,12 +185,12 @@ def test_poison_goes_to_the_dead_letters(engine: Engine, broker: MemoryBroker) -
 
 
 def test_text_that_postgres_cannot_store_stops_nothing(engine: Engine, broker: MemoryBroker) -> None:
-    """NUL in a name, a language or a stream, numbers beyond bigint: dead letters; a refused post moves its stream."""
+    """NUL in a name, an author or a stream, numbers beyond bigint: dead letters; a refused post moves its stream."""
     open_stream(engine, "p")
     good = candle(1)
     bad: list[Message] = [msgspec.structs.replace(good, exchange="bin\0"), msgspec.structs.replace(good, stream="a\0b")]
     bad += [msgspec.structs.replace(good, upto=2**64 - 1), msgspec.structs.replace(good, at=2**64 - 1)]
-    send(broker, *bad, good, post(0, stream="p", language="e\0"), post(1, stream="p"))
+    send(broker, *bad, good, post(0, stream="p", author_hash="e\0"), post(1, stream="p"))
     Rig(engine, broker).turn()
     assert count(engine, "select count(*) from dead_letters") == 5
     assert count(engine, "select count(*) from candles") == count(engine, "select count(*) from posts") == 1

@@ -99,7 +99,6 @@ def with_(base: dict[str, Any], **changes: Any) -> bytes:
         (POSTS, with_(POST, symbols=[f"A{n}" for n in range(100, 200)]), "names 100 markets"),
         (POSTS, with_(POST, id="x" * 301), "id is longer than 300"),
         (POSTS, with_(POST, author_hash="a" * 65), "author is longer than 64"),
-        (POSTS, with_(POST, language="e" * 17), "language is longer than 16"),
     ],
 )
 def test_bad_input_is_refused_and_the_next_row_stored(topic: str, payload: bytes, reason: str) -> None:

@@ -12,7 +12,7 @@ from domain.errors import WeightsError
 from domain.reasons import Reason
 from domain.types import MarketContext
 from models.hype.boosting import Boosting
-from models.hype.features import NAMES, past_of, sequences, situations
+from models.hype.features import NAMES, POSTS, past_of, sequences, situations
 from models.hype.forecast import Head, HypeHeads, Model, load_hype, save_hype
 from models.hype.logistic import Logistic
 from tests.fakes.markets import context
@@ -96,6 +96,24 @@ def test_every_kind_survives_saving(tmp_path: Path, kind: str) -> None:
     features, sequence, _ = rows(50)
     np.testing.assert_array_equal(loaded.probability(features, sequence), head.probability(features, sequence))
     assert loaded.about() == head.about()
+
+
+@pytest.mark.parametrize("kind", ["logistic", "boosting", "mean"])
+def test_a_model_knows_what_it_looks_at(kind: str) -> None:
+    """A feature that was always the same in training changes no answer; a model that looks at none of the posts' says so."""
+    features, sequence, hot = rows()
+    features[:, list(POSTS)] = 0.0
+    blind = fit(kind, features, sequence, hot, FitOptions(rounds=20, least=10, strength=1.0))
+    assert blind.looks_at((0,))
+    assert not blind.looks_at(POSTS)
+    poisoned = features.copy()
+    poisoned[:, list(POSTS)] = 9.0
+    np.testing.assert_array_equal(blind.logit(features), blind.logit(poisoned))
+
+
+def test_the_shipped_heads_need_no_posts_counted() -> None:
+    """So that no answer waits for a week of posts."""
+    assert not load_hype().reads_posts
 
 
 def test_trees_answer_as_scikit_learn_does() -> None:
