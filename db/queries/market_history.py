@@ -31,7 +31,8 @@ where market_id = %(market)s and opened_at >= %(start)s and opened_at < %(end)s
 """
 _CANDLE = (("minute", "int4"), ("mid", "float8"), ("volume", "float8"))
 _POSTS = f"""
-select quarter, sum(posts)::float8, (count(author) + coalesce(sum(posts) filter (where author is null), 0))::float8
+select quarter, sum(posts)::float8 as posts,
+       (count(author) + coalesce(sum(posts) filter (where author is null), 0))::float8 as authors
 from (
     select floor(extract(epoch from posted_at))::int8 / {60 * QUARTER} as quarter, nullif(author_hash, '') as author,
            count(*) as posts
@@ -108,9 +109,10 @@ def _read(
 def _published(rows: Sequence[Row[Any]], lowest: int, count: int) -> tuple[Values, Values]:
     """Posts and authors of ``count`` windows from number ``lowest`` on; 0 where nobody wrote."""
     posts, authors = np.zeros(count), np.zeros(count)
-    for quarter, written, writers in rows:
-        if quarter - lowest < count:  # the one that is still open is no past window
-            posts[quarter - lowest], authors[quarter - lowest] = written, writers
+    for row in rows:
+        place = row.quarter - lowest
+        if place < count:  # the one that is still open is no past window
+            posts[place], authors[place] = row.posts, row.authors
     return posts, authors
 
 
