@@ -42,6 +42,7 @@ def facts(answer: Json) -> Facts:
         "hype_signal": hype["signal"],
         "hype_reason": hype["reason"],
         "explanation": answer["explanation"]["text"] if answer["explanation"] else None,
+        "explanation_kind": answer["explanation"]["kind"] if answer["explanation"] else None,
         "explanation_reason": answer["explanation_reason"],
         "warnings": answer["warnings"],
         **(_path_facts(paths) if paths else dict.fromkeys(_PATH_FACTS)),
@@ -78,7 +79,8 @@ def tell(answer: Json, say: Say, *, notes: tuple[str, ...] = ()) -> str:
     said = facts(answer)
     lines = [_mood(said, say), hype_line(said, say), *_paths(said, say)]
     if said["explanation"]:
-        lines.append(say("explanation", words=said["explanation"]))
+        key = "typical" if said["explanation_kind"] == "typical" else "explanation"
+        lines.append(say(key, words=said["explanation"]))
     lines += [say("note", words=note) for note in _notes(said, say)]
     return "\n".join([*lines, *notes, say("not-advice")])
 

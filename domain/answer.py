@@ -126,9 +126,10 @@ class Trajectories(Struct, frozen=True, eq=False):
 
 
 class Explanation(Struct, frozen=True):
-    """What the matched posts are about; ``round_trip`` is the cosine of the re-encoded words with their mean vector.
+    """What the matched posts are about; ``round_trip`` is the cosine of the words' vector with the mean of theirs.
 
-    ``kind``: the words are ``decoded`` from that vector, or those of a ``typical`` post, the one nearest to it.
+    ``kind``: the words are ``decoded`` from that mean, or those of a ``typical`` post: of the matched ones whose words are
+    stored and public the one nearest to it, quoted without links and @names.
     """
 
     text: str

@@ -50,6 +50,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "explanation_numbers": (),
     "explanation_names": (),
     "explanation_empty": (),
+    "explanation_no_text": (),
     "queue_away": (),
     "no_explainer": ("seconds",),
     "chart_broken": (),

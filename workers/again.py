@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from db.engine import transaction
 from db.queries.claims import Claim
 from db.queries.trajectories import load_library_rows
-from db.queries.verdicts import Stored, newest_ids, stored, stored_at
+from db.queries.verdicts import Stored, complete, newest_ids, stored, stored_at
 from domain.answer import Json, Verdict, to_answer
 from domain.errors import InputError, MoodtapeError
 from models.manifest import ARTIFACTS, verify
@@ -81,7 +81,10 @@ def _with_library(
             answers = stored_at(connection, moment, revision)
             items = _inputs(connection, bands, answers, scorer.reads_posts)
             scorer.earned = earned(connection, datetime.fromisoformat(answers[0].known["at"]))
-        for answer, item, made in zip(answers, items, scorer.score(scorer.prepare(items)), strict=True):
+        scored = scorer.score(scorer.prepare(items))
+        with transaction(engine) as connection:
+            verdicts = [complete(connection, made) if isinstance(made, Verdict) else made for made in scored]
+        for answer, item, made in zip(answers, items, verdicts, strict=True):
             out[answer.post_id] = _compared(answer, item, made)
     return out
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from db.engine import transaction
 from db.queries.market_history import market_contexts
 from db.queries.trajectories import near_shape, vectors_of
-from db.queries.verdicts import public_texts
+from db.queries.verdicts import public_texts, typical_post
 from domain.answer import Explanation, Json, stamp
 from domain.errors import NoCandles
 from domain.reasons import Reason
@@ -46,10 +46,13 @@ def explain_chart(engine: Engine, scorer: Scorer, symbol: str, at: datetime) -> 
             raise NoCandles(Reason("window_incomplete", {"symbol": symbol, "minutes": STEPS, "at": stamp(at)}))
         change = path_of(context.mid.tolist())
         near = near_shape(connection, change, at, None, MOST)
-        vectors = vectors_of(connection, [(match.post_id, match.symbol) for match in near])
+        keys = [(match.post_id, match.symbol) for match in near]
+        vectors, quoted = vectors_of(connection, keys), typical_post(connection, keys)
         posts = public_texts(connection, at - BESIDE, at)
     way = direction(np.asarray(context.mid, dtype=np.float64))
     found = _words(scorer, vectors, symbol, way)
+    if isinstance(found, Reason):
+        found = quoted or Reason("explanation_no_text" if scorer.parts.explanation is None else found.code)
     return {
         "symbol": symbol,
         "at": stamp(at),

@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import numpy as np
 from msgspec import structs
-from sqlalchemy import Connection, RowMapping, select, text, tuple_
+from sqlalchemy import Connection, Row, RowMapping, and_, select, text, tuple_
 
 from db.copy import stage
-from db.tables import ModelRevision, TrajectoryRow, VerdictRow
-from domain.answer import Json, Verdict, read_answer, stamp, to_answer
+from db.tables import ModelRevision, PostRow, TrajectoryRow, VerdictRow
+from domain.answer import Explanation, Json, Verdict, read_answer, stamp, to_answer
+from domain.reasons import Reason
+from domain.text import excerpt
 
 CHANNEL = "verdicts"
 """NOTIFY channel; the payload is the post id."""
@@ -79,7 +81,7 @@ def stored_at(connection: Connection, moment: datetime, revision: str) -> list[S
 
 
 def _stored(connection: Connection, row: RowMapping) -> Stored:
-    answer = to_answer(_whole(connection, read_answer(row["answer"])))
+    answer = to_answer(complete(connection, read_answer(row["answer"])))
     return Stored(row["post_id"], row["revision"], answer, row["scored_at"], row["known"] or {})
 
 
@@ -97,7 +99,7 @@ def answer(connection: Connection, post_id: str, revision: str | None = None) ->
         query = query.where(VerdictRow.revision == revision)
     query = query.order_by((VerdictRow.revision == champion).desc().nulls_last(), VerdictRow.scored_at.desc()).limit(1)
     value = connection.execute(query).scalar()
-    return None if value is None else to_answer(_whole(connection, read_answer(value)))
+    return None if value is None else to_answer(complete(connection, read_answer(value)))
 
 
 def _bare(verdict: Verdict) -> Verdict:
@@ -116,23 +118,66 @@ def _text(value: Json | None) -> str | None:
 _NO_STEPS = np.zeros(0, dtype=np.float32)
 
 
-def _whole(connection: Connection, verdict: Verdict) -> Verdict:
-    """With the steps of the matches; those whose library row is gone stay without."""
+PRIVATE = ("telegram", "door")
+"""Sources whose posts somebody sent to us, not to the world: never listed."""
+
+UNEXPLAINED = ("no_explanation", "explanation_not_asked")
+"""Codes of verdicts that no words were sought for: a typical post stands in, or there is none whose words are kept."""
+
+
+def complete(connection: Connection, verdict: Verdict) -> Verdict:
+    """With the steps of the matches, and the words of a typical one where no better explanation was found.
+
+    Both are looked up at each reading: matches whose library row is gone stay without steps, and a post that was deleted
+    meanwhile is never quoted.
+    """
     paths = verdict.trajectories
     if paths is None or not paths.matches:
         return verdict
-    query = select(TrajectoryRow.post_id, TrajectoryRow.symbol, TrajectoryRow.change).where(
-        tuple_(TrajectoryRow.post_id, TrajectoryRow.symbol).in_({(m.post_id, m.symbol) for m in paths.matches})
-    )
-    steps = {(post, symbol): np.asarray(change, np.float32) for post, symbol, change in connection.execute(query)}
+    rows = _matched(connection, [(m.post_id, m.symbol) for m in paths.matches], verdict.post_id)
+    steps = {(row.post_id, row.symbol): np.asarray(row.change, np.float32) for row in rows}
     matches = tuple(
         structs.replace(match, change=steps.get((match.post_id, match.symbol), _NO_STEPS)) for match in paths.matches
     )
-    return structs.replace(verdict, trajectories=structs.replace(paths, matches=matches))
+    verdict = structs.replace(verdict, trajectories=structs.replace(paths, matches=matches))
+    if verdict.explanation is not None:
+        return verdict
+    if (quoted := _typical(rows)) is not None:
+        return structs.replace(verdict, explanation=quoted, explanation_reason=None)
+    if verdict.explanation_reason is not None and verdict.explanation_reason.code in UNEXPLAINED:
+        return structs.replace(verdict, explanation_reason=Reason("explanation_no_text"))
+    return verdict
 
 
-PRIVATE = ("telegram", "door")
-"""Sources whose posts somebody sent to us, not to the world: never listed."""
+def typical_post(connection: Connection, keys: Sequence[tuple[str, str]]) -> Explanation | None:
+    """The words of the typical one among library rows (post id, symbol); None where no words of them may be quoted."""
+    return _typical(_matched(connection, keys, "")) if keys else None
+
+
+def _matched(connection: Connection, keys: Sequence[tuple[str, str]], asking: str) -> Sequence[Row[Any]]:
+    """Library rows, oldest encoder first, with the post's text where it is stored, public and not that of ``asking``."""
+    own = select(PostRow.text).where(PostRow.id == asking).scalar_subquery()
+    public = and_(
+        PostRow.id == TrajectoryRow.post_id, PostRow.source.not_in(PRIVATE), PostRow.text.is_distinct_from(own)
+    )
+    columns = (TrajectoryRow.post_id, TrajectoryRow.symbol, TrajectoryRow.revision, TrajectoryRow.change)
+    query = select(*columns, TrajectoryRow.embedding, PostRow.text).outerjoin(PostRow, public)
+    key = tuple_(TrajectoryRow.post_id, TrajectoryRow.symbol)
+    return connection.execute(query.where(key.in_(set(keys))).order_by(TrajectoryRow.id)).all()
+
+
+def _typical(rows: Sequence[Row[Any]]) -> Explanation | None:
+    """The medoid: of the rows whose words may be quoted, the one whose vector is nearest to the mean of all."""
+    rows = [row for row in rows if row.revision == rows[-1].revision]
+    quotes = [excerpt(row.text or "") for row in rows]
+    if not any(quotes):
+        return None
+    vectors = np.stack([np.asarray(row.embedding, np.float32) for row in rows])
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    mean = vectors.mean(axis=0)
+    near = vectors @ (mean / max(float(np.linalg.norm(mean)), 1e-9))
+    best = max((n for n, quote in enumerate(quotes) if quote), key=lambda n: (near[n], -n))
+    return Explanation(quotes[best], round(float(near[best]), 4), "typical")
 
 
 def public_texts(connection: Connection, since: datetime, until: datetime, most: int = 200) -> list[Json]:

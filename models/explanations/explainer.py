@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -201,11 +201,22 @@ def mean(vectors: Floats) -> Floats:
     return _unit(np.asarray(vectors.mean(0), dtype=np.float32))
 
 
-def load_explainer(artifacts: Path, tokenizer: Any) -> Explainer | None:
+def load_explainer(artifacts: Path, tokenizer: Any, measured: bool = True) -> Explainer | None:
     """The explainer of an artifacts folder, None where the folder has none.
+
+    With ``measured``, also None where its words were not found better than a typical post (``shown_from`` of its settings,
+    chosen by `moodtape reproduce 001 --table 4`), else that is the least round trip of what is shown.
 
     Raises:
         WeightsError: its files are altered, or it belongs to another text encoder than the one beside it.
     """
     folder = artifacts / FOLDER
-    return Explainer.from_pretrained(folder, tokenizer, encoder_revision(artifacts)) if folder.is_dir() else None
+    if not folder.is_dir():
+        return None
+    least = checkpoint.load_config(folder).get("shown_from") if measured else None
+    if measured and least is None:
+        return None
+    found = Explainer.from_pretrained(folder, tokenizer, encoder_revision(artifacts))
+    if least is not None:
+        found.gate = replace(found.gate, round_trip=max(found.gate.round_trip, float(least)))
+    return found

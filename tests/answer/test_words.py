@@ -76,6 +76,18 @@ def test_an_explanation_is_told() -> None:
     assert "no explanation" not in words
 
 
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [("en", "A typical post among them: “gm all”"), ("de", "Ein typischer Beitrag darunter: „gm all“")],
+)
+def test_a_typical_post_is_told_as_one(language: str, line: str) -> None:
+    """A quoted post is never told as what posts say in general; it stands after the matches that it is of."""
+    quoted = structs.replace(verdict(), explanation=Explanation("gm all", 0.8, "typical"), explanation_reason=None)
+    lines = tell(to_answer(quoted), texts().speaker(language)).splitlines()
+    assert line in lines
+    assert "12" in lines[lines.index(line) - 1]
+
+
 def test_reasons_inside_reasons_are_told_in_one_language() -> None:
     """Emotions, languages and other reasons among the parameters are worded, too."""
     both = Reason("both", {"text": Reason("unsure", {"first": "joy", "second": "fear"}), "picture": Reason("no_face")})

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from msgspec import structs
 from sqlalchemy import Engine, text
 
 from db.queries.posts import forget_author, insert_posts, load_images, load_posts, store_image
-from db.queries.verdicts import answer, upsert_verdicts
-from domain.answer import Coverage, Emotions, Hype, HypeForecast, Match, Trajectories, Verdict, to_answer
+from db.queries.telegram import forget
+from db.queries.trajectories import insert_library
+from db.queries.verdicts import answer, complete, typical_post, upsert_verdicts
+from domain.answer import Coverage, Emotions, Explanation, Hype, HypeForecast, Match, Trajectories, Verdict, to_answer
 from domain.reasons import Reason
-from domain.types import EMOTIONS, ImageRef, Post
+from domain.types import EMOTIONS, ImageRef, LibraryRows, Post
 
 pytestmark = pytest.mark.stack
 
@@ -127,3 +131,75 @@ def test_forgetting_an_author_leaves_nothing(engine: Engine) -> None:
             text("select (select count(*) from posts), (select count(*) from verdicts), (select count(*) from images)")
         ).one()
         assert tuple(left) == (1, 1, 0)
+
+
+def matched(engine: Engine, angles: Mapping[str, float], revision: str = "e") -> Verdict:
+    """Library rows whose vectors stand in a fan, by post id in degrees, and a verdict that they match, without words."""
+    radians, n = np.radians(list(angles.values())), len(angles)
+    vectors, times = np.zeros((n, 384), np.float16), np.full(n, int(NOW.timestamp()) * 1_000_000, np.int64)
+    vectors[:, 0], vectors[:, 1] = np.cos(radians), np.sin(radians)
+    steps = np.zeros((n, 256), np.float16)
+    rows = LibraryRows(
+        tuple(angles), ("t",) * n, ("BTC/USDT",) * n, times, times, vectors, steps, np.ones(n, np.float32)
+    )
+    with engine.begin() as connection:
+        insert_library(connection, rows, revision)
+    bare = verdict("t:asking")
+    assert bare.trajectories is not None
+    found = tuple(Match(key, "t", NOW, "BTC/USDT", 0.9, np.zeros(256, np.float32)) for key in angles)
+    paths = structs.replace(bare.trajectories, matches=found)
+    return structs.replace(bare, trajectories=paths, explanation_reason=Reason("no_explanation"))
+
+
+def said(number: str, text: str, **changes: object) -> Post:
+    return replace(post(0), id=number, text=text, **changes)  # type: ignore[arg-type]
+
+
+def test_the_typical_post_is_the_medoid_whose_words_may_be_quoted(engine: Engine) -> None:
+    """Private posts, the asking post's own words and rows without a text are left out; quoted without names and links."""
+    unexplained = matched(engine, {"t:0": 0, "door:1": 40, "t:asked": 42, "starter:9": 38, "t:2": 50, "t:3": 80})
+    with engine.begin() as connection:
+        insert_posts(connection, [
+            said("t:asking", "gm again"), said("t:asked", "gm again"), said("t:0", "far away"), said("t:3", "far too"),
+            said("door:1", "a secret", source="door"), said("t:2", "RT @bob: @ann sells, see https://x.y/z"),
+        ])  # fmt: skip
+        upsert_verdicts(connection, [unexplained])
+        got = answer(connection, "t:asking")
+    assert got is not None
+    assert (got["explanation"]["text"], got["explanation"]["kind"]) == ("@… sells, see", "typical")
+    assert got["explanation"]["round_trip"] == pytest.approx(np.cos(np.radians(50 - 41.67)), abs=2e-3)
+    assert got["explanation_reason"] is None
+
+
+def test_a_forgotten_post_is_quoted_no_more(engine: Engine) -> None:
+    """After /forget_me the next one stands in, and when none is left the reason says so, also in an old answer."""
+    unexplained = matched(engine, {"t:0": 0, "t:1": 10, "t:2": 25})
+    with engine.begin() as connection:
+        insert_posts(connection, [said("t:asking", "gm"), said("t:1", "mine", author_hash="me"), said("t:0", "theirs")])
+        upsert_verdicts(connection, [unexplained])
+        before = complete(connection, unexplained)
+        forget(connection, "me", None)
+        after = answer(connection, "t:asking")
+        forget(connection, "a0", None)
+        gone = complete(connection, unexplained)
+        assert typical_post(connection, [("t:2", "BTC/USDT")]) is None
+        stored = connection.execute(text("select string_agg(answer::text, ' ') from verdicts")).scalar()
+    assert before.explanation is not None
+    assert before.explanation.text == "mine"
+    assert after is not None
+    assert after["explanation"]["text"] == "theirs"
+    assert (gone.explanation, gone.explanation_reason) == (None, Reason("explanation_no_text"))
+    assert "mine" not in (stored or "")
+
+
+def test_words_that_were_found_are_kept_and_vectors_of_two_encoders_are_not_mixed(engine: Engine) -> None:
+    """A decoded explanation stays; after a change of encoder only the newest vectors choose."""
+    unexplained = matched(engine, {"t:0": 0, "t:1": 1, "t:2": 90}, "old")
+    matched(engine, {"t:0": 0, "t:1": 89, "t:2": 90}, "new")
+    decoded = Explanation("people wait", 0.8)
+    with engine.begin() as connection:
+        insert_posts(connection, [said("t:asking", "gm"), said("t:0", "first"), said("t:2", "last")])
+        assert complete(connection, structs.replace(unexplained, explanation=decoded)).explanation == decoded
+        quoted = complete(connection, unexplained).explanation
+    assert quoted is not None
+    assert quoted.text == "last"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from domain import errors
 from domain.clock import ManualClock, SystemClock
 from domain.errors import MoodtapeError, TooLarge
-from domain.text import MAX_CHARACTERS, clean
+from domain.text import MAX_CHARACTERS, QUOTED, clean, excerpt
 from domain.types import (
     HORIZON,
     complete_at,
@@ -38,6 +38,28 @@ def test_cleaned_text_is_always_storable(text: str) -> None:
     assert "\x00" not in out
     assert out.encode().decode() == out
     assert clean(out) == out
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("RT @bob: buy\n$BTC @ann_1 now https://t.co/x", "buy $BTC @… now"),
+        ("sold @60k, says u/some-body of /u/others", "sold @…, says @… of @…"),
+        ("in @ 60,000 or @60000", "in @ 60,000 or @60000"),
+        ("write to me@mail.example or t.me/group or www.x.y", "write to or or"),
+        ("https://t.co/x @bob 🚀", ""),
+    ],
+)
+def test_what_is_quoted_names_nobody(text: str, quoted: str) -> None:
+    """Names, addresses and links are left out, prices after an @ stay; a post of nothing else is not quoted."""
+    assert excerpt(text) == quoted
+
+
+def test_quotes_are_short() -> None:
+    """A long post ends after a word, one endless word is cut."""
+    told = excerpt("words " * 100)
+    assert (len(told) <= QUOTED, told[-6:]) == (True, "words…")
+    assert excerpt("a" * 500) == "a" * (QUOTED - 1) + "…"
 
 
 @given(st.integers(0, 10**7))

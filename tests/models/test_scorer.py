@@ -180,7 +180,7 @@ def test_warnings_say_what_was_assumed_or_missing(scorer: Scorer) -> None:
     lost = ScoringInput(Post("t:1", "t", "words", "en", NOON, image=REF), None, known(), BTC)
     assert verdict(scorer.score([lost])[0]).warnings == (Reason("no_picture"),)
     full = verdict(scorer.score([item("btc", context=known())])[0])
-    assert (full.explanation, full.explanation_reason) == (None, Reason("no_explanation"))
+    assert (full.explanation, full.explanation_reason) == (None, Reason("explanation_empty"))
     assert full.warnings == ()
     assert full.hype.symbol.probability == 0.2
 
@@ -221,6 +221,13 @@ def test_an_explanation_is_shown_or_its_reason(result: Any, shown: Any, reason: 
     found = verdict(scorer.score([item("to the moon", why=True)])[0])
     assert (found.explanation, found.explanation_reason) == (shown, reason)
     assert model.asked == [(("to the moon",), BTC)]
+
+
+def test_without_a_decoder_matches_are_left_to_a_typical_post() -> None:
+    """A scorer that has no explainer says so where there are matches: their words are looked up when it is read."""
+    scorer = Scorer(Parts(FakeText(), FakeImage(), FakeFusion(), FakeHype(), WithVectors()), "r", TRAINED)
+    found = verdict(scorer.score([item("to the moon", why=True)])[0])
+    assert (found.explanation, found.explanation_reason) == (None, Reason("no_explanation"))
 
 
 def test_only_people_get_an_explanation() -> None:

@@ -87,7 +87,18 @@ def test_what_is_withheld_says_why(engine: Engine) -> None:
     """A withheld explanation and a generation without one give their codes."""
     withheld = explain_chart(engine, scorer(Explaining(Reason("explanation_far"))), BTC, NOON)
     assert (withheld["explanation"], withheld["explanation_reason"]) == (None, {"code": "explanation_far"})
-    assert explain_chart(engine, scorer(None), BTC, NOON)["explanation_reason"] == {"code": "no_explanation"}
+    assert explain_chart(engine, scorer(None), BTC, NOON)["explanation_reason"] == {"code": "explanation_no_text"}
+
+
+@pytest.mark.usefixtures("chart")
+def test_without_words_a_typical_post_of_the_matches_stands_in(engine: Engine) -> None:
+    """Withheld words, or none: a real post that such a path followed, where its text is stored."""
+    with transaction(engine) as connection:
+        insert_posts(connection, [Post("p:2", "here", "all wait", "en", NOON - timedelta(days=5))])
+    for model in (None, Explaining(Reason("explanation_far"))):
+        told = explain_chart(engine, scorer(model), BTC, NOON)
+        assert told["explanation"] == {"text": "all wait", "round_trip": 1.0, "kind": "typical"}
+        assert told["explanation_reason"] is None
 
 
 def test_charts_that_cannot_be_read_are_refused(engine: Engine) -> None:

@@ -1,87 +1,193 @@
-"""What is said of 1,000 groups by date: the decoded mean, the medoid, the nearest training text, and words from noise."""
+"""What is said of groups by date: the decoded mean, the medoid, the nearest training text, and words from noise.
+
+The decoder may speak in the place of the medoid from the round trip on at which its words beat it. That is chosen on
+groups of the older half of the held-out days (:func:`choose`) and reported on those of the newer half.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domain.types import Floats
 from models.emotion.text import EmotionTextReader
-from models.explanations.explainer import Explainer
-from models.explanations.gate import Facts, direction, numbers
-from training.explanations.groups import Group, Trigrams, draw, judged, medoids, nearest, similarity
-from training.explanations.meaning import Prepared, embed
-from training.explanations.scores import share
+from models.explanations.explainer import Explainer, Found
+from models.explanations.gate import Facts
+from runtime.progress import progress
+from training.explanations.groups import (
+    Counts,
+    Group,
+    Trigrams,
+    averages,
+    counted,
+    draw,
+    medoids,
+    nearest,
+    similarity,
+)
+from training.explanations.meaning import Index, Prepared, embed
+from training.metrics import interval
 
-GROUPS, JUDGED, CORRECTED = 1000, 150, 300
-"""Groups that are counted; of these, judged by the sentence encoder; and explained with corrections and the gate."""
+GROUPS, CHOSEN_ON, JUDGED = 1000, 400, 300
+"""Groups that are reported, those on which the rule is chosen, and the reported ones that the sentence encoder judges."""
+
+LEAST = 30
+"""Fewest groups on which the decoder has to be better."""
 
 Judge = Callable[[Sequence[str]], Floats]
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Groups of one half of the held-out days. ``texts``: of each group; ``days``: of its first text, in seconds.
+
+    ``found``: what the explainer makes of each; ``counts``: by candidate; ``said``: the candidates' texts.
+    """
+
+    groups: list[Group]
+    texts: list[list[str]]
+    days: NDArray[np.int64]
+    found: list[Found]
+    said: dict[str, list[str]]
+    counts: dict[str, Counts]
+
+
 def compare(
-    given: Prepared, model: Explainer, reader: EmotionTextReader, judge: Judge | None, seed: int = 0
+    given: Prepared,
+    model: Explainer,
+    reader: EmotionTextReader,
+    judge: Judge | None,
+    groups: int = GROUPS,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Figures of each candidate over the same groups of held-out texts, and what the gate does with the decoded ones."""
+    """Figures of each candidate over the reported groups, the rule chosen on the older ones, and what it comes to."""
+    older, newer = halves(given)
+    before = side(given, model, reader, older, min(CHOSEN_ON, groups), seed)
+    after = side(given, model, reader, newer, groups, seed)
+    least = choose(before)
+    candidates = {name: averages(counts) for name, counts in after.counts.items()}
+    if judge is not None:
+        step = max(1, len(after.groups) // JUDGED)
+        for name, said in after.said.items():
+            candidates[name]["similarity"] = similarity(said[::step], after.texts[::step], judge)
+    return {
+        "n": len(after.groups),
+        "days": [_day(after.days.min()), _day(after.days.max())],
+        "candidates": candidates,
+        "over_medoid": {name: gain(after, name, np.ones(len(after.groups), dtype=bool)) for name in candidates},
+        "chosen_on": {"n": len(before.groups), "days": [_day(before.days.min()), _day(before.days.max())]},
+        "shown_from": least,
+        "gate": gate(before, after, least, model.gate.round_trip),
+    }
+
+
+def halves(given: Prepared) -> tuple[list[Index], list[Index]]:
+    """The held-out headlines and posts of the older and of the newer half of their days."""
     pools = [given.held[given.texts.post[given.held] == post] for post in (False, True)]
-    groups = draw(given.vectors, pools, GROUPS, seed)
+    cuts = [np.sort(given.texts.day[pool])[len(pool) // 2] for pool in pools]
+    parted = [
+        (pool[given.texts.day[pool] < cut], pool[given.texts.day[pool] >= cut])
+        for pool, cut in zip(pools, cuts, strict=True)
+    ]
+    return [old for old, _ in parted], [new for _, new in parted]
+
+
+def side(
+    given: Prepared, model: Explainer, reader: EmotionTextReader, pools: Sequence[Index], many: int, seed: int
+) -> Side:
+    """Groups of these rows with every candidate's words and counts."""
+    groups = draw(given.vectors, pools, many, seed)
     texts = [[given.texts.words[i] for i in group.rows] for group in groups]
     inside = {row for group in groups for row in group.rows}
     fluency = Trigrams([given.texts.words[i] for i in given.held if i not in inside])
-    candidates = {
-        "decoded mean": model.write(np.stack([group.vector for group in groups])),
-        "medoid": [given.texts.words[i] for i in medoids(groups, given.vectors)],
+    found: list[Found] = []
+    with progress("explaining groups", len(groups)) as report:
+        for group, own in zip(groups, texts, strict=True):
+            found.append(model.explain(group.vector, Facts.of(own), lambda drafts: embed(reader, drafts, quiet=True)))
+            report(len(found))
+    noise = np.random.default_rng(seed).normal(size=(len(groups), given.vectors.shape[1])).astype(np.float32)
+    said = {
+        "decoded mean": [one.text for one in found],
+        "medoid": [given.texts.words[i] for i in medoids(groups, given.raw)],
         "nearest training text": [given.texts.words[i] for i in nearest(groups, given.vectors, given.train)],
-        "unconditional": model.write(np.random.default_rng(seed).normal(size=(len(groups), 384)).astype(np.float32)),
+        "unconditional": model.write(noise),
     }
     known = model.gate.known_names
-    found: dict[str, Any] = {}
-    for name, said in candidates.items():
-        found[name] = judged(said, texts, known, fluency)
-        if judge is not None:
-            found[name]["similarity"] = similarity(said[:: _step(groups)], texts[:: _step(groups)], judge)
-    found["gate"] = gate(model, reader, groups, texts)
-    return found
+    counts = {name: counted(words, texts, known, fluency) for name, words in said.items()}
+    days = np.array([given.texts.day[group.rows[0]].astype("datetime64[s]").astype(np.int64) for group in groups])
+    return Side(groups, texts, days, found, said, counts)
 
 
-def _step(groups: Sequence[Group]) -> int:
-    return max(1, len(groups) // JUDGED)
+def gain(found: Side, name: str, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    """How much more of its groups' words a candidate shares than the medoid, with the 95 % interval over days."""
+    values = (found.counts[name]["shared"] - found.counts["medoid"]["shared"])[chosen]
+    known = np.isfinite(values)
+    n = int(known.sum())
+    if not n:
+        return {"n": 0, "shared": None, "interval": None}
+    low, high = interval(values[known], np.ones(n), found.days[chosen][known])
+    return {"n": n, "shared": round(float(values[known].mean()), 4), "interval": [round(low, 4), round(high, 4)]}
 
 
-def gate(
-    model: Explainer, reader: EmotionTextReader, groups: Sequence[Group], texts: Sequence[Sequence[str]]
-) -> dict[str, Any]:
-    """Share withheld of every third group's explanation, by code; the shown ones' agreement with the group's texts."""
-    step = max(1, len(groups) // CORRECTED)
-    shown, reasons = [], []
-    for group, own in zip(groups[::step], texts[::step], strict=True):
-        found = model.explain(group.vector, Facts.of(own), lambda drafts: embed(reader, drafts, quiet=True))
-        reasons.append(found.withheld)
-        if found.withheld is None:
-            shown.append((found, own))
-    ways = [(way, {direction(text) for text in own}) for found, own in shown if (way := direction(found.text))]
-    codes = [code for code in reasons if code]
+def choose(found: Side) -> float | None:
+    """The least round trip from which the decoder's words pass the gate and share more than the medoid's, surely so.
+
+    None where there is no such round trip: then the medoid is shown and the decoder is not tried.
+    """
+    trips = np.array([one.round_trip if one.withheld is None else -np.inf for one in found.found])
+    for least in np.sort(np.unique(np.round(trips[np.isfinite(trips)], 2))):
+        better = gain(found, "decoded mean", trips >= least)
+        if better["n"] >= LEAST and better["interval"][0] > 0:
+            return float(least)
+    return None
+
+
+def gate(before: Side, after: Side, least: float | None, threshold: float) -> dict[str, Any]:
+    """What is withheld of the reported groups, the shown words beside the same groups' medoids, and examples."""
+    codes = [one.withheld for one in after.found if one.withheld]
+    shown = np.array([one.withheld is None for one in after.found])
+    earlier = np.array([one.withheld is None for one in before.found])
+    picked = np.flatnonzero(shown)[:20].tolist()
+    of_shown = {
+        name: averages({key: values[shown] for key, values in after.counts[name].items()}) if shown.any() else None
+        for name in ("decoded mean", "medoid")
+    }
     return {
-        "n": len(reasons),
-        "withheld": share([code is not None for code in reasons]),
+        "round_trip": threshold,
+        "withheld": round(1 - float(shown.mean()), 4),
         "withheld_by": {code: codes.count(code) for code in sorted(set(codes))},
-        "direction_agreement": share([way in true or "mixed" in true for way, true in ways]),
-        "with_direction": len(ways),
-        "invented_numbers": share([bool(numbers(f.text) - set().union(*map(numbers, own))) for f, own in shown]),
+        "passed": of_shown,
+        "passed_over_medoid": gain(after, "decoded mean", shown),
+        "passed_over_medoid_when_chosen": gain(before, "decoded mean", earlier),
+        "rule_over_medoid": None
+        if least is None
+        else gain(after, "decoded mean", shown & (np.array([one.round_trip for one in after.found]) >= least)),
         "examples": [
-            {"text": f.text, "round_trip": round(f.round_trip, 3), "group": list(own[:3])} for f, own in shown[:20]
+            {
+                "text": after.found[i].text,
+                "round_trip": round(after.found[i].round_trip, 3),
+                "group": after.texts[i][:3],
+            }
+            for i in picked
         ],
     }
 
 
+def _day(seconds: Any) -> str:
+    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
+
+
 def write(found: dict[str, Any], folder: Path) -> None:
     """001_meaning.json and a Markdown table beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "001_meaning.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    rows = {name: figures for name, figures in found.items() if name != "gate"}
+    rows: dict[str, dict[str, Any]] = found["candidates"]
     keys = list(next(iter(rows.values())))
     lines = ["| candidate | " + " | ".join(keys) + " |", "|" + "---|" * (len(keys) + 1)]
     lines += [f"| {name} | " + " | ".join(str(figures[key]) for key in keys) + " |" for name, figures in rows.items()]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domain.errors import InputError
+from models.device import half_or_full
 from models.explanations.vocabulary import Vocabulary
 from runtime.progress import progress
 
@@ -130,13 +131,13 @@ class States:
         self.width = int(flat.shape[1])
 
     def batch(self, rows: Sequence[int]) -> Batch:
-        """Padded states (n, tokens, width), bfloat16, and mask (n, tokens) of these texts."""
+        """Padded states (n, tokens, width), float32, and mask (n, tokens) of these texts."""
         parts = [np.asarray(self.flat[self.starts[i] : self.starts[i + 1]]) for i in rows]
         longest = max(map(len, parts))
-        states = torch.zeros(len(parts), longest, self.width, dtype=torch.bfloat16)
+        states = torch.zeros(len(parts), longest, self.width)
         mask = torch.zeros(len(parts), longest, dtype=torch.long)
         for i, part in enumerate(parts):
-            states[i, : len(part)] = torch.from_numpy(np.array(part)).bfloat16()
+            states[i, : len(part)] = torch.from_numpy(np.array(part)).float()
             mask[i, : len(part)] = 1
         return Batch(states, mask, rows)
 
@@ -171,7 +172,7 @@ def states(encoder: Any, ids: Sequence[Sequence[int]], layers: Sequence[int], pa
         for begin in range(0, len(order), 256):
             rows = order[begin : begin + 256]
             tokens, mask = encoder.pad([ids[i] for i in rows])
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half_or_full("cpu") == torch.bfloat16):
                 every = encoder.model(input_ids=tokens, attention_mask=mask, output_hidden_states=True).hidden_states
             joined = torch.cat([every[layer].half() for layer in layers], dim=2).numpy()
             for i, row in zip(rows, joined, strict=True):

@@ -64,7 +64,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     """
     artifacts = options.artifacts or ARTIFACTS
     reader = EmotionTextReader.from_pretrained(artifacts / "emotion-text")
-    model = load_explainer(artifacts, reader.net.encoder.tokenizer)
+    model = load_explainer(artifacts, reader.net.encoder.tokenizer, measured=False)
     if model is None:
         raise WeightsError(f"There is no decoder of explanations in {artifacts.name}.")
     texts, day = read_texts([*options.data, *options.posts])

@@ -1,16 +1,16 @@
 """Meaning of decoded means: groups of near texts that training never saw, and what is said of each.
 
 The decoded mean of a group is set beside its medoid (a real text of it), the nearest training text and a sentence without
-a vector. Counted is what stands in at least two texts of the group, so that no candidate gains by repeating one of them.
+a vector. A medoid is of the group itself, so ``shared`` and ``similarity`` leave a candidate's own copy out; the counts of
+what two texts say favour it a little.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from domain.types import Floats
 from models.explanations.explainer import mean, medoid
 from models.explanations.gate import direction, names, numbers, words
 from training.explanations.meaning import DUPLICATE, Index, neighbours
-from training.explanations.scores import content, share
+from training.explanations.scores import content
 
 LEAST_NEAR = 0.4
 """Cosine of a text of a group to its first text."""
@@ -94,40 +94,63 @@ class Trigrams:
         return total / (len(tokens) - 2)
 
 
-def judged(
-    candidates: Sequence[str], groups: Sequence[Sequence[str]], known: Collection[str], fluency: Trigrams
-) -> dict[str, Any]:
-    """Counts over all groups; ``groups`` are the texts of each, ``known`` the words that are names.
+Counts = dict[str, NDArray[np.float64]]
+"""One value for each group, NaN where a count does not apply to it."""
 
-    ``said_by_two``: share of a candidate's content words that stand in two texts of its group or more; ``covered``: share of
-    the words that stand in two or more which it has; ``direction``: of groups that agree on one, the share with the same;
-    ``opposite``: with the other; ``invented_numbers``, ``invented_names``: share with one that no text of the group has.
+
+def counted(
+    candidates: Sequence[str], groups: Sequence[Sequence[str]], known: Collection[str], fluency: Trigrams
+) -> Counts:
+    """What each candidate has of its group (``groups``: the texts of each; ``known``: the words that are names).
+
+    ``shared``: F1 of content words with a text of the group, mean over those that are not the candidate itself;
+    ``said_by_two``: share of a candidate's content words that two texts say; ``covered``, ``names``, ``numbers``: share of the
+    content words, names and numbers of two or more texts that it has; ``direction``: of groups that agree on one, the same;
+    ``opposite``: the other; ``invented_numbers``, ``invented_names``: one that no text of the group has.
     """
-    pairs = list(zip(candidates, groups, strict=True))
-    said, covered, same, opposite, false_numbers, false_names = [], [], [], [], [], []
-    for text, group in pairs:
-        counts = Counter(word for other in group for word in content(other))
-        common = {word for word, n in counts.items() if n >= 2}
-        own = content(text)
-        said.append(len(own & common) / max(len(own), 1))
-        if common:
-            covered.append(len(own & common) / len(common))
-        if (way := agreed(group)) is not None:
-            same.append(direction(text) == way)
-            opposite.append(direction(text) == ("down" if way == "up" else "up"))
-        false_numbers.append(bool(numbers(text) - set().union(*map(numbers, group))))
-        false_names.append(bool(names(text, known) - set().union(*(names(other, known) for other in group))))
+    rows = [_one(text, group, known) for text, group in zip(candidates, groups, strict=True)]
+    found = {key: np.array([row[key] for row in rows], dtype=np.float64) for key in rows[0]}
+    found["bits_per_word"] = np.array([fluency.bits(text) for text in candidates])
+    return found
+
+
+def _one(text: str, group: Sequence[str], known: Collection[str]) -> dict[str, float]:
+    own, way = content(text), agreed(group)
+    common = _common(content(other) for other in group)
+    others = [content(other) for other in group if other != text]
     return {
-        "n": len(pairs),
-        "said_by_two": round(float(np.mean(said)), 4),
-        "covered": round(float(np.mean(covered)), 4),
-        "direction": share(same),
-        "opposite": share(opposite),
-        "invented_numbers": share(false_numbers),
-        "invented_names": share(false_names),
-        "bits_per_word": round(float(np.median([fluency.bits(text) for text in candidates])), 2),
-        "words": round(float(np.mean([len(words(text)) for text in candidates])), 1),
+        "shared": float(np.mean([2 * len(own & o) / max(len(own) + len(o), 1) for o in others]))
+        if others
+        else math.nan,
+        "said_by_two": len(own & common) / max(len(own), 1),
+        "covered": _part(own, common),
+        "names": _part(names(text, known), _common(names(other, known) for other in group)),
+        "numbers": _part(numbers(text), _common(map(numbers, group))),
+        "direction": math.nan if way is None else direction(text) == way,
+        "opposite": math.nan if way is None else direction(text) == ("down" if way == "up" else "up"),
+        "invented_numbers": bool(numbers(text) - set().union(*map(numbers, group))),
+        "invented_names": bool(names(text, known) - set().union(*(names(other, known) for other in group))),
+        "words": len(words(text)),
     }
+
+
+def _common(sets: Iterable[set[str]]) -> set[str]:
+    counts = Counter(word for found in sets for word in found)
+    return {word for word, n in counts.items() if n >= 2}
+
+
+def _part(have: set[str], wanted: set[str]) -> float:
+    return len(have & wanted) / len(wanted) if wanted else math.nan
+
+
+def averages(found: Counts) -> dict[str, float | None]:
+    """Means over the groups to which each count applies, the median of the bits."""
+    out: dict[str, float | None] = {}
+    for key, values in found.items():
+        known = values[np.isfinite(values)]
+        middle = np.median if key == "bits_per_word" else np.mean
+        out[key] = round(float(middle(known)), 4) if len(known) else None
+    return out
 
 
 def agreed(texts: Sequence[str]) -> str | None:

@@ -124,12 +124,12 @@ def _silent(done: int, note: str = "") -> None:
 def neighbours(vectors: Floats, among: Index, of: Index, k: int = NEIGHBOURS) -> Index:
     """For each row ``of``, its ``k`` nearest rows ``among`` by cosine, (len(of), k); itself and its duplicates come last."""
     k = min(k, len(among))
-    table = torch.from_numpy(vectors[among]).bfloat16()
+    table = torch.from_numpy(vectors[among])
     out = np.empty((len(of), k), dtype=np.int64)
     for start in range(0, len(of), 1024):
         part = of[start : start + 1024]
-        near = torch.from_numpy(vectors[part]).bfloat16() @ table.T
-        near = near.float().masked_fill(near.float() >= DUPLICATE, -1.0)
+        near = torch.from_numpy(vectors[part]) @ table.T
+        near = near.masked_fill(near >= DUPLICATE, -1.0)
         out[start : start + len(part)] = among[near.topk(k, dim=1).indices.numpy()]
     return out
 
@@ -168,9 +168,13 @@ def vocabulary(ids: Sequence[Sequence[int]], tokenizer: Any, most: int) -> Vocab
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Texts, their vectors and tokens, and which rows train and which are held out by date."""
+    """Texts, their vectors and tokens, and which rows train and which are held out by date.
+
+    ``raw``: vectors as the encoder gives them, which the product's library holds; ``vectors``: those of ``space``.
+    """
 
     texts: Texts
+    raw: Floats
     vectors: Floats
     rows: list[list[int]]
     vocabulary: Vocabulary
@@ -188,8 +192,8 @@ WORDS = 12_000
 """Size of the shipped decoder's vocabulary."""
 
 
-def prepare(folder: Path, cache: Path, choice: Settings, most: int) -> Prepared:
-    """Everything that training and evaluation share; the vectors are kept in ``cache``."""
+def prepare(folder: Path, cache: Path, choice: Settings, most: int, mixtures: bool = True) -> Prepared:
+    """Everything that training and evaluation share; the vectors are kept in ``cache``. ``mixtures``: neighbours, too."""
     texts = load(folder, most, 0)
     reader = EmotionTextReader.from_pretrained()
     raw = embed(reader, texts.said, cache / "vectors.npy")
@@ -201,12 +205,11 @@ def prepare(folder: Path, cache: Path, choice: Settings, most: int) -> Prepared:
     tokenizer = reader.net.encoder.tokenizer
     known = vocabulary([ids[i] for i in train], tokenizer, WORDS)
     near: dict[int, Index] = {}
-    for post in (False, True):
+    for post in (False, True) if mixtures else ():
         pool = train[texts.post[train] == post]
         near |= dict(zip(pool.tolist(), neighbours(vectors, pool, pool), strict=True))
-    return Prepared(
-        texts, vectors, data.encoded(known, ids, choice.positions), known, tokenizer, train, held, near, own
-    )
+    rows = data.encoded(known, ids, choice.positions)
+    return Prepared(texts, raw, vectors, rows, known, tokenizer, train, held, near, own)
 
 
 def network(choice: Settings, words: int) -> Autoencoder:

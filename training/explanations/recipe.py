@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 from torch.optim.lr_scheduler import LambdaLR
 
+from models.device import half_or_full
 from models.explanations.autoencoder import Autoencoder
 from models.explanations.decoder import Shape
 from training.explanations.data import Index, Inputs, batches, targets
@@ -122,7 +123,7 @@ def fit(
         epochs=math.ceil(choice.epochs),
         max_steps=steps,
         seed=choice.seed,
-        precision="bf16",
+        precision="bf16" if half_or_full("cpu") == torch.bfloat16 else "fp32",
         title="explanations, epoch",
     )
     loop = Loop(

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from domain.errors import WeightsError
+from models import checkpoint
+from models.explanations import explainer as module
 from models.explanations.autoencoder import Autoencoder
 from models.explanations.decoder import END, START, Shape
-from models.explanations.explainer import Explainer, Found, mean, medoid
+from models.explanations.explainer import Explainer, Found, load_explainer, mean, medoid
 from models.explanations.gate import DIRECTION, FAR, Facts, Gate
 from models.explanations.prior import WordPrior, fit
 from models.explanations.search import greedy
@@ -97,6 +99,24 @@ def test_it_is_saved_and_loaded_whole(explainer: Explainer, tmp_path: Path) -> N
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(WeightsError, match="not complete"):
         Explainer.from_pretrained(tmp_path, _Tokenizer())
+
+
+def test_the_product_tries_the_decoder_only_where_it_was_found_better(
+    explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a measured round trip nothing is loaded; with one, it is the least that is shown; training loads it anyway."""
+    monkeypatch.setattr(module, "encoder_revision", lambda _: "abc")
+    assert load_explainer(tmp_path, _Tokenizer()) is None
+    for least, expected in ((None, None), (0.9, 0.9), (0.2, 0.7)):
+        explainer.save(tmp_path / module.FOLDER, {"encoder": "abc", "shown_from": least}, "card")
+        found = load_explainer(tmp_path, _Tokenizer())
+        assert (found and found.gate.round_trip) == expected
+    checkpoint.save(tmp_path / module.FOLDER, {"encoder": "abc"}, {}, "card")
+    assert load_explainer(tmp_path, _Tokenizer()) is None
+    explainer.save(tmp_path / module.FOLDER, {"encoder": "abc"}, "card")
+    anyway = load_explainer(tmp_path, _Tokenizer(), measured=False)
+    assert anyway is not None
+    assert anyway.gate.round_trip == 0.7
 
 
 def test_means_and_medoids() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.explanations.groups import Trigrams, agreed, draw, judged, medoids, nearest, similarity
+from training.explanations.groups import Trigrams, agreed, averages, counted, draw, medoids, nearest, similarity
 from training.explanations.meaning import Mixed, neighbours, plain
 
 GROUP = ["Bitcoin falls below support", "bitcoin falls again today", "Traders watch bitcoin"]
@@ -46,12 +46,17 @@ def test_neighbours_leave_out_the_text_itself_and_its_copies() -> None:
 
 
 def test_counts_by_hand() -> None:
-    """Words that two texts say, direction, and inventions."""
-    found = judged(["Bitcoin rises 5% says Tesla"], [GROUP], {"bitcoin", "tesla"}, Trigrams(GROUP))
-    assert found["said_by_two"] == pytest.approx(1 / 3, abs=1e-3)
-    assert found["covered"] == 0.5
-    assert (found["direction"], found["opposite"]) == (0.0, 1.0)
-    assert (found["invented_numbers"], found["invented_names"]) == (1.0, 1.0)
+    """Words of another text, words, names and numbers that two say, direction, and inventions."""
+    said = ["Bitcoin rises 5% says Tesla", "Traders watch bitcoin"]
+    found = counted(said, [GROUP, GROUP], {"bitcoin", "tesla"}, Trigrams(GROUP))
+    assert found["shared"].tolist() == pytest.approx([(2 / 7 + 2 / 7 + 2 / 6) / 3, 2 / 7])
+    assert found["said_by_two"][0] == pytest.approx(1 / 3)
+    assert (found["covered"][0], found["names"][0]) == (0.5, 1.0)
+    assert np.isnan(found["numbers"]).all()
+    assert (found["direction"].tolist(), found["opposite"].tolist()) == ([0.0, 0.0], [1.0, 0.0])
+    assert (found["invented_numbers"].tolist(), found["invented_names"].tolist()) == ([1.0, 0.0], [1.0, 0.0])
+    told = averages(found)
+    assert (told["direction"], told["invented_names"], told["numbers"]) == (0.0, 0.5, None)
 
 
 def test_a_group_agrees_only_without_contradiction() -> None:
