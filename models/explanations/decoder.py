@@ -1,5 +1,7 @@
 """Decoders from one vector to words: autoregressive, one pass, and the recurrent one that report 001 tried first.
 
+:class:`Autoencoder` is a decoder with the pooling before it: token states to a vector, and the vector back to words.
+
 All share :class:`Words`: token embeddings that are also the output layer, over a trimmed vocabulary. A decoder reads its
 vector in two ways: added to each position's input (its ±1 code undone first, where the pooling has one), and through
 cross-attention to ``slots`` linear readings of it.
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-from models.explanations.pooling import Signs
+from models.explanations.pooling import Pooling, Signs
 
 START, END = 0, 1
 """Places of the first and the last token's marks in a trimmed vocabulary."""
@@ -261,3 +263,22 @@ class Recurrent(nn.Module):
 
 DECODERS: dict[str, Any] = {"autoregressive": Autoregressive, "one_pass": OnePass, "recurrent": Recurrent}
 Decoder = Autoregressive | Recurrent
+
+
+class Autoencoder(nn.Module):
+    """Without ``pooling`` the vector itself is given: then this is the decoder of a vector that others made."""
+
+    def __init__(self, shape: Shape, decoder: str, pooling: str | None, states: int = 0) -> None:
+        super().__init__()
+        self.pooling = Pooling(pooling, states, shape.size, shape.positions) if pooling else None
+        signs = self.pooling.signs if self.pooling else None
+        self.decoder: Decoder = DECODERS[decoder](shape, signs)
+
+    def vectors(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Sentence vectors (n, size) of token states (n, tokens, width), or the given vectors (n, size) themselves."""
+        return states if self.pooling is None else self.pooling(states, mask)
+
+    def forward(self, states: Tensor, mask: Tensor, before: Tensor) -> Tensor:
+        """The decoder's hidden states (n, t, width), each from the vector and the true tokens ``before`` (n, t)."""
+        hidden: Tensor = self.decoder(self.vectors(states, mask), before)
+        return hidden

@@ -22,13 +22,10 @@ from domain.reasons import Reason
 from domain.symbols import COIN_NAMES
 from domain.types import Floats
 from models import checkpoint
-from models.explanations.autoencoder import Autoencoder
-from models.explanations.decoder import DECODERS, Shape
+from models.explanations.decoder import DECODERS, Autoencoder, Shape
 from models.explanations.gate import EMPTY, Facts, Gate
-from models.explanations.prior import WordPrior
-from models.explanations.search import beam, greedy, surprise
-from models.explanations.space import Space
-from models.explanations.vocabulary import Vocabulary
+from models.explanations.search import Vocabulary, beam, greedy, surprise
+from models.explanations.space import Space, WordPrior
 from models.trajectories.library import encoder_revision
 
 FOLDER = "explanations"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from domain.errors import InputError
 from models.device import half_or_full
-from models.explanations.vocabulary import Vocabulary
+from models.explanations.search import Vocabulary
 from runtime.progress import progress
 
 FILE = "financial_headlines.parquet"

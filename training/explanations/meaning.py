@@ -22,14 +22,11 @@ from numpy.typing import NDArray
 from domain.errors import InputError
 from domain.types import Floats
 from models.emotion.text import EmotionTextReader
-from models.explanations import prior, space
-from models.explanations.autoencoder import Autoencoder
-from models.explanations.decoder import END
+from models.explanations.decoder import END, Autoencoder
 from models.explanations.explainer import Explainer
 from models.explanations.gate import Gate
-from models.explanations.search import surprise
-from models.explanations.space import Space
-from models.explanations.vocabulary import Vocabulary
+from models.explanations.search import Vocabulary, surprise
+from models.explanations.space import Space, fit_prior, fit_space
 from models.trajectories.library import encoder_revision
 from runtime.progress import progress
 from training.explanations import data
@@ -200,7 +197,7 @@ def prepare(folder: Path, cache: Path, choice: Settings, most: int, mixtures: bo
     ids = reader.tokenise(texts.words)
     newer = texts.day >= np.where(texts.post, CUT_POSTS, CUT_HEADLINES)
     train, held = np.flatnonzero(~newer), np.flatnonzero(newer)
-    own = space.fit(raw[train])
+    own = fit_space(raw[train])
     vectors = own(raw)
     tokenizer = reader.net.encoder.tokenizer
     known = vocabulary([ids[i] for i in train], tokenizer, WORDS)
@@ -274,7 +271,7 @@ def explainer(given: Prepared, net: Autoencoder) -> Explainer:
     names = data.name_words(said, least=3)
     seen = [given.rows[i] for i in given.train]
     gate = Gate(threshold(given.vectors, given.train), names, usual_surprise(net, seen))
-    words = prior.fit(torch.from_numpy(given.vectors[given.train]), seen, len(given.vocabulary))
+    words = fit_prior(torch.from_numpy(given.vectors[given.train]), seen, len(given.vocabulary))
     return Explainer(net, given.vocabulary, given.tokenizer, gate, spelling(said, names), given.space, words)
 
 

@@ -15,8 +15,7 @@ from torch.nn import functional as nnf
 from torch.optim.lr_scheduler import LambdaLR
 
 from models.device import half_or_full
-from models.explanations.autoencoder import Autoencoder
-from models.explanations.decoder import Shape
+from models.explanations.decoder import Autoencoder, Shape
 from training.explanations.data import Index, Inputs, batches, targets
 from training.loop import Loop, LoopOptions, Objective
 from training.runs import Report

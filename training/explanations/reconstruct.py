@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from models.device import half_or_full
-from models.explanations.autoencoder import Autoencoder
-from models.explanations.decoder import END
-from models.explanations.search import beam, greedy
-from models.explanations.vocabulary import Vocabulary
+from models.explanations.decoder import END, Autoencoder
+from models.explanations.search import Vocabulary, beam, greedy
 from training.explanations.data import Index, Inputs, parts, targets
 from training.explanations.recipe import noisy
 from training.explanations.scores import agreement, bleu, rouge_l, share

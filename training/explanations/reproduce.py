@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ import torch
 
 from domain.errors import WeightsError
 from models.encoders.text import TextEncoder
-from models.explanations.autoencoder import Autoencoder
-from models.explanations.vocabulary import Vocabulary
+from models.explanations.decoder import Autoencoder
+from models.explanations.search import Vocabulary
 from models.manifest import ARTIFACTS
 from runtime.progress import progress
 from training import runs
@@ -54,10 +55,10 @@ PLAIN = Settings()
 CODED = Settings(pooling="coded")
 
 ROWS: dict[str, Row] = {
-    "autoregressive, position code, S 768": Row(replace(CODED, depth=2, epochs=6), 2),
-    "autoregressive, position code, S 2560": Row(replace(CODED, size=2560, slots=2, epochs=2), 2),
-    "autoregressive, attention pooling, S 768": Row(replace(PLAIN, depth=2, epochs=6), 2, 0.502),
-    "autoregressive, attention pooling, S 2560": Row(replace(PLAIN, size=2560, slots=4, epochs=3), 2, 0.552),
+    "autoregressive, position code, S 768": Row(replace(CODED, depth=2, batch=64, epochs=5), 2),
+    "autoregressive, position code, S 2560": Row(replace(CODED, size=2560, slots=2, batch=64, epochs=2), 2),
+    "autoregressive, attention pooling, S 768": Row(replace(PLAIN, depth=2, batch=64, epochs=5), 2, 0.502),
+    "autoregressive, attention pooling, S 2560": Row(replace(PLAIN, size=2560, slots=4, batch=64, epochs=3), 2, 0.552),
     "one pass, attention pooling, S 1568": Row(replace(PLAIN, decoder="one_pass", size=1568, epochs=1), 1, 0.357),
     "autoregressive, first token, S 768": Row(replace(PLAIN, pooling="first", epochs=1), 1, 0.406),
     "recurrent, attention pooling, S 768": Row(replace(PLAIN, decoder="recurrent", epochs=1)),
@@ -116,20 +117,6 @@ def row_figures(given: Material, choice: Settings, folder: Path) -> dict[str, An
     return found
 
 
-class Parts:
-    """Finished figures on disk; those of other options are not taken up."""
-
-    def __init__(self, path: Path, tag: str) -> None:
-        kept = json.loads(path.read_text()) if path.is_file() else {}
-        self.path, self.tag = path, tag
-        self.done: dict[str, dict[str, Any]] = kept["done"] if kept.get("tag") == tag else {}
-
-    def add(self, key: str, found: dict[str, Any]) -> None:
-        """Keep the figures of one network."""
-        self.done[key] = found
-        self.path.write_text(json.dumps({"tag": self.tag, "done": self.done}, indent=1) + "\n")
-
-
 def _slug(key: str) -> str:
     return key.replace(", ", "-").replace(" ", "_").replace("/", "-")
 
@@ -180,16 +167,18 @@ def run(options: ReproduceOptions) -> dict[str, Any]:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.table in (4, 5, 6):
         return shipped(options)
-    parts = Parts(options.out / "001.parts.json", f"seed {options.seed}{', quick' * options.quick}")
-    given: Material | None = None
+    parts = runs.Parts(options.out / "001.parts.json", f"seed {options.seed}{', quick' * options.quick}")
+    shared = cache(lambda: material(options, PLAIN))
     jobs = wanted()
+
+    def made(choice: Settings, folder: Path) -> dict[str, Any]:
+        return row_figures(shared(), choice, folder)
+
     with progress("report 001", len(jobs)) as report:
         for done, (name, seed) in enumerate(jobs, 1):
             key = f"{name}/{seed}"
-            if key not in parts.done:
-                given = given or material(options, PLAIN)
-                choice = replace(ROWS[name].settings, seed=options.seed + seed)
-                parts.add(key, row_figures(given, choice, options.out / "runs" / _slug(key)))
+            choice = replace(ROWS[name].settings, seed=options.seed + seed)
+            parts.get(key, partial(made, choice, options.out / "runs" / _slug(key)))
             report(done, key)
     logs = {
         path.name: path / runs.LOG for path in sorted((options.out / "runs").glob("*")) if (path / runs.LOG).is_file()

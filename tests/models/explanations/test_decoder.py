@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.explanations.autoencoder import Autoencoder
-from models.explanations.decoder import DECODERS, END, START, OnePass, Shape
+from models.explanations.decoder import DECODERS, END, START, Autoencoder, OnePass, Shape
 from models.explanations.pooling import KINDS, Pooling, Signs
 from models.explanations.search import beam, greedy
 

@@ -12,15 +12,11 @@ import torch
 from domain.errors import WeightsError
 from models import checkpoint
 from models.explanations import explainer as module
-from models.explanations.autoencoder import Autoencoder
-from models.explanations.decoder import END, START, Shape
+from models.explanations.decoder import END, START, Autoencoder, Shape
 from models.explanations.explainer import Explainer, Found, load_explainer, mean, medoid
 from models.explanations.gate import DIRECTION, FAR, Facts, Gate
-from models.explanations.prior import WordPrior, fit
-from models.explanations.search import greedy
-from models.explanations.space import Space
-from models.explanations.space import fit as fit_space
-from models.explanations.vocabulary import Vocabulary
+from models.explanations.search import Vocabulary, greedy
+from models.explanations.space import Space, WordPrior, fit_prior, fit_space
 
 TEXTS = ["bitcoin falls today", "bitcoin rises today", "traders wait", "nobody buys"]
 WORDS = ["[s]", "[e]", "[u]", *sorted({word for text in TEXTS for word in text.split()})]
@@ -133,7 +129,7 @@ def test_the_prior_names_the_words_of_a_vector() -> None:
     directions = torch.eye(16)[:8]
     rows = [(torch.randperm(8, generator=lots)[:3] + 3).tolist() for _ in range(400)]
     vectors = torch.stack([directions[torch.tensor(row) - 3].sum(0) for row in rows])
-    prior = fit(vectors, rows, words=12, least=5)
+    prior = fit_prior(vectors, rows, words=12, least=5)
     assert prior.tokens.tolist() == list(range(3, 11))
     bonus = prior.bonus(vectors[:1], 12)[0]
     assert all(bonus[token] > 0.5 for token in rows[0])

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from domain.errors import InputError
-from models.explanations.autoencoder import Autoencoder
-from models.explanations.vocabulary import UNKNOWN, Vocabulary
+from models.explanations.decoder import Autoencoder
+from models.explanations.search import UNKNOWN, Vocabulary
 from training.explanations import data, tables
 from training.explanations.recipe import Settings, cross_entropy, fit, noisy
 from training.explanations.reconstruct import Task, figures, floors, noise_curve
