@@ -31,7 +31,8 @@ from training.explanations.groups import (
     nearest,
     similarity,
 )
-from training.explanations.meaning import Index, Prepared, embed
+from training.explanations.meaning import Prepared
+from training.explanations.texts import Index, embed
 from training.metrics import interval
 
 GROUPS, CHOSEN_ON, JUDGED = 1000, 400, 300
@@ -69,8 +70,8 @@ def compare(
     """Figures of each candidate over the reported groups, the rule chosen on the older ones, and what it comes to."""
     older, newer = halves(given)
     before = side(given, model, reader, older, min(CHOSEN_ON, groups), seed)
-    after = side(given, model, reader, newer, groups, seed)
     least = choose(before)
+    after = side(given, model, reader, newer, groups, seed)
     candidates = {name: averages(counts) for name, counts in after.counts.items()}
     if judge is not None:
         step = max(1, len(after.groups) // JUDGED)
@@ -85,6 +86,11 @@ def compare(
         "shown_from": least,
         "gate": gate(before, after, least, model.gate.round_trip),
     }
+
+
+def rule(given: Prepared, model: Explainer, reader: EmotionTextReader, seed: int = 0) -> float | None:
+    """The round trip from which this decoder may speak, None where it may not (:func:`choose`)."""
+    return choose(side(given, model, reader, halves(given)[0], CHOSEN_ON, seed))
 
 
 def halves(given: Prepared) -> tuple[list[Index], list[Index]]:

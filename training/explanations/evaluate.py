@@ -24,9 +24,9 @@ from models.explanations.gate import Facts, direction, numbers
 from models.manifest import ARTIFACTS
 from runtime.progress import progress
 from training.explanations import data
-from training.explanations.meaning import embed, plain
 from training.explanations.reconstruct import Task, floors, free, teacher_forced, written
 from training.explanations.scores import share
+from training.explanations.texts import embed, plain
 from training.registry import EvaluateOptions
 
 GATED = 200

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from domain.types import Floats
 from models.explanations.explainer import mean, medoid
 from models.explanations.gate import direction, names, numbers, words
-from training.explanations.meaning import DUPLICATE, Index, neighbours
 from training.explanations.scores import content
+from training.explanations.texts import DUPLICATE, Index, neighbours
 
 LEAST_NEAR = 0.4
 """Cosine of a text of a group to its first text."""

@@ -10,16 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from domain.errors import InputError
 from domain.types import Floats
 from models.emotion.text import EmotionTextReader
 from models.explanations.decoder import END, Autoencoder
@@ -28,107 +25,11 @@ from models.explanations.gate import Gate
 from models.explanations.search import Vocabulary, surprise
 from models.explanations.space import Space, fit_prior, fit_space
 from models.trajectories.library import encoder_revision
-from runtime.progress import progress
 from training.explanations import data
 from training.explanations.recipe import Settings, fit
 from training.explanations.reconstruct import Task, figures, floors
+from training.explanations.texts import DUPLICATE, Index, Texts, embed, load, neighbours
 from training.registry import TrainOptions, settings
-
-POSTS = "posts.parquet"
-NEIGHBOURS = 9
-DUPLICATE = 0.95
-"""Cosine from which two texts say the same words."""
-_NOT_WORDS = re.compile(r"https?://\S*|www\.\S+|@\w+|[^\x20-\x7e]+|(?<=\.)X\b")
-_SPACES = re.compile(r"\s+")
-
-Index = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """``said``: as published; ``words``: what the decoder may write of it; ``day``: datetime64[D]; ``post``: no headline."""
-
-    said: list[str]
-    words: list[str]
-    day: NDArray[np.datetime64]
-    post: NDArray[np.bool_]
-
-    def take(self, index: Index) -> Texts:
-        """The texts at these positions."""
-        return Texts([self.said[i] for i in index], [self.words[i] for i in index], self.day[index], self.post[index])
-
-
-def plain(text: str) -> str:
-    """A text without links, @names, emoji and other characters that are not ASCII."""
-    return _SPACES.sub(" ", _NOT_WORDS.sub(" ", text.replace("’", "'").replace("‘", "'"))).strip()
-
-
-def load(folder: Path, most: int, seed: int) -> Texts:
-    """At most ``most`` dated headlines, and as many English posts of 4 to 40 words, drawn evenly from the sources.
-
-    Raises:
-        InputError: a file is missing below the folder.
-    """
-    import pandas as pd
-
-    old, old_day = _headlines(folder, most, seed)
-    path = next(iter(sorted(folder.rglob(POSTS))), None)
-    if path is None:
-        raise InputError(f"There is no {POSTS} below {folder.name}.")
-    frame = pd.read_parquet(path, columns=["source", "t", "text", "lang"]).dropna(subset=["text"])
-    frame = frame[frame["lang"].fillna("en").isin(["en", ""])].drop_duplicates("text")
-    frame["words"] = [plain(str(text)) for text in frame["text"]]
-    count = np.array([len(words.split()) for words in frame["words"]])
-    frame = frame[(count >= 4) & (count <= 40)].sample(frac=1.0, random_state=seed)
-    frame["rank"] = frame.groupby("source", observed=True).cumcount()
-    frame = frame.sort_values("rank", kind="stable").head(most)
-    new_day = (frame["t"].to_numpy() * 1_000_000_000).astype("datetime64[ns]").astype("datetime64[D]")
-    said = [*old, *map(str, frame["text"])]
-    words = [*map(plain, old), *frame["words"]]
-    return Texts(said, words, np.concatenate([old_day, new_day]), np.arange(len(said)) >= len(old))
-
-
-def _headlines(folder: Path, most: int, seed: int) -> tuple[list[str], NDArray[np.datetime64]]:
-    headlines = data.load(folder, grouped=False)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(headlines.texts))[:most])
-    return [headlines.texts[i] for i in chosen], headlines.day[chosen]
-
-
-def embed(reader: EmotionTextReader, texts: Sequence[str], path: Path | None = None, quiet: bool = False) -> Floats:
-    """Unit vectors float32 (n, 384) of the product's text encoder, computed once where a path is given."""
-    if path is not None and path.is_file():
-        kept: Floats = np.load(path)
-        if len(kept) == len(texts):
-            return kept
-    order = np.argsort([len(text) for text in texts], kind="stable")
-    out = np.zeros((len(texts), 384), dtype=np.float32)
-    with nullcontext(_silent) if quiet else progress("embedding", len(texts)) as report:
-        for start in range(0, len(texts), 512):
-            part = order[start : start + 512]
-            mean = reader.net.infer(reader.tokenise([texts[i] for i in part]), reader.dtype).mean
-            out[part] = torch.nn.functional.normalize(mean.float(), dim=-1).cpu().numpy()
-            report(start + len(part))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, out)
-    return out
-
-
-def _silent(done: int, note: str = "") -> None:
-    pass
-
-
-def neighbours(vectors: Floats, among: Index, of: Index, k: int = NEIGHBOURS) -> Index:
-    """For each row ``of``, its ``k`` nearest rows ``among`` by cosine, (len(of), k); itself and its duplicates come last."""
-    k = min(k, len(among))
-    table = torch.from_numpy(vectors[among])
-    out = np.empty((len(of), k), dtype=np.int64)
-    for start in range(0, len(of), 1024):
-        part = of[start : start + 1024]
-        near = torch.from_numpy(vectors[part]) @ table.T
-        near = near.masked_fill(near >= DUPLICATE, -1.0)
-        out[start : start + len(part)] = among[near.topk(k, dim=1).indices.numpy()]
-    return out
 
 
 class Mixed:
@@ -276,13 +177,19 @@ def explainer(given: Prepared, net: Autoencoder) -> Explainer:
 
 
 def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
-    """Train the product's decoder on the headlines and posts under ``options.data``, measure it by date, save it."""
+    """Train the product's decoder on the headlines and posts under ``options.data``, measure it by date, save it.
+
+    Its settings say from which round trip on it may speak in the place of a typical post, if from any.
+    """
+    from training.explanations import compare  # which stands on this module
+
     most, alone = int(config.pop("texts", 28_000)), float(config.pop("alone", 0.4))
     choice = settings(Settings, config)
     given = prepare(options.data, options.out / "cache", choice, most)
     net = fitted(given, choice, alone, options.out / "run", options.resume)
     made = explainer(given, net)
     found = by_date(given, net)
+    found["shown_from"] = compare.rule(given, made, EmotionTextReader.from_pretrained())
     save(made, given, found, options.out)
     return found
 
@@ -319,5 +226,10 @@ def save(made: Explainer, given: Prepared, found: dict[str, Any], folder: Path) 
         round_trip=made.gate.round_trip,
         figures="\n".join(f"| {name} | {found[name]} |" for name in shown),
     )
-    known = {"encoder": encoder_revision(), "trained_until": str(CUT_POSTS), "held_out": found}
+    known = {
+        "encoder": encoder_revision(),
+        "trained_until": str(CUT_POSTS),
+        "shown_from": found["shown_from"],
+        "held_out": found,
+    }
     made.save(folder, known, card)

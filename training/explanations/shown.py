@@ -20,8 +20,9 @@ from models.explanations.explainer import Explainer, mean, medoid
 from models.explanations.gate import Facts, direction, numbers
 from runtime.progress import progress
 from training.explanations.compare import halves
-from training.explanations.meaning import CUT_POSTS, Index, Prepared, embed, plain
+from training.explanations.meaning import CUT_POSTS, Prepared
 from training.explanations.scores import content, share
+from training.explanations.texts import Index, embed, plain
 from workers.explaining import direction as chart_direction
 
 QUERIES, MATCHES = 500, 10

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from training.explanations.groups import Trigrams, agreed, averages, counted, draw, medoids, nearest, similarity
-from training.explanations.meaning import Mixed, neighbours, plain
+from training.explanations.meaning import Mixed
+from training.explanations.texts import neighbours, plain
 
 GROUP = ["Bitcoin falls below support", "bitcoin falls again today", "Traders watch bitcoin"]
 
