@@ -193,6 +193,7 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
 async def _expire(door: Door) -> None:
     while True:
         try:
+            await door.intake.own_groups()  # before the updates go that tell whose they were
             await door.store(telegram.expire, door.settings.keep_days)
         except MoodtapeError as error:
             log.warning("old updates stay for now", error=error.message)

@@ -12,6 +12,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import structlog
@@ -28,6 +29,8 @@ from domain.errors import ConfigError, MoodtapeError
 
 log = structlog.get_logger()
 
+ANONYMOUS = 1087968824
+"""The user number that Telegram gives to the anonymous admins of all groups."""
 WANTED = ["message", "edited_message", "callback_query"]
 LONGEST_PAUSE = 30.0
 
@@ -87,6 +90,13 @@ class Intake:
         """A group has become a supergroup: what it had chosen, its last answer and what it posted as itself move along."""
         whose = (author_hash(self._key, old), author_hash(self._key, new))
         await self._store(telegram.migrate, old, new, *whose)
+
+    async def own_groups(self) -> None:
+        """Posts that earlier versions stored under the number of all anonymous admins become those of their groups."""
+        shared = author_hash(self._key, ANONYMOUS)
+        moved, left = await self._store(telegram.own_anonymous, shared, partial(author_hash, self._key))
+        if moved or left:
+            log.info("posts of anonymous admins", given_to_their_group=moved, group_unknown=left)
 
     def _update(self, payload: Json) -> telegram.Update:
         chat, user, album = sender(payload)

@@ -93,6 +93,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "no_verdict": (),
     "stopping": (),
     "cancelled": (),
+    "post_unknown": (),
+    "post_not_waiting": (),
     "not_scored": (),
     "ended_worker": (),
     # what earlier or later versions wrote

@@ -62,7 +62,12 @@ ANYWHERE = "*"
 
 _CODE = re.compile(r"[A-Z0-9]{1,15}")
 _DATED = re.compile(r"(?P<pair>.+)[_-](?P<date>\d{6})")
-_PERPETUAL = re.compile(r"(?P<pair>.+?)[_/-]?(?:PERP|PERPETUAL|SWAP)")
+_PERPETUAL = re.compile(r"(?P<pair>.+?)(?:[_/-]?(?:PERP|PERPETUAL|SWAP)|\.P)")
+_UNSETTLED = re.compile(r"(?P<coin>.+?)(?:[_/-]?[FGHJKMNQUVXZ]\d{2}|[_/-]?\d{4}|[_/-]\d{1,2}[A-Z]{3}\d{2}(?:-.*)?)")
+"""Dated futures and options by month codes (``XBTM24``), days (``BTCUSD0628``) or dates (``BTC-28JUN24``)."""
+_DAY = re.compile(r"(?:\d{1,2}[A-Z]{3}\d{2}|\d{4,8})(?=/|$)")
+_BITFINEX = re.compile(r"t(?=[A-Z0-9]{2,}(?::[A-Z0-9]+)?$)")
+"""What Bitfinex writes before each of its trading pairs; ``TBTC`` in capitals is a coin."""
 _KRAKEN_FUTURE = re.compile(r"(?P<kind>P[FI]|F[FI])_(?P<pair>[A-Z0-9]+?)(?:_(?P<date>\d{6}))?")
 
 
@@ -75,6 +80,7 @@ def _lists() -> dict[str, Any]:
         "bases": frozenset(known["coins"]) | fiat | frozenset(quotes),
         "quotes": quotes,
         "dollars": frozenset({"USD", "USDT", "USDC"}),
+        "shares": frozenset(known["shares"]),
         "exchanges": {name: frozenset(own) for name, own in known["exchanges"].items()}
         | {ANYWHERE: frozenset(quotes).union(*known["exchanges"].values())},
     }
@@ -90,9 +96,7 @@ def normalize(symbol: str, exchange: str | None = None, listed: Collection[str] 
     Raises:
         UnknownSymbol: no form of a market name, or none or several readings are known; the message names them.
     """
-    raw = symbol.strip().upper().removesuffix(".X").lstrip("$#")
-    if raw.lower() in COIN_NAMES:
-        raw = COIN_NAMES[raw.lower()]
+    raw = _venueless(symbol, exchange, listed)
     contract, date = None, ""
     pair, colon, settle = raw.partition(":")
     if colon:
@@ -102,6 +106,8 @@ def normalize(symbol: str, exchange: str | None = None, listed: Collection[str] 
         contract = "inverse" if found["kind"][1] == "I" else "linear in dollars"
     elif found := _PERPETUAL.fullmatch(raw) or _DATED.fullmatch(raw):
         pair, date, contract = found["pair"], found.groupdict().get("date") or "", "linear"
+    elif exchange == "bitmex" and _CODE.fullmatch(pair) and readings(pair, exchange, listed):
+        contract = "linear"  # its spot markets have a separator
     base, quote = _pair(pair, symbol, exchange, listed)
     if contract and base == pair:
         raise UnknownSymbol(Reason("market_unsettled", {"text": symbol[:40]}))
@@ -112,6 +118,24 @@ def normalize(symbol: str, exchange: str | None = None, listed: Collection[str] 
     if date and not re.fullmatch(r"\d{6}", date):
         raise _no_name(symbol)
     return f"{base}/{quote}" + (f":{settle}" if settle else "") + (f"-{date}" if date else "")
+
+
+def _venueless(symbol: str, exchange: str | None, listed: Collection[str]) -> str:
+    """The name in capitals, without marks, and without a venue before it (``BINANCE:BTCUSDT``, Bitfinex's ``tBTCUSD``).
+
+    Raises:
+        UnknownSymbol: neither side of a colon is a known pair.
+    """
+    plain = symbol.strip()
+    if (exchange or "").startswith("bitfinex"):
+        plain = _BITFINEX.sub("", plain)
+    raw = plain.upper().removesuffix(".X").lstrip("$#")
+    left, colon, right = raw.partition(":")
+    if colon and not re.search(r"[/_-]", left) and not readings(left, exchange, listed):
+        if not readings(right.removesuffix(".P"), exchange, listed):
+            raise _no_name(symbol)
+        raw = right
+    return COIN_NAMES.get(raw.lower(), raw)
 
 
 def kind_of(symbol: str) -> str:
@@ -142,6 +166,8 @@ def readings(code: str, exchange: str | None = None, listed: Collection[str] = (
 
 def _pair(text: str, symbol: str, exchange: str | None, listed: Collection[str]) -> tuple[str, str]:
     base, slash, quote = text.replace("-", "/").replace("_", "/").partition("/")
+    if slash and _DAY.match(quote):
+        raise UnknownSymbol(Reason("market_unsettled", {"text": symbol[:40]}))
     if slash:
         return ALIASES.get(base, base), ALIASES.get(quote, quote)
     code = ALIASES.get(base, base)
@@ -159,7 +185,14 @@ def _pair(text: str, symbol: str, exchange: str | None, listed: Collection[str])
         raise _no_name(symbol)
     if any(code.endswith(q) and len(code) > len(q) for q in _lists()["dollars"]):
         raise UnknownSymbol(Reason("coin_unknown", {"text": symbol[:40]}))
+    if (future := _UNSETTLED.fullmatch(base)) and _known(future["coin"]):
+        raise UnknownSymbol(Reason("market_unsettled", {"text": symbol[:40]}))
     return code, DEFAULT_QUOTE
+
+
+def _known(code: str) -> bool:
+    """Whether a code is a coin, or glued of two that are known."""
+    return ALIASES.get(code, code) in _lists()["bases"] or bool(readings(code, ANYWHERE))
 
 
 def _no_name(symbol: str) -> UnknownSymbol:
@@ -170,6 +203,8 @@ CODES: frozenset[str] = frozenset(COIN_NAMES.values()) | {"XRP", "AVAX", "MATIC"
 """Codes recognised in running text when written as ``BTC``, ``$BTC`` or ``#btc``."""
 
 _EVERYDAY = {"LINK", "DOT", "LUNA", "SOL", "ADA", "NEAR", "ONE", "GAS"}
+_EVERYDAY_ENGLISH = _EVERYDAY - {"SOL", "ADA", "LUNA"}
+"""Words that capitals do not mark where all words are in capitals."""
 _EVERYDAY_NAMES = {"ripple": "XRP", "avalanche": "AVAX", "polygon": "MATIC"}
 _SIGN = re.compile(
     r"\b(?:crypto\w*|coins?|altcoins?|tokens?|blockchains?|defi|nfts?|usdt?|hodl\w*|wallets?|staking|airdrop\w*|bull(?:s|ish)?|"
@@ -180,9 +215,13 @@ _SIGN = re.compile(
 """Words that say that a text is about markets: the second sign that an everyday word is meant as a coin."""
 
 _ADDRESSES = re.compile(
-    r"(?:https?://|www\.)\S+|\S+@\S+\.\S+|(?<!\w)@\w+|\b(?:[a-z0-9-]+\.)+(?:com|org|net|io|me|co|xyz)/\S*", re.I
+    r"(?:https?://|www\.)\S+|\S+@\S+\.\S+|(?<!\w)@\w+|\b(?:[a-z0-9-]+\.)+(?:com|org|net|io|me|co|xyz)/\S*|"
+    r"\b(?:[a-z0-9-]+\.)+(?:com|org|net)\b|\bETH\s+Z(?:ü|ue?)rich",
+    re.I,
 )
-_MENTION = re.compile(r"(?P<mark>[$#]?)\b(?P<word>[A-Za-z][A-Za-z0-9]{1,14})\b")
+"""Where names of coins are none: links, mail addresses, @names, and a university."""
+_MENTION = re.compile(r"(?P<mark>[$#]?)\b(?P<word>[A-Za-z][A-Za-z0-9]{1,14}|\d{1,4}[A-Za-z]{3,11})\b")
+_PAIR = re.compile(r"\b(?P<word>[a-z0-9]{2,10})/(?:usdt?|usdc|eur|btc|eth)\b", re.I)
 
 
 def _spoken(names: Collection[str]) -> re.Pattern[str]:
@@ -202,6 +241,8 @@ def mentioned(text: str) -> tuple[str, ...]:
     text = _ADDRESSES.sub(lambda hit: " " * len(hit[0]), text)
     sure = [(hit.start(), COIN_NAMES[hit.group(1).lower()]) for hit in _NAMES.finditer(text)]
     doubtful = [(hit.start(), _EVERYDAY_NAMES[hit.group(1).lower()]) for hit in _DOUBTFUL_NAMES.finditer(text)]
+    sure += [(hit.start(), code) for hit in _PAIR.finditer(text) if (code := _coin(hit["word"]))]
+    shouted = text.isupper() and len(text.split()) > 2
     for hit in _MENTION.finditer(text):
         code = _named_by(hit["word"], hit["mark"])
         if code is None:
@@ -209,17 +250,28 @@ def mentioned(text: str) -> tuple[str, ...]:
         everyday = code in _EVERYDAY and not hit["mark"]
         if not everyday:
             sure.append((hit.start(), code))
-        elif hit["word"].isupper():
+        elif hit["word"].isupper() and not (shouted and code in _EVERYDAY_ENGLISH):
             doubtful.append((hit.start(), code))
     if sure or _SIGN.search(text):
         sure += doubtful
     return tuple(dict.fromkeys(f"{code}/{DEFAULT_QUOTE}" for _, code in sorted(sure)))
 
 
+def _coin(word: str) -> str | None:
+    """The code of a listed coin; money of states and the quote itself are none."""
+    code = ALIASES.get(word.upper(), word.upper())
+    known = _lists()
+    return code if code in known["bases"] and code not in known["fiat"] and code != DEFAULT_QUOTE else None
+
+
 def _named_by(word: str, mark: str) -> str | None:
     """The coin that one word of a text names, if any."""
     upper = word.upper()
     code = ALIASES.get(upper, upper)
+    if code in _lists()["fiat"] or code == DEFAULT_QUOTE or (code in _lists()["shares"] and not _coin(upper)):
+        return None
+    if word[0].isdigit():
+        return _coin(upper) if mark or word.isupper() else None
     if code in CODES or (code in _EVERYDAY and mark):
         return code
     marked_code = mark == "$" and 2 <= len(upper) <= 6 and upper.isalpha()

@@ -17,6 +17,7 @@ from typing import Annotated
 
 import structlog
 import typer
+from sqlalchemy import Engine
 
 from db.engine import make_engine
 from domain.clock import Clock, SystemClock
@@ -57,7 +58,7 @@ def main(
     with told("streaming"):
         if role not in ("all", "feed", "sink"):
             raise InputError(f"--role is all, feed or sink, not “{role[:20]}”.")
-        settings, clock = StreamingSettings(), SystemClock()
+        settings, clock, engine = StreamingSettings(), SystemClock(), make_engine()
         sources: list[Source]
         if role == "sink":
             kind, sources = "synthetic", []
@@ -65,20 +66,21 @@ def main(
             cut = cut_of(since, until, symbols)
             kind, sources = "replay", [Replay(replay, clock, speed=speed, cut=cut, score=score, replayed=True)]
         else:
-            kind, sources = _endless(settings, clock, live=live)
-        asyncio.run(_serve(settings, kind, sources, sink=role != "feed", once=once))
+            kind, sources = _endless(settings, clock, engine, live=live)
+        asyncio.run(_serve(settings, engine, kind, sources, sink=role != "feed", once=once))
 
 
-def _endless(settings: StreamingSettings, clock: Clock, *, live: bool) -> tuple[str, list[Source]]:
+def _endless(settings: StreamingSettings, clock: Clock, engine: Engine, *, live: bool) -> tuple[str, list[Source]]:
     if live:
         from streaming.live import live_sources  # ccxt costs a second and 100 MB that the demo does not need
 
-        return "live", live_sources(settings, clock)
+        return "live", live_sources(settings, clock, engine)
     return "synthetic", [Synthetic(settings.synthetic_seed, clock)]
 
 
-async def _serve(settings: StreamingSettings, kind: str, sources: list[Source], *, sink: bool, once: bool) -> None:
-    engine = make_engine()
+async def _serve(
+    settings: StreamingSettings, engine: Engine, kind: str, sources: list[Source], *, sink: bool, once: bool
+) -> None:
     broker = KafkaBroker(settings.kafka_bootstrap, settings.stream_member)
     scoring = ScoringClient(engine)
     service = Service(engine, broker, settings, sources=sources, kind=kind, sink=sink, scoring=scoring, once=once)

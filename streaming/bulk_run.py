@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from db.engine import make_engine, transaction
+from db.engine import PATIENCE, make_engine, transaction
 from db.queries.candles import market_ids
 from db.queries.market_history import note_gaps, note_hole
 from db.queries.streams import open_streams
@@ -115,7 +115,7 @@ def backfill(source: Backfill, *, dry_run: bool) -> Outcome:
         bulk = Bulk(engine, SystemClock(), dry_run=dry_run, stopped=stopped.is_set, tick=tick)
         cursors = dict(source.streams())
         if engine is not None and not dry_run:
-            with transaction(engine) as connection:
+            with transaction(engine, PATIENCE) as connection:
                 cursors = open_streams(connection, cursors)
         reports = {s: Report(symbol, "exchange", f"asked from {source.name}") for s, symbol in source.symbols.items()}
         asyncio.run(_fetch(source, cursors, bulk, reports, stopped))

@@ -41,10 +41,10 @@ def merge(lists: dict[str, Any], pairs: Mapping[str, Iterable[str]], made_at: st
         exchanges[name] = sorted({pair.partition("/")[2] for pair in own})
     shared = {q for own in exchanges.values() for q in own if sum(q in other for other in exchanges.values()) >= COMMON}
     return {
+        **lists,
         "made_at": made_at,
         "made_from": f"the spot markets of {', '.join(sorted(pairs))}, by python -m streaming.coins",
         "coins": sorted({*lists["coins"], *bases} - set(domain.symbols.ALIASES)),
-        "fiat": lists["fiat"],
         "quotes": [*lists["quotes"], *sorted(shared - set(lists["quotes"]))],
         "exchanges": exchanges,
     }

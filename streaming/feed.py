@@ -31,6 +31,8 @@ log = structlog.get_logger()
 LOOK_SECONDS = 0.25
 STALL_SECONDS, LONGEST_STALL = 30.0, 300.0
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+AWAY_WAIT = 2.0
+"""A source that still does not answer when so many seconds were waited is told of in ``status``."""
 REFUSED_WAIT = 60.0
 """Seconds after which a live source that refuses – a market gone, a token no longer taken – is tried again."""
 
@@ -146,6 +148,8 @@ class Feed:
         self.finished = False
         self.refusal: InputError | ConfigError | None = None
         """Why the source cannot be read at present, though the settings name it."""
+        self.away = ""
+        """What a source says that does not answer, again and again; the feed goes on trying."""
 
     @property
     def well(self) -> bool:
@@ -169,6 +173,9 @@ class Feed:
                 wait = FIRST_WAIT if self.sent > before else min(2 * wait, LONGEST_WAIT)
                 steps.RECONNECTS.labels(self.source.name).inc()
                 log.warning("the source pauses", source=self.source.name, error=str(error), seconds=wait)
+                if wait > AWAY_WAIT and not isinstance(error, BrokerDown):
+                    self.away = error.message if isinstance(error, Unavailable) else type(error).__name__
+                    steps.REFUSED.labels(self.source.name, "").set(1)
                 await self.pause(wait)
             finally:
                 await asyncio.to_thread(self._let_go)
@@ -185,7 +192,8 @@ class Feed:
     @property
     def troubles(self) -> list[str]:
         """What of this source is not read at present, in sentences."""
-        own = [f"{self.source.name}: {self.refusal.message}"] if self.refusal else []
+        why = self.refusal.message if self.refusal else self.away
+        own = [f"{self.source.name}: {why}"] if why else []
         lost: Mapping[str, str] = getattr(self.source, "lost", {})
         return own + [f"{self.source.name} {item}: {why}" for item, why in sorted(lost.items())]
 
@@ -201,7 +209,8 @@ class Feed:
             return
 
     async def sleep(self, seconds: float) -> None:
-        """For the source: wait for time to pass."""
+        """For the source: wait for time to pass; one that comes so far can be read."""
+        self._readable()
         await asyncio.sleep(max(0.0, seconds))
 
     async def stored(self, cursors: Mapping[str, int]) -> None:
@@ -270,10 +279,14 @@ class Feed:
             if message.stream:
                 self._streams[message.stream].note(message, now)
         self.sent += rows
-        if self.refusal is not None:
-            self.refusal = None
-            steps.REFUSED.labels(self.source.name, "").set(0)
+        self._readable()
         steps.SENT.labels(self.source.name).inc(rows)
+
+    def _readable(self) -> None:
+        """The source is not, or no more, in trouble."""
+        if self.refusal is not None or self.away:
+            self.refusal, self.away = None, ""
+            steps.REFUSED.labels(self.source.name, "").set(0)
 
     def _hand_over(self, messages: Sequence[Outgoing]) -> None:
         assert self._producer is not None

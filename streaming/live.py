@@ -11,15 +11,21 @@ while REST says that the market moved. What was missed comes by REST, from the l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import structlog
+from sqlalchemy import Engine
 
+from db.engine import PATIENCE, transaction
+from db.queries.market_history import open_gaps
 from domain import symbols as names
 from domain.candles import MarketKey
 from domain.clock import Clock
@@ -27,7 +33,7 @@ from domain.errors import InputError, Unavailable
 from domain.symbols import kind_of
 from streaming import steps
 from streaming.feed import Source, Waiter
-from streaming.market_data import ask, open_exchange, pages
+from streaming.market_data import Hole, Holes, ask, open_exchange, pages
 from streaming.messages import Message, candle_messages
 from streaming.quirks import quirks
 from streaming.settings import StreamingSettings
@@ -83,6 +89,7 @@ class LiveCandles:
         rest: str | None = None,
         ws: str | None = None,
         silence: float = SILENCE,
+        holes: Callable[[datetime], Sequence[Hole]] = lambda since: (),
     ) -> None:
         self.name = exchange
         self._exchange = exchange
@@ -90,6 +97,7 @@ class LiveCandles:
         self._clock = clock
         self._rest, self._ws = rest, ws
         self._silence = silence
+        self._holes = Holes(holes, clock)
         self._quirks = quirks(exchange)
         self._markets = {s: _Market(patience=silence) for s in symbols}
         self.lost: dict[str, str] = {}
@@ -120,6 +128,8 @@ class LiveCandles:
                             yield messages
                     except InputError as error:
                         self._lose(self._symbols[stream], error.message)
+                async for messages in self._missing(exchange):
+                    yield messages
                 if listeners:
                     await self._check_silent(exchange)
                 await self._tick()
@@ -190,6 +200,18 @@ class LiveCandles:
             if len(new):
                 at[stream] = int(new.at[-1])
         self._wait_longer(self._markets[symbol], nothing=at[stream] == before)
+
+    async def _missing(self, exchange: Any) -> AsyncIterator[list[Message]]:
+        """Candles of holes that the database still has, where the exchange has them by now."""
+        for symbol, start, end in await self._holes.due():
+            if symbol not in self._markets or symbol in self.lost:
+                continue
+            key = MarketKey(self._exchange, kind_of(symbol), symbol)
+            span = int(start.timestamp()), int(end.timestamp())
+            with suppress(InputError):  # its own turn says that the market is lost
+                async for candles in pages(exchange, key, *span, self._quirks.page):
+                    log.info("a hole is filled", exchange=self.name, market=symbol, candles=len(candles))
+                    yield candle_messages(candles)
 
     def _wait_longer(self, market: _Market, *, nothing: bool) -> None:
         """Ask less and less often for a minute that does not come: some markets have minutes without a trade."""
@@ -307,9 +329,19 @@ def post_source(text: str, settings: StreamingSettings, clock: Clock) -> Source:
     return made
 
 
-def live_sources(settings: StreamingSettings, clock: Clock) -> list[Source]:
-    """Every exchange with every market of the settings, and every post source."""
+def live_sources(settings: StreamingSettings, clock: Clock, engine: Engine) -> list[Source]:
+    """Every exchange with every market of the settings, and every post source; the database knows what is missing."""
+
+    def holes(exchange: str, since: datetime) -> Sequence[Hole]:
+        with transaction(engine, PATIENCE) as connection:
+            return open_gaps(connection, exchange, since)
+
     markets = [names.normalize(s) for s in settings.symbols.split(",") if s.strip()]
-    sources: list[Source] = [LiveCandles(e.strip(), markets, clock) for e in settings.exchanges.split(",") if e.strip()]
+    rest = settings.exchange_url or None
+    ws = re.sub("^http", "ws", rest) if rest else None
+    sources: list[Source] = [
+        LiveCandles(exchange, markets, clock, rest, ws, holes=partial(holes, exchange))
+        for exchange in filter(None, map(str.strip, settings.exchanges.split(",")))
+    ]
     sources += [post_source(text, settings, clock) for text in settings.post_sources.split(",") if text.strip()]
     return sources

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,12 @@ from streaming.quirks import quirks
 
 BUSY_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Seconds between attempts at an exchange that says it is asked too often."""
+LOOK = 120.0
+"""Seconds between two looks at the holes that the database knows."""
+FIRST_AGAIN, LAST_AGAIN = 600.0, 86_400.0
+"""Seconds until a hole is asked for a second time, and the longest wait between two times."""
+KEPT, LONGEST_HOLE = timedelta(days=7), timedelta(days=1)
+"""How long holes are asked for, and what is asked of one at a time: its newest part."""
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400}
 
 
@@ -100,6 +107,40 @@ async def pages(exchange: Any, key: MarketKey, since: int, until: int, page: int
         if len(rows):
             yield CandleColumns.of(key, rows[:, 0].astype(np.int64), rows[:, 1:])
         at = int(rows[-1, 0]) + step if len(rows) else at + page * step
+
+
+Hole = tuple[str, datetime, datetime]
+"""A market's symbol, and the first minute that is missing and the next one that is not."""
+
+
+class Holes:
+    """Open holes of an exchange's stored candles, each asked for again: after ten minutes, twenty, and so on up to a day.
+
+    ``find`` asks the database; it may raise :class:`Unavailable`, and then nothing is due.
+    """
+
+    def __init__(self, find: Callable[[datetime], Sequence[Hole]], clock: Clock) -> None:
+        self._find = find
+        self._clock = clock
+        self._looked = -math.inf
+        self._next: dict[tuple[str, datetime], tuple[float, float]] = {}
+
+    async def due(self) -> list[Hole]:
+        """The holes to ask for now; the database is asked every :data:`LOOK` seconds."""
+        now = self._clock.monotonic()
+        if now - self._looked < LOOK:
+            return []
+        self._looked = now
+        try:
+            found = await asyncio.to_thread(self._find, self._clock.now() - KEPT)
+        except Unavailable:
+            return []
+        self._next = {hole[:2]: self._next.get(hole[:2], (now, FIRST_AGAIN)) for hole in found}
+        due = [hole for hole in found if self._next[hole[:2]][0] <= now]
+        for hole in due:
+            wait = self._next[hole[:2]][1]
+            self._next[hole[:2]] = (now + wait, min(2 * wait, LAST_AGAIN))
+        return [(symbol, max(start, end - LONGEST_HOLE), end) for symbol, start, end in due]
 
 
 class Backfill:

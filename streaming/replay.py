@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,6 +62,8 @@ class Replay:
         self._score = score
         self._candles: dict[str, CandleColumns] = {}
         self._posts: dict[str, PostTable] = {}
+        self.left_out: Counter[str] = Counter()
+        """Rows of the files that are not played, by reason."""
         options = Options(asked or Asked(exchange="replay"), cut or Cut())
         for path in files_of(paths)[0]:
             try:
@@ -108,10 +111,9 @@ class Replay:
         with loaded.path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         identity = hashlib.sha256(f"{loaded.path.name}|{digest}|{cut}".encode()).hexdigest()[:12]
-        if loaded.refused or loaded.left_out:
-            log.warning(
-                "rows are left out of the replay", file=loaded.path.name, rows={**loaded.refused, **loaded.left_out}
-            )
+        if without := loaded.refused + loaded.left_out:
+            self.left_out += without
+            log.warning("rows are left out of the replay", file=loaded.path.name, rows=dict(without))
         for table in loaded.candles:
             self._candles[_stream_name(identity, table.key)] = table
         for posts in loaded.posts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -188,6 +189,9 @@ class Service:
     def summary(self) -> dict[str, Any]:
         """What was sent and stored, for ``--once`` and the commands."""
         counts, seconds = self.counts, self._clock.monotonic() - self._started
+        left_out: Counter[str] = Counter()
+        for feed in self.feeds:
+            left_out.update(getattr(feed.source, "left_out", {}))
         sent = sum(feed.sent for feed in self.feeds)
         return {
             "rows_sent": sent,
@@ -196,6 +200,7 @@ class Service:
             "corrected": counts.corrected,
             "stored_already": counts.duplicates,
             "refused": counts.refused,
+            "left_out": dict(left_out),
             "seconds": round(seconds, 2),
             "rows_per_second": round(sent / max(seconds, 0.001)),
         }

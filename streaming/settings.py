@@ -41,6 +41,11 @@ class StreamingSettings(Settings):
     )
     synthetic_seed: int = Field(default=7, description="seed of the synthetic feed")
     exchanges: str = Field(default="binance", description="ccxt ids of the exchanges of --live, separated by commas")
+    exchange_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="another address for the REST and websocket interfaces of the exchanges of --live, such as a relay's",
+    )
     symbols: str = Field(
         default="BTC/USDT,ETH/USDT,SOL/USDT,DOGE/USDT", description="markets of --live, separated by commas"
     )

@@ -168,6 +168,7 @@ RECONNECTS = Counter("moodtape_feed_reconnects_total", "Times a source was start
 STALLS = Counter("moodtape_feed_stalls_total", "Markets whose websocket was silent while they moved", ["source"])
 BUSY = Counter("moodtape_exchange_busy_total", "Answers that asked us to wait (429)", ["exchange"])
 UNREADABLE = Counter("moodtape_feed_unreadable_total", "Events of a source that could not be read", ["source"])
+SKIPPED = Counter("moodtape_feed_skipped_total", "Times a source had more new items than are read at once", ["source"])
 REFUSED = Gauge(
     "moodtape_feed_refused",
     "1 while a source or one of its markets is refused and tried again slowly",

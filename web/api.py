@@ -24,7 +24,7 @@ from db.queries import jobs, rescore, revisions, streams, verdicts
 from db.queries import verdicts as queries
 from domain.answer import Json, answer_schema, stamp
 from domain.clock import Clock, parse_time
-from domain.errors import Busy, NoCandles, NotFound, UnknownSymbol
+from domain.errors import Busy, NoCandles, NotFound, UnknownSymbol, WrongState
 from domain.reasons import Reason
 from domain.symbols import normalize
 from domain.types import MINUTE
@@ -165,6 +165,22 @@ async def sentences(post_id: str, door: HasDoor, say: Speaks) -> JSONResponse:
 async def post(post_id: str, door: HasDoor) -> JSONResponse:
     """The same JSON as /v1/analyze; 404 while there is none."""
     return JSONResponse(await _verdict(door, post_id))
+
+
+@router.delete(
+    "/posts/{post_id}", responses=refusals(404, 409), summary="Take a post that waits for its answer off the queue"
+)
+async def cancel(post_id: str, door: HasDoor) -> JSONResponse:
+    """``{"post_id", "cancelled": true}``; who waits for it is told. 409 once it is being read, or has been.
+
+    What is stored of the post stays; it may be sent again.
+    """
+    if await asyncio.to_thread(door.client.cancel, [post_id]):
+        return JSONResponse({"post_id": post_id, "cancelled": True})
+    found = await door.read(jobs.awaited, post_id, await asyncio.to_thread(lambda: door.client.revision))
+    if found is None:
+        raise NotFound(Reason("post_unknown"))
+    raise WrongState(Reason("post_not_waiting"))
 
 
 async def _verdict(door: Door, post_id: str) -> Json:

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from answer.catalogue import texts
@@ -85,7 +86,13 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 404:
         return response(NotFound(f"There is nothing at {request.url.path[:80]}; see /docs."))
     told = InputError(f"{str(error.detail).rstrip('.')}. See /docs.")
-    return JSONResponse(_body(told, told.message), status_code=error.status_code, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # Starlette names the methods of the first route of this path only
+        own = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+        headers["Allow"] = ", ".join(
+            sorted({method for route in own for method in getattr(route, "methods", None) or ()})
+        )
+    return JSONResponse(_body(told, told.message), status_code=error.status_code, headers=headers)
 
 
 def _body(error: MoodtapeError, message: str) -> dict[str, dict[str, str]]:

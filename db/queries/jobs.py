@@ -176,21 +176,21 @@ SPACE = 0x6D74
 
 
 def expire_batches(connection: Connection, error: str) -> tuple[int, int]:
-    """Count a death for the jobs of batches whose transaction is gone; returns (jobs counted, jobs failed)."""
+    """Count a death for the jobs of batches whose transaction is gone; returns (jobs counted, jobs failed).
+
+    A job that somebody holds at this moment, such as the next worker that took it, stays in its batch and is counted
+    the next time: a post that kills every process is found out, however soon it is taken again.
+    """
     dead = connection.execute(
         text(
-            """
-            delete from batches where id in (
-                select id from batches
-                where pg_try_advisory_xact_lock(:space, cast(id % 2147483648 as int)) for update skip locked)
-            returning job_ids
-            """
+            "select id, job_ids from batches "
+            "where pg_try_advisory_xact_lock(:space, cast(id % 2147483648 as int)) for update skip locked"
         ),
         {"space": SPACE},
-    ).scalars()
-    ids = sorted({job for jobs in dead for job in jobs})
-    if not ids:
+    ).all()
+    if not dead:
         return 0, 0
+    ids = sorted({job for batch in dead for job in batch.job_ids})
     counted = connection.execute(
         text(
             "update jobs set attempts = attempts + 1 where id in "
@@ -199,9 +199,19 @@ def expire_batches(connection: Connection, error: str) -> tuple[int, int]:
         ),
         {"ids": ids},
     ).all()
+    held = {"ids": sorted(set(ids) - {row.id for row in counted}), "batches": [batch.id for batch in dead]}
+    connection.execute(text(_KEEP_HELD), held)
+    connection.execute(text("delete from batches where id = any(:batches) and job_ids = '{}'"), held)
     dying = [(row.id, error) for row in counted if row.attempts >= DEATHS]
     fail(connection, dying)
     return len(counted), len(dying)
+
+
+_KEEP_HELD = """
+update batches b set job_ids = array(
+    select j.id from jobs j where j.id = any(b.job_ids) and j.id = any(:ids) and j.state = 'waiting' order by j.id)
+where b.id = any(:batches)
+"""
 
 
 def finish(connection: Connection, job_ids: Iterable[int]) -> None:

@@ -153,6 +153,19 @@ def unfilled_gaps(connection: Connection, since: datetime) -> int:
     return int(connection.execute(text(query), {"since": since}).scalar_one())
 
 
+def open_gaps(connection: Connection, exchange: str, since: datetime) -> list[tuple[str, datetime, datetime]]:
+    """(symbol, start, end) of the open holes in an exchange's one-minute candles that end after a moment, newest first."""
+    rows = connection.execute(
+        text(
+            "select m.symbol, g.start_at, g.end_at from candle_gaps g join markets m on m.id = g.market_id "
+            "where g.filled_at is null and g.end_at > :since and m.exchange = :exchange and m.timeframe = '1m' "
+            "order by g.end_at desc limit 100"
+        ),
+        {"exchange": exchange, "since": since},
+    )
+    return [tuple(row) for row in rows]
+
+
 def market_span(connection: Connection) -> list[tuple[int, str, datetime, datetime]]:
     """(id, symbol, first minute, end) of every one-minute market that has candles, oldest market first."""
     rows = connection.execute(

@@ -6,7 +6,7 @@ it set, after a crash, may or may not have been answered. Closing empties the pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -246,6 +246,33 @@ def migrate(connection: Connection, old: int, new: int, old_hash: str, new_hash:
         "update feedback set author_hash = :new_hash where author_hash = :old_hash",
     ):
         connection.execute(text(statement), values)
+
+
+def own_anonymous(connection: Connection, shared: str, whose: Callable[[int], str]) -> tuple[int, int]:
+    """Give what anonymous admins posted under the number that all of them share to the groups in which they did.
+
+    ``shared`` is that number's hash, ``whose`` makes a chat's. Updates that are kept tell the group; returns how many posts
+    have moved and how many nobody's group is known of. Those stay: they are of many groups, and no one's to delete.
+    """
+    chats = connection.execute(
+        text("select distinct chat_id from inbox where author_hash = :shared and chat_id is not null"),
+        {"shared": shared},
+    ).scalars()
+    moved = 0
+    for chat in chats.all():
+        values = {"shared": shared, "own": whose(chat), "chat": chat}
+        moved += connection.execute(text(_OWN), values).rowcount
+        connection.execute(
+            text("update inbox set author_hash = :own where author_hash = :shared and chat_id = :chat"), values
+        )
+    left = connection.execute(text("select count(*) from posts where author_hash = :shared"), {"shared": shared})
+    return moved, left.scalar_one()
+
+
+_OWN = """
+update posts set author_hash = :own where author_hash = :shared
+  and id in (select post_id from inbox where author_hash = :shared and chat_id = :chat)
+"""
 
 
 def give_feedback(connection: Connection, post_id: str, author_hash: str, label: str) -> bool:

@@ -14,17 +14,21 @@ import pyarrow as pa
 from domain.candles import CandleColumns
 from domain.errors import InputError
 from domain.symbols import ALIASES, kind_of, normalize, readings
-from streaming.files.cells import TIMEFRAMES, epoch_seconds, numbers, timeframe_in
+from streaming.files.cells import TIMEFRAMES, epoch_seconds, numbers, timeframe_in, timeframe_of
 from streaming.files.layouts import CandleLayout
 from streaming.files.opening import Sheet
-from streaming.files.tables import Cut, candle_tables
+from streaming.files.tables import UNDATED, Cut, candle_tables
 
 NO_TRADE = "no trade"
-OUTSIDE = "outside --since and --until, of another market, or without a time"
+OUTSIDE = "outside --since and --until, or of another market"
 REPEATED = "the same time again; the last row counts"
 _NAMED: tuple[str, ...] = ("exchange", "symbol", "asset", "market", "timeframe")
 _PRICES = ("open", "high", "low", "close")
 _CONTRACT = re.compile(r"[A-Z0-9]{2,15}_(PERP|\d{6})", re.I)
+_CHARTED = re.compile(r"[A-Z0-9]{5,}\.P(?![A-Za-z0-9])")
+"""A perpetual in the name of a file that TradingView wrote: ``BINANCE_ETHUSDT.P, 15``."""
+_CLOCK = re.compile(r"\d{1,2}:\d\d")
+_SECONDS = {name: seconds for seconds, name in TIMEFRAMES.items()}
 _UNREAD = re.compile(r"(?:^|[-_])(\d+(?:s|mo|M|d|w|h|m))(?=$|[-_])")
 _KRAKEN = {str(seconds // 60): name for seconds, name in TIMEFRAMES.items()}
 _WORDS = {"d": "1d", "1day": "1d", "daily": "1d", "hourly": "1h", "1hour": "1h", "minute": "1m", "1min": "1m"}
@@ -65,19 +69,57 @@ def candles(sheet: Sheet, asked: Asked, cut: Cut, folder: str = "") -> Candles:
     if asked.timeframe:
         columns.pop("timeframe", None)
     timeframe = asked.timeframe or _timeframe(sheet.name, layout)
-    time = next(name for name in layout.time if name in sheet.columns)
-    columns["t"] = sheet.columns[time]
+    columns["t"] = _opened(sheet, layout, timeframe)
     for name in _PRICES:
-        columns[name] = sheet.columns[name]
-    columns["volume"] = _volume(sheet, layout, symbol, out)
+        columns[name] = sheet.columns[layout.close if name == "close" else name]
+    columns["volume"] = _volume(sheet, layout, symbol or _first_named(columns), out)
     columns = _traded(columns, layout, out)
     tables = candle_tables(columns, cut, asked.exchange, symbol, timeframe)
     at = epoch_seconds(columns["t"])
     wanted = int(cut.mask(at).sum()) if not cut.symbols else sum(map(len, tables))
-    out.left_out[OUTSIDE] += len(at) - wanted
+    undated = 0 if cut.undated else int((~np.isfinite(at)).sum())
+    out.left_out[UNDATED] += undated
+    out.left_out[OUTSIDE] += len(at) - wanted - undated
     out.left_out[REPEATED] += wanted - sum(map(len, tables))
     out.tables = tables
     return out
+
+
+def _opened(sheet: Sheet, layout: CandleLayout, timeframe: str) -> Any:
+    """The column of opening times; a day and a time of day in two columns are joined, and ends of candles moved back."""
+    column = sheet.columns[next(name for name in layout.time if name in sheet.columns)]
+    days, hours = (sheet.columns.get(name) for name in ("date", "time"))
+    if days is not None and hours is not None and _CLOCK.match(str(next(iter(hours), ""))):
+        days, hours = days.cast(pa.string()), hours.cast(pa.string())
+        column = pa.chunked_array([pa.array([f"{day} {hour}" for day, hour in zip(days, hours, strict=True)])])
+    if not layout.ends:
+        return column
+    at = epoch_seconds(column)
+    whole = np.where(np.isfinite(at), at, -1).astype(np.int64)
+    seconds = _SECONDS[timeframe or timeframe_of(whole, whole)]
+    return pa.chunked_array([pa.array(np.ceil(at / seconds) * seconds - seconds)])
+
+
+def _first_named(columns: dict[str, Any]) -> str | None:
+    """The first market that the rows name."""
+    column = columns.get("symbol", columns.get("asset"))
+    named = "" if column is None else next((str(s) for s in column.unique().to_pylist() if s), "")
+    try:
+        return normalize(named) if named else None
+    except InputError:
+        return None
+
+
+def _named(column: Any, layout: CandleLayout) -> Any:
+    """A column of markets in the house's spelling; what is no known name stays, for the checks to refuse."""
+    known: dict[str | None, str | None] = {}
+    for name in column.unique().to_pylist():
+        try:
+            alone = layout.quote and re.fullmatch(r"[A-Za-z0-9]{2,12}", name or "")
+            known[name] = normalize(f"{name}/{layout.quote}" if alone else name or "", layout.venue or None)
+        except InputError:
+            known[name] = name
+    return pa.chunked_array([pa.array([known[name] for name in column.to_pylist()], pa.string())])
 
 
 def _market(sheet: Sheet, layout: CandleLayout, asked: Asked, columns: dict[str, Any], folder: str) -> str | None:
@@ -86,6 +128,8 @@ def _market(sheet: Sheet, layout: CandleLayout, asked: Asked, columns: dict[str,
         columns.pop("symbol", None)
         columns.pop("asset", None)
         return normalize(asked.symbol, asked.exchange)
+    if layout.market:
+        columns["symbol"] = _named(sheet.columns[layout.market].cast(pa.string()), layout)
     if {"symbol", "asset"} & set(columns):
         return None
     if layout.name.startswith("Bitstamp"):
@@ -107,9 +151,13 @@ def symbol_in(stem: str, exchange: str | None = None) -> str:
     Raises:
         InputError: no market, or more than one reading of it, is known.
     """
+    if (exchange or "").startswith("bitfinex"):
+        stem = re.sub(r"(?<![A-Za-z])t(?=[A-Z]{5})", "", stem)
     head = stem.split("-", maxsplit=1)[0]
     if _CONTRACT.fullmatch(head):
         return normalize(head, exchange)
+    if charted := _CHARTED.search(stem):
+        return normalize(charted[0], exchange)
     words = [word for word in re.split(r"[^A-Za-z0-9]+", stem) if word]
     for place, (first, second) in enumerate(pairwise(words)):
         base, quote = (ALIASES.get(w.upper(), w.upper()) for w in (first, second))
@@ -144,8 +192,11 @@ def _timeframe(stem: str, layout: CandleLayout) -> str:
 
 
 def _volume(sheet: Sheet, layout: CandleLayout, symbol: str | None, out: Candles) -> Any:
-    """The volume in the base currency."""
-    base = _base(sheet, symbol)
+    """The volume in the base currency. ``symbol``: the market, or the first of several."""
+    base = (symbol or "").partition("/")[0]
+    if layout.contracts and kind_of(symbol or "") != "spot":
+        out.notes.append(f"“volume” is in contracts; stored is the volume in {base} of “{layout.contracts}”")
+        return sheet.columns[layout.contracts]
     if (
         kind_of(symbol or "") != "spot"
         and symbol
@@ -180,17 +231,6 @@ def _volume(sheet: Sheet, layout: CandleLayout, symbol: str | None, out: Candles
         with np.errstate(divide="ignore", invalid="ignore"):
             return pa.chunked_array([pa.array(numbers(sheet.columns[name]) / close)])
     return sheet.columns[name]
-
-
-def _base(sheet: Sheet, symbol: str | None) -> str:
-    column = sheet.columns.get("symbol")
-    if symbol is None and column is not None:
-        named = next((str(s) for s in column.unique().to_pylist() if s), "")
-        try:
-            symbol = normalize(named)
-        except InputError:
-            return ""
-    return (symbol or "").partition("/")[0]
 
 
 def _traded(columns: dict[str, Any], layout: CandleLayout, out: Candles) -> dict[str, Any]:

@@ -81,9 +81,9 @@ def load(path: Path, options: Options) -> Loaded:
             found = posts(sheet, options.cut, zone, options.author_key)
             out.posts += found.tables
             rows, left_out, notes = found.rows, found.left_out, found.notes
-        out.rows += rows + sum(sheet.refused.values())
+        out.rows += rows + sum(sheet.refused.values()) + sum(sheet.left_out.values())
         out.refused += sheet.refused
-        out.left_out += left_out  # Counter addition drops what is zero
+        out.left_out += left_out + sheet.left_out  # Counter addition drops what is zero
         out.notes += [note for note in notes if note not in out.notes]
     read_rows = sum(map(len, out.candles))
     out.candles = merged(out.candles)

@@ -8,22 +8,26 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import UTC, tzinfo
+from html import unescape
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 
 from domain.errors import InputError
-from streaming.files.cells import moment, offset, whole
-from streaming.files.layouts import POSTS, Names, PostLayout
+from streaming.files.cells import day_first, epoch_seconds, moment, offset, whole
 from streaming.files.opening import Sheet
-from streaming.files.tables import Cut, PostTable, post_tables
+from streaming.files.post_layouts import POSTS, Names, PostLayout
+from streaming.files.tables import UNDATED, Cut, PostTable, post_tables, time_column
 
 _COUNTS = ("likes", "retweets", "replies")
 _PLAIN = POSTS[-1]
 """Its names serve where a row lacks those of the file's layout, as in files put together of several."""
 _LINKS = re.compile(r"<[^>]+>")
+_REPR = re.compile(r"""[({,\s]["']?username["']?\s*[:=]\s*["']([^"']+)["']""")
+"""The name in a user as Python prints one, in tables that pandas made of snscrape's objects."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,11 @@ class Posts:
     rows: int
     left_out: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+
+
+def plain(html: str) -> str:
+    """The words of a piece of HTML: paragraphs and breaks are line breaks, tags go, entities are read."""
+    return unescape(_LINKS.sub("", re.sub(r"(?i)<br\s*/?>|</p>\s*<p[^>]*>", "\n", html))).strip()
 
 
 def author_hash(name: object, key: str) -> str | None:
@@ -71,6 +80,8 @@ def posts(sheet: Sheet, cut: Cut, zone: tzinfo | None, key: str) -> Posts:
         columns, rows = _by_layout(sheet, layout, zone, key, left_out), len(sheet.rows)
     stem = re.sub(r"[^a-z0-9]+", "_", sheet.name.lower()).strip("_") or "file"
     tables = post_tables(columns, cut, layout.source or stem[:40])
+    if not cut.undated:
+        left_out[UNDATED] += int((~np.isfinite(epoch_seconds(columns[time_column(columns) or ""]))).sum())
     left_out["outside --since and --until"] += rows - sum(left_out.values()) - sum(len(t.at) for t in tables)
     return Posts(tables, rows, left_out, list(sheet.notes))
 
@@ -89,6 +100,7 @@ def _by_layout(
     sheet: Sheet, layout: PostLayout, zone: tzinfo | None, key: str, left_out: Counter[str]
 ) -> dict[str, Any]:
     out: dict[str, list[Any]] = {name: [] for name in ("t", "text", "author_hash", *_COUNTS, "symbols", "source")}
+    first = day_first(_first(row, layout.time + _PLAIN.time) for row in sheet.rows or ())
     for row in sheet.rows or ():
         reason = next(
             (why for name, value, why in layout.drop if name in row and _words(row[name]).lower() == value), None
@@ -99,8 +111,10 @@ def _by_layout(
         words = "\n".join(w for name in layout.joined if (w := _words(row.get(name)))) or _words(
             _first(row, layout.text + _PLAIN.text)
         )
+        if layout.html:
+            words = plain(words)
         out["text"].append(words.encode(errors="surrogatepass"))  # Arrow's strings hold no half surrogate pairs
-        out["t"].append(_time(row, layout, zone, sheet.name))
+        out["t"].append(_time(row, layout, zone, sheet.name, first))
         out["author_hash"].append(row.get("author_hash") or author_hash(_name(_first(row, layout.author)), key))
         for name in _COUNTS:
             out[name].append(whole(_first(row, getattr(layout, name))))
@@ -117,9 +131,11 @@ def _by_layout(
 def _first(row: Mapping[str, Any], names: Names) -> Any:
     """The first of these fields that is there and not empty; ``a.b`` goes into objects."""
     for name in names:
-        value: Any = row
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        value: Any = row.get(name)  # tables write the path into the column's name
+        if value is None:
+            value = row
+            for part in name.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
         if value not in (None, "", []):
             return value
     return None
@@ -135,12 +151,26 @@ def _words(value: object) -> str:
 def _name(author: object) -> object:
     """Who wrote it: of an object the name that the network keeps unique."""
     if isinstance(author, Mapping):
-        return next((author[n] for n in ("username", "screen_name", "login", "name", "id") if author.get(n)), None)
-    return author
+        names = (
+            "username",
+            "userName",
+            "screen_name",
+            "login",
+            "acct",
+            "name",
+            "id",
+            "user_id",
+            "channel_id",
+            "chat_id",
+        )
+        return next((author[n] for n in names if author.get(n)), None)
+    written = _REPR.search(author) if isinstance(author, str) else None
+    return written[1] if written else author
 
 
 def _held(value: object) -> str | None:
     """A text that Arrow can hold."""
+    value = value[0] if isinstance(value, list) and value else value
     return None if value is None else _LINKS.sub("", str(value)).encode(errors="replace").decode()
 
 
@@ -155,10 +185,12 @@ def _symbols(value: object) -> str | None:
     return _held(" ".join(n.removesuffix(".X").removesuffix(".x") for n in names if n)) or None
 
 
-def _time(row: Mapping[str, Any], layout: PostLayout, zone: tzinfo | None, file: str) -> float | None:
+def _time(
+    row: Mapping[str, Any], layout: PostLayout, zone: tzinfo | None, file: str, first: bool | None
+) -> float | None:
     if not layout.local:
-        found = next((row[n] for n in layout.time + _PLAIN.time if row.get(n) not in (None, "")), None)
-        return None if found is None else moment(found)
+        found = _first(row, layout.time + _PLAIN.time)
+        return None if found is None else moment(found, zone or UTC, day_first=first)
     text = f"{row.get('date') or ''} {row.get('time') or ''}".strip()
     own = zone or offset(str(row.get("timezone") or "").strip())
     if own is None and (exact := moment(row.get("created_at"))) == exact:

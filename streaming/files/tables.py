@@ -20,6 +20,7 @@ from streaming.files.cells import epoch_seconds, numbers, timeframe_of
 
 TIME_COLUMNS = ("t", "t_utc", "t_utc_est", "timestamp", "unix", "time", "date", "open_time")
 _PRICES = ("open", "high", "low", "close")
+UNDATED = "without a time that can be read"
 _SWAPS = {"_um": "USDT"}
 """Suffixes of exchange names that mean perpetual swaps, with what they settle in."""
 

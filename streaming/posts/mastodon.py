@@ -1,8 +1,9 @@
-"""Public Mastodon profiles: ``mastodon=name@server``."""
+"""Public Mastodon profiles: ``mastodon=name@server``; of servers since Mastodon 4 only their feeds can be read (``rss``)."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from domain.clock import Clock
@@ -10,15 +11,29 @@ from domain.errors import InputError
 from streaming.posts.scraping import Item, Scraped, scraper_module
 from streaming.settings import StreamingSettings
 
-_TAGS = re.compile(r"<[^>]+>")
-
 
 def convert(raw: Any) -> Item | None:
-    """A toot; None for one without words (boosts)."""
-    if not getattr(raw, "content", None):
+    """A toot; None for a boost, and for one without words."""
+    words = "\n\n".join(filter(None, (getattr(raw, "spoilerText", None), getattr(raw, "text", None)))).strip()
+    if not words:
         return None
-    author = str(getattr(raw.user, "account", ""))
-    return Item(int(raw.id), f"{raw.id}", _TAGS.sub(" ", raw.content).strip(), raw.date, author)
+    return Item(int(raw.id), f"{raw.id}", words, raw.date, str(raw.user.account))
+
+
+def _toots(profile: str, make: Callable[[str], Any]) -> Iterator[Any]:
+    """The newest toots first.
+
+    Raises:
+        InputError: the server's pages hold none, as those of Mastodon 4 and later: scripts put them there.
+    """
+    try:
+        yield from make(profile).get_items()
+    except AttributeError:
+        name, server = profile[1:].split("@")
+        raise InputError(
+            f"The pages of {server} hold no toots without JavaScript (Mastodon 4 and later); "
+            f"name the profile's feed instead: rss=https://{server}/@{name}.rss"
+        ) from None
 
 
 def source(argument: str, settings: StreamingSettings, clock: Clock) -> Scraped:
@@ -33,4 +48,4 @@ def source(argument: str, settings: StreamingSettings, clock: Clock) -> Scraped:
     profile = "@" + argument.lstrip("@")
     who = re.sub(r"[^a-z0-9]+", "_", argument.lower()).strip("_")
     key = settings.author_key.get_secret_value()
-    return Scraped("mastodon", who, lambda: module.MastodonProfileScraper(profile).get_items(), convert, key)
+    return Scraped("mastodon", who, lambda: _toots(profile, module.MastodonProfileScraper), convert, key)

@@ -16,11 +16,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import structlog
+
 from domain.errors import InputError, Unavailable
+from streaming import steps
 from streaming.feed import Waiter
 from streaming.files.posts import author_hash
 from streaming.messages import Message
 from streaming.posts import message
+
+log = structlog.get_logger()
 
 EVERY = 60.0
 FIRST = 200
@@ -101,8 +106,11 @@ class Scraped:
     async def _newer(self, at: int) -> list[Item]:
         """Items after the cursor, oldest first. Pinned ones may be old: they do not end the search.
 
+        Where more than :data:`MOST` lie behind, the newest of them are taken, and it is said from when on some are missing:
+        a source that stands still for ever would miss them all.
+
         Raises:
-            Unavailable: the site cannot be read back to the cursor; nothing is passed over.
+            Unavailable: the site cannot be read.
         """
         items: list[Item] = []
         known = read = 0
@@ -116,7 +124,11 @@ class Scraped:
             if known >= KNOWN or (not at and read >= FIRST):
                 break
             if read >= MOST:
-                raise Unavailable(f"{self.name} has more than {MOST:,} items after the newest stored one.")
+                missing_before = min(items).at.isoformat() if items else None
+                log.error("a site has more items than are read; older ones are missing", source=self.name,
+                          most=MOST, missing_before=missing_before)  # fmt: skip
+                steps.SKIPPED.labels(self.name).inc()
+                break
         return sorted(items)
 
     def _items(self) -> Iterator[Item | None]:
@@ -125,5 +137,7 @@ class Scraped:
     def _some(self, pages: Iterator[Item | None]) -> list[Item | None]:
         try:
             return list(islice(pages, AT_ONCE))
+        except InputError:
+            raise
         except Exception as error:  # snscrape and requests have no common ancestor for what a site may answer
             raise Unavailable(f"{self.name} cannot be read ({type(error).__name__}).") from error

@@ -11,6 +11,7 @@ import structlog
 
 from domain.clock import Clock, SystemClock
 from domain.errors import ConfigError, InputError, Unavailable
+from streaming import steps
 from streaming.feed import Waiter
 from streaming.files.posts import author_hash
 from streaming.messages import Message, PostMessage
@@ -67,8 +68,10 @@ class X:
     async def _search(self, at: int) -> dict[int, Any]:
         """All posts after the cursor by number; without a cursor the newest page.
 
+        Where there are more than can be held, the newest of them, and it is said from when on some are missing.
+
         Raises:
-            Unavailable: X does not answer, or there are more posts than can be held; none is passed over.
+            Unavailable: X does not answer.
         """
         if self._after != at:
             self._forget(at)
@@ -80,8 +83,13 @@ class X:
                 found = self._found
                 self._forget(at)
                 return found
+        found = self._found
         self._forget(at)
-        raise Unavailable(f"X has more than {100 * MOST_PAGES:,} posts after {at}; ask for fewer with x=query.")
+        oldest = min(found.values(), key=lambda tweet: int(tweet.id)).created_at.isoformat() if found else None
+        log.error("X has more posts than can be held; older ones are missing: ask for fewer with x=query", source="x",
+                  most=100 * MOST_PAGES, missing_before=oldest)  # fmt: skip
+        steps.SKIPPED.labels("x").inc()
+        return found
 
     def _forget(self, at: int) -> None:
         self._after, self._token, self._found = at, None, {}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
 from bot.messages import sender
-from bot.settings import BotSettings
+from bot.settings import BotSettings, author_hash, hash_key
+from db.engine import transaction
+from db.queries.posts import insert_posts
+from domain.types import Post
 from tests.bot.conftest import Bench
 from tests.fakes.telegram import Refused
 
@@ -38,6 +43,39 @@ async def test_an_anonymous_admin_forgets_only_his_own_group(bench: Bench) -> No
     assert "one post" in (await bench.answers(2, -5))[1].text
     await bench.closed()
     assert posts(bench.engine) == ["bitcoin of B"]
+
+
+async def test_what_anonymous_admins_posted_before_becomes_their_groups(bench: Bench, settings: BotSettings) -> None:
+    """Rows that name the number of all of them: /forget_me in A takes A's; B's stay, and what is of no known group."""
+    shared, hashed = author_hash(hash_key(settings), 1087968824), partial(author_hash, hash_key(settings))
+    rows = [("a1", -5), ("a2", -5), ("b1", -6), ("lost", None)]
+    with transaction(bench.engine) as connection:
+        now = datetime.now(UTC)
+        insert_posts(connection, [Post(f"telegram:{n}", "telegram", n, "en", now, author_hash=shared) for n, _ in rows])
+        for number, (name, chat) in enumerate(rows):
+            values = {"id": 9000 + number, "chat": chat, "post": f"telegram:{name}", "who": shared}
+            if chat is not None:
+                connection.execute(text(_EARLIER), values)
+    count = "select author_hash, count(*) from posts group by 1"
+
+    def by_author() -> dict[str, int]:
+        with bench.engine.connect() as connection:
+            return {row.author_hash: row.count for row in connection.execute(text(count))}
+
+    assert by_author() == {shared: 4}
+    await bench.door.intake.own_groups()
+    await bench.door.intake.own_groups()
+    assert by_author() == {hashed(-5): 2, hashed(-6): 1, shared: 1}
+    bench.telegram.say("/forget_me", -5, **as_group(-5))
+    assert "2 posts" in (await bench.answers(1, -5))[0].text
+    await bench.closed()
+    assert by_author() == {hashed(-6): 1, shared: 1}
+
+
+_EARLIER = (
+    "insert into inbox (update_id, chat_id, payload, post_id, author_hash, answered_at) "
+    "values (:id, :chat, '{}', :post, :who, now())"
+)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,50 @@ def test_an_exchange_narrows_the_readings(written: str, exchange: str, symbol: s
     assert normalize(written, exchange) == symbol
 
 
+@pytest.mark.parametrize(
+    ("written", "exchange", "symbol"),
+    [
+        ("BTCUSDT.P", None, "BTC/USDT:USDT"), ("tBTCUSD", "bitfinex", "BTC/USD"), ("TBTCUSD", None, "TBTC/USD"),
+        ("XBTUSD", "bitmex", "BTC/USD:BTC"), ("XBT_USDT", "bitmex", "BTC/USDT"), ("BINANCE:BTCUSDT", None, "BTC/USDT"),
+        ("COINBASE:SOLUSD", None, "SOL/USD"), ("BTCUSDT:USDT", None, "BTC/USDT:USDT"), ("X:ETHUSDT.P", None, "ETH/USDT:USDT"),
+        ("FI_XBTUSD_240628", "krakenfutures", "BTC/USD:BTC-240628"), ("BTC-USD-240628", "okx", "BTC/USD:BTC-240628"),
+        ("XXRPZEUR", "kraken", "XRP/EUR"), ("BCHABCUSDT", "binance", "BCH/USDT"), ("WBETHETH", "binance", "WBETH/ETH"),
+    ],
+)  # fmt: skip
+def test_further_spellings(written: str, exchange: str | None, symbol: str) -> None:
+    """TradingView's venues and perpetuals, Bitfinex's ``t``, BitMEX's contracts, Kraken's four letters."""
+    assert normalize(written, exchange) == symbol
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("BTC-28JUN24", "market_unsettled"), ("BTC/28JUN24", "market_unsettled"), ("BTCUSD0628", "market_unsettled"),
+        ("BTCUSDM24", "market_unsettled"), ("XBTM24", "market_unsettled"), ("BTCPERP", "market_unsettled"),
+        ("BTC-28JUN24-60000-C", "market_unsettled"), ("tBTCF0:USTF0", "not_a_market"), ("CRYPTO:BTC", "not_a_market"),
+        ("BTC.D", "not_a_market"), ("DOGUSD", "coin_unknown"), ("1000PEPEUSDT", "coin_unknown"), ("ＢＴＣ", "not_a_market"),
+    ],
+)  # fmt: skip
+def test_further_names_that_are_refused(written: str, why: str) -> None:
+    """Dated futures without what they settle in, indices, unknown coins: never a coin of that name in USDT."""
+    with pytest.raises(UnknownSymbol, match=why):
+        normalize(written)
+
+
+@pytest.mark.parametrize(
+    ("words", "symbols"),
+    [
+        ("bitcoin.org is down", ()), ("ETH Zürich opened", ()), ("$TSLA and $AAPL", ()), ("$USD strong, $EUR weak", ()),
+        ("$USDT printing", ()), ("THE MOON IS NEAR", ()), ("sol/usdt looks good", ("SOL/USDT",)), ("$1INCH", ("1INCH/USDT",)),
+        ("I made $100k, $5M", ()), ("$btcusdt.p long", ("BTC/USDT",)), ("BTC,ETH;SOL", ("BTC/USDT", "ETH/USDT", "SOL/USDT")),
+        ("bitcoin cash is not bitcoin", ("BCH/USDT", "BTC/USDT")), ("BUY SOL NOW", ("SOL/USDT",)), ("dot/com era", ()),
+    ],
+)  # fmt: skip
+def test_further_texts(words: str, symbols: tuple[str, ...]) -> None:
+    """Domains, shares, currencies and shouted words name no coin; a pair with a stroke does, in small letters too."""
+    assert mentioned(words) == symbols
+
+
 def test_two_readings_are_both_named_and_none_is_refused() -> None:
     """Nothing is split greedily: the reason says what the name may mean, or that no coin is known."""
     with pytest.raises(UnknownSymbol, match="AR/BUSD, ARB/USD"):

@@ -137,3 +137,61 @@ async def channel() -> AsyncIterator[FakeChannel]:
         yield fake
     finally:
         await runner.cleanup()
+
+
+@dataclass
+class FakeMastodon:
+    """A profile's pages as Mastodon before version 4 shows them; ``toots`` by number, ``page`` of them a page.
+
+    ``scripted``: the page of later versions, an empty shell for scripts.
+    """
+
+    toots: dict[int, str] = field(default_factory=dict)
+    boosts: set[int] = field(default_factory=set)
+    page: int = 20
+    scripted: bool = False
+    asked: list[str] = field(default_factory=list)
+    url: str = ""
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path_qs)
+        if self.scripted:
+            return web.Response(text='<html><body><div id="mastodon"></div></body></html>', content_type="text/html")
+        newest = int(request.query.get("max_id", 1 << 60))
+        numbers = sorted((n for n in self.toots if n < newest), reverse=True)[: self.page]
+        older = bool(numbers) and min(self.toots) < numbers[-1]
+        more = f'<a class="load-more" href="{request.path}?max_id={numbers[-1]}"></a>' if older else ""
+        entries = "".join(map(self._toot, numbers))
+        body = f'<div class="activity-stream">{entries}<div class="entry">{more}</div></div>'
+        return web.Response(text=f"<html><body>{body}</body></html>", content_type="text/html")
+
+    def _toot(self, number: int) -> str:
+        boosted = (
+            '<div class="status__prepend"><i class="fa-retweet"></i><a class="status__display-name" href="/@ann">'
+            "<strong>Ann</strong></a></div>"
+        )
+        return (
+            f'<div class="entry">{boosted if number in self.boosts else ""}<div class="status__info">'
+            f'<a class="status__relative-time" href="/@ann/{number}"></a>'
+            '<data class="dt-published" value="2026-03-01T11:00:00+00:00"></data>'
+            '<a class="status__display-name" href="/@ann"><img class="u-photo" src="/a.png"><span class="display-name">'
+            "<strong>Ann</strong><span>@ann@toots.example</span></span></a></div>"
+            f'<div class="status__content"><p>{self.toots[number]}</p></div></div>'
+        )
+
+
+@asynccontextmanager
+async def mastodon() -> AsyncIterator[FakeMastodon]:
+    """A running one."""
+    fake = FakeMastodon()
+    app = web.Application()
+    app.router.add_get("/{name}/with_replies", fake._answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    fake.url = f"http://{host}:{port}"
+    try:
+        yield fake
+    finally:
+        await runner.cleanup()

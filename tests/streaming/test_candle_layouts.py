@@ -176,8 +176,8 @@ def test_a_name_without_a_known_market_is_refused(stem: str) -> None:
 
 
 def test_every_layout_is_told_apart() -> None:
-    """No two layouts of candles have one name, and each headerless one its own number of columns."""
+    """No two layouts of candles have one name, nor two without a line of names the same columns in the same order."""
     assert len({layout.name for layout in CANDLES}) == len(CANDLES)
-    widths = [len(layout.headless) for layout in CANDLES if layout.headless]
-    assert len(set(widths)) == len(widths)
-    assert io.StringIO(KLINE).readline().count(",") + 1 in widths
+    orders = [layout.headless for layout in CANDLES if layout.headless]
+    assert len(set(orders)) == len(orders)
+    assert io.StringIO(KLINE).readline().count(",") + 1 in map(len, orders)

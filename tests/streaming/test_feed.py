@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
 from db.queries import streams
-from domain.errors import ConfigError
+from domain.errors import ConfigError, Unavailable
 from streaming import feed as feeds
 from streaming.broker import MemoryBroker
 from streaming.feed import Feed, StreamState, Waiter
@@ -208,3 +209,35 @@ async def test_a_live_source_that_refuses_is_tried_again(engine: Engine, monkeyp
     await task
     with pytest.raises(ConfigError):
         await Feed(Refusing(3), engine, broker, rig.clock, 100).run()
+
+
+@dataclass
+class Away(Counting):
+    """Does not answer for a while, then has nothing new."""
+
+    here: bool = False
+
+    async def read(self, cursors: Mapping[str, int], wait: Waiter) -> AsyncIterator[Sequence[Message]]:
+        if not self.here:
+            raise Unavailable("the site answers 503")
+        async for messages in super().read(cursors, wait):
+            yield messages
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_source_that_stays_away_is_told_of(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some attempts it stands among the troubles and in the gauge; it leaves them when it can be read, news or none."""
+    monkeypatch.setattr(feeds, "AWAY_WAIT", 0.01)
+    broker = MemoryBroker()
+    rig, source = Rig(engine, broker), Away(0, live=True, name="away")
+    feed = Feed(source, engine, broker, rig.clock, 1000)
+    task = asyncio.create_task(feed.run())
+    await until(lambda: bool(feed.troubles))
+    labels = {"source": "away", "item": ""}
+    assert feed.troubles == ["away: the site answers 503"]
+    assert REGISTRY.get_sample_value("moodtape_feed_refused", labels) == 1
+    source.here = True
+    await until(lambda: not feed.troubles)
+    assert REGISTRY.get_sample_value("moodtape_feed_refused", labels) == 0
+    feed.stop()
+    await task

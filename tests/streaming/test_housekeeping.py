@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.queries.candles import upsert_candles
-from db.queries.market_history import note_gaps
+from db.queries.market_history import note_gaps, open_gaps
 from db.queries.posts import insert_posts
 from db.queries.predictions import Said, insert_predictions
 from domain.candles import CandleColumns, join
@@ -37,8 +37,12 @@ def test_a_hole_is_recorded_once_and_noted_when_filled(engine: Engine) -> None:
         gap = connection.execute(text("select start_at, end_at, filled_at from candle_gaps")).one()
         assert (gap.start_at, gap.end_at, gap.filled_at) == (START + 2 * MINUTE, START + 62 * MINUTE, None)
         assert connection.execute(text("select count(*) from candles")).scalar() == 3
+        exchange = connection.execute(text("select exchange from markets")).scalar_one()
+        assert open_gaps(connection, exchange, START) == [("BTC/USDT", gap.start_at, gap.end_at)]
+        assert open_gaps(connection, exchange, gap.end_at) == open_gaps(connection, "other", START) == []
         upsert_candles(connection, candles(*range(2, 62)))
         assert note_gaps(connection, START) == (0, 1)
+        assert open_gaps(connection, exchange, START) == []
 
 
 def test_a_hole_longer_than_the_look_is_recorded(engine: Engine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from domain.errors import InputError, Unavailable
 from domain.symbols import kind_of
 from streaming import live, market_data
 from streaming.live import LiveCandles, _Market
-from streaming.market_data import Backfill, open_exchange
+from streaming.market_data import Backfill, Hole, Holes, open_exchange
 from streaming.messages import CandleMessage, Message, outgoing
 from streaming.quirks import Quirks, quirks
 from tests.fakes.exchange import FakeExchange
@@ -324,3 +325,41 @@ async def test_a_delisted_market_is_left_and_comes_back(exchange: FakeExchange) 
     await stream.aclose()
     assert source.lost == {}
     assert value("moodtape_feed_refused", source="binance", item="ETH/USDT") == 0
+
+
+async def test_an_open_hole_is_asked_for_again(exchange: FakeExchange) -> None:
+    """A minute that was not there comes later; it is asked for at once, and then ever more rarely until it is there."""
+    for n in (1, 2, 4, 5):
+        exchange.put(SYMBOL, T + 60 * n)
+    clock, holes = clock_at(T + 60 * 6 + 30), [(SYMBOL, *(datetime.fromtimestamp(T + 60 * n, UTC) for n in (3, 4)))]
+    source = LiveCandles("binance", [SYMBOL], clock, exchange.url, exchange.ws, holes=lambda since: holes)
+    stream, out = source.read({STREAM: T + 120}, Waits(clock)), []
+
+    async def seen(minute: int) -> None:
+        async for batch in stream:
+            out.extend(minutes(batch))
+            if minute in out:
+                return
+
+    await asyncio.wait_for(seen(T + 300), 20)
+    exchange.put(SYMBOL, T + 180)
+    clock.advance(market_data.FIRST_AGAIN)
+    await asyncio.wait_for(seen(T + 180), 20)
+    await stream.aclose()
+    assert out.count(T + 180) == 1
+    asked = Holes(lambda since: holes, clock)
+    times = []
+    for _ in range(40):
+        times += [clock.monotonic()] * len(await asked.due())
+        clock.advance(market_data.LOOK)
+    assert len(times) == 4
+    assert [b - a for a, b in pairwise(times)] == [600, 1200, 2400]
+
+
+async def test_a_database_that_is_away_knows_of_no_hole() -> None:
+    """The live feed goes on without it."""
+
+    def away(since: datetime) -> list[Hole]:
+        raise Unavailable("PostgreSQL does not answer.")
+
+    assert await Holes(away, clock_at(T)).due() == []

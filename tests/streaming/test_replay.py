@@ -201,3 +201,16 @@ def test_post_ids_do_not_depend_on_the_order_of_rows() -> None:
         ids.append(set(table.ids))
     assert ids[0] == ids[1]
     assert len(ids[0]) == 3
+
+
+def test_rows_that_are_not_played_are_counted_by_reason(tmp_path: Path, clock: ManualClock) -> None:
+    """Undated, cut off, outside the wanted time: none is dropped in silence."""
+    bar = "1,2,0.5,1.5,3"
+    rows = [f"{T},{bar}", f"soon,{bar}", f"{T + 60},{bar}", f",{bar}", f"{T + 6000},{bar}"]
+    (tmp_path / "BTCUSDT-1m.csv").write_text("time,open,high,low,close,volume\n" + "\n".join(rows))
+    (tmp_path / "posts.csv").write_text(f"text,timestamp,user\none,{T},a\ntwo,never,b\ncut,{T}\n")
+    replay = Replay([tmp_path], clock, cut=Cut(None, datetime.fromtimestamp(T + 600, UTC)))
+    assert replay.rows == (2, 1)
+    assert replay.left_out == {
+        "without a time that can be read": 3, "outside --since and --until, or of another market": 1, "the row is cut off": 1,
+    }  # fmt: skip

@@ -181,6 +181,24 @@ def test_who_waits_is_told_of_a_cancellation(engine: Engine, doors: Doors, queue
         assert (again.status_code, [again.json()["post_id"]]) == (200, waiting)
 
 
+@pytest.mark.usefixtures("market")
+def test_a_post_is_cancelled_over_http(engine: Engine, doors: Doors) -> None:
+    """DELETE while it waits: who waits for it is told; then, and when it has its answer, 409; an unknown id is 404."""
+    door = doors(web_deadline=20)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(door.post, "/v1/analyze", data={"caption": "hello", "at": stamp(NOON)})
+        while not (waiting := posts_that_wait(engine)):
+            assert not asked.done()
+        path = f"/v1/posts/{waiting[0]}"
+        assert door.delete(path).json() == {"post_id": waiting[0], "cancelled": True}
+        assert "send it again" in refused(asked.result(timeout=10), 409, "cancelled")
+    assert "does not wait any more" in refused(door.delete(path), 409, "wrong_state")
+    assert "no post of that id" in refused(door.delete("/v1/posts/nosuch"), 404, "not_found")
+    with working(engine):
+        assert door.post("/v1/analyze", data={"caption": "hello", "at": stamp(NOON)}).status_code == 200
+    assert refused(door.delete(path), 409, "wrong_state")
+
+
 def posts_that_wait(engine: Engine) -> list[str]:
     with transaction(engine) as connection:
         return list(connection.execute(text("select post_id from jobs where state = 'waiting'")).scalars())

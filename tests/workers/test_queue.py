@@ -173,6 +173,27 @@ def test_a_batch_that_died_is_counted_and_shrinks_until_its_job_fails(engine: En
         assert jobs.job_state(connection, "p1", R) == jobs.JobState("waiting", None)
 
 
+def test_a_job_that_is_held_when_its_batch_died_is_counted_later(engine: Engine) -> None:
+    """The next worker took it at once: its death is not forgotten, and counts once when it is let go."""
+    put(engine, store(engine, "a", "b"))
+    with engine.connect() as worker:
+        claimed = claim(worker, R, LIMITS)
+        batch = jobs.hold_batch(worker)
+        with transaction(engine) as note:
+            jobs.note_batch(note, batch, [c.id for c in claimed])
+    with engine.connect() as following:
+        held = following.execute(text("select id from jobs where post_id = 'a' for update")).scalar_one()
+        with transaction(engine) as other:
+            assert jobs.expire_batches(other, "error: died") == (1, 0)
+            assert jobs.expire_batches(other, "error: died") == (0, 0), "still held"
+            assert other.execute(text("select job_ids from batches")).scalar_one() == [held]
+    with transaction(engine) as other:
+        assert jobs.expire_batches(other, "error: died") == (1, 0)
+        assert jobs.expire_batches(other, "error: died") == (0, 0)
+        attempts = other.execute(text("select post_id, attempts from jobs order by post_id")).all()
+        assert [tuple(row) for row in attempts] == [("a", 1), ("b", 1)]
+
+
 def test_a_full_queue_says_busy_and_for_how_long(client: ScoringClient, engine: Engine) -> None:
     """Back-pressure names the expected wait, in all and per requester."""
     client.submit(store(engine, "a", "b", "c"), priority=Priority.PEOPLE, requester="chat")

@@ -6,7 +6,7 @@ import hashlib
 import io
 import struct
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache
 
 import filetype
@@ -21,8 +21,9 @@ from domain.types import ImageRef
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 25_000_000
 """Most pixels that are decoded."""
-MAX_JPEG_PIXELS = 50_000_000
-"""Most pixels of a JPEG, which is decoded at a half, a quarter or an eighth of its size: phones make 48 and 50 million."""
+MAX_PHONE_PIXELS = 50_000_000
+"""Most pixels of what phones make, 48 and 50 million: a JPEG is decoded at a half, a quarter or an eighth of its size, a HEIC
+picture whole, one at a time."""
 MAX_SIDE = 1024
 QUALITY = 90
 
@@ -31,6 +32,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "HEIF")
 
 _DECODING = threading.BoundedSemaphore(2)
 """A picture of 25 megapixels takes 100 MB and more while it is decoded; callers beyond the second wait."""
+
+_DECODING_LARGE = threading.BoundedSemaphore(1)
+"""A HEIC picture of 48 megapixels takes 330 MB for 1.7 s."""
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, RuntimeError, struct.error)
 _JPEG_BEGIN, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -43,7 +47,7 @@ def clean_picture(data: bytes) -> tuple[ImageRef, bytes]:
     Of an animation the first frame is taken; transparency becomes white.
 
     Raises:
-        TooLarge: more than 20 MB, or 25 megapixels (a JPEG: 50), found out without decoding.
+        TooLarge: more than 20 MB, or 25 megapixels (JPEG and HEIC: 50), found out without decoding.
         UnreadableImage: not a picture, or a broken one; the message says what it looks like.
     """
     if not data:
@@ -84,7 +88,9 @@ def _read(data: bytes) -> Image.Image:
 def _decoded(data: bytes) -> Image.Image:
     with _DECODING, Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         _check_size(opened)
-        return _upright(opened)
+        whole = opened.format == "HEIF" and opened.width * opened.height > MAX_PIXELS
+        with _DECODING_LARGE if whole else nullcontext():
+            return _upright(opened)
 
 
 @cache
@@ -96,7 +102,7 @@ def _prepare() -> None:
 
 def _check_size(opened: Image.Image) -> None:
     width, height = opened.size
-    most = MAX_JPEG_PIXELS if opened.format in ("JPEG", "MPO") else MAX_PIXELS
+    most = MAX_PHONE_PIXELS if opened.format in ("JPEG", "MPO", "HEIF") else MAX_PIXELS
     if width * height > most:
         raise TooLarge(Reason("picture_pixels", {"width": width, "height": height, "most": most // 10**6}))
 
