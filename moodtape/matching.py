@@ -56,7 +56,7 @@ def ask(asked: MatchRequest) -> Json:
 def show(result: Json, *, as_json: bool, chart: Path | None = None) -> None:
     """Print the matches, as JSON or as lines; draw them where asked."""
     if chart is not None:
-        from answer.match_chart import draw_matches
+        from answer.plots import draw_matches
 
         try:
             chart.write_bytes(draw_matches(result))
@@ -75,7 +75,22 @@ def show(result: Json, *, as_json: bool, chart: Path | None = None) -> None:
     if result["matches"]:
         ended = ", ".join(f"{name} {share:.0%}" for name, share in result["ended"].items())
         lines.append(f"they ended {ended}; mean {result['mean'][-1]:+.2f} %")
+    lines.append(_tested(result))
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _tested(result: Json) -> str:
+    """What the latest walk-forward says of the matcher, in one line."""
+    if result["tested"] is None:
+        return "this matcher has not been tested on what is stored yet; `moodtape nightly --once` does it"
+    figures, verdict = result["tested"], "beats" if result["beats_placebo"] else "does not beat"
+    shares = figures["r_at_10"]
+    low, high = figures["interval"]
+    return (
+        f"in the walk-forward of {figures['at'][:10]} it {verdict} exchanged words: the right one among ten in "
+        f"{shares['model']:.1%} of {figures['n']} windows, {shares['placebo']:.1%} with exchanged words, "
+        f"{shares['chance']:.1%} by chance (gain {low:+.1%} to {high:+.1%})"
+    )
 
 
 EXPLAIN_DEADLINE = 30.0

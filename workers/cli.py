@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import json
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Connection
 
-from db.engine import make_engine, transaction
 from db.queries import rescore, revisions
 from db.queries import revisions as comparison
 from domain.answer import stamp
@@ -24,13 +19,12 @@ from domain.errors import InputError
 from domain.symbols import normalize
 from models.manifest import load_manifest
 from workers.client import rescoring
-from workers.report import tables
+from workers.report import AsJson, database, say, tables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 runs = typer.Typer(help="Score stored posts with a model revision.", invoke_without_command=True)
 app.add_typer(runs, name="rescore")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Run = Annotated[int | None, typer.Argument(help="Number of the run; without it the one under way, else the latest.")]
 By = Annotated[str, typer.Option(help="Who decides this; the user of this machine when empty.")]
 Why = Annotated[str, typer.Option(help="Why; kept with the change.")]
@@ -58,17 +52,17 @@ def start(
     if context.invoked_subcommand is not None:
         return
     filters = _filters(since, until, symbol, source, limit)
-    with _database() as connection:
+    with database() as connection:
         chosen = _chosen(connection, revision, shadow)
         posts = rescore.count(connection, filters)
         served = chosen in {scorer.revision for scorer in revisions.scorers(connection)}
     if dry_run or not posts:
         told = f"{posts:,} posts match; none was queued."
-        _say({"posts": posts, "revision": chosen, "dry_run": dry_run}, told, as_json)
+        say({"posts": posts, "revision": chosen, "dry_run": dry_run}, told, as_json)
         return
     if not served:
         _err().print(f"No worker scores with revision {chosen} now; the run begins as soon as one does.")
-    with _database() as connection:
+    with database() as connection:
         run = rescore.begin(connection, chosen, filters, getpass.getuser())
     if not detach:
         _follow(run)
@@ -135,10 +129,10 @@ def list_revisions(
     as_json: AsJson = False,
 ) -> None:
     """Known model revisions and who scores with them; a challenger beside the champion; past promotions."""
-    with _database() as connection:
+    with database() as connection:
         if compare is not None:
             report = comparison.compare(connection, _champion(connection), _known(connection, compare))
-            _say(report, tables(report), as_json)
+            say(report, tables(report), as_json)
             return
         known = revisions.changes(connection) if history else revisions.known(connection)
         served = [scorer.revision for scorer in revisions.scorers(connection)]
@@ -146,7 +140,7 @@ def list_revisions(
     if not history:
         body = [{**row, "processes": served.count(row["revision"])} for row in body]
     lines = [_change_line(row) if history else _revision_line(row) for row in body]
-    _say(body, "\n".join(lines) or "No worker has reported yet.", as_json)
+    say(body, "\n".join(lines) or "No worker has reported yet.", as_json)
 
 
 def _revision_line(row: dict[str, Any]) -> str:
@@ -169,7 +163,7 @@ def promote(revision: Revision, why: Why, by: By = "", as_json: AsJson = False) 
 @app.command()
 def rollback(why: Why, by: By = "", as_json: AsJson = False) -> None:
     """Make the champion that the present one replaced the champion again; recorded like a promotion."""
-    with _database() as connection:
+    with database() as connection:
         before = revisions.replaced_by(connection, _champion(connection))
     if before is None:
         raise InputError("The present champion replaced none; there is nothing to go back to.")
@@ -180,19 +174,19 @@ def _change(revision: str, action: str, by: str, why: str, as_json: bool) -> Non
     if not why.strip():
         raise InputError("Say why with --why; it is kept with the change.")
     who = by or getpass.getuser()
-    with _database() as connection:
+    with database() as connection:
         before = revisions.change_champion(connection, revision, action, who, why)
         served = revision in {scorer.revision for scorer in revisions.scorers(connection)}
     body = {"revision": revision, "replaced": before, "action": action, "changed_by": who, "reason": why}
-    _say(body, f"Revision {revision} is the champion now, in place of {before}.", as_json)
+    say(body, f"Revision {revision} is the champion now, in place of {before}.", as_json)
     if not served:
         _err().print("No worker scores with it now: start one with its weights (MOODTAPE_ARTIFACTS).")
 
 
 def _turn(action: rescoring.Action, run: int | None, as_json: bool) -> None:
-    with _database() as connection:
+    with database() as connection:
         found = rescoring.turn(connection, action, run)
-    _say(rescoring.as_json(found), _sentence(found), as_json)
+    say(rescoring.as_json(found), _sentence(found), as_json)
 
 
 def _follow(run: int) -> None:
@@ -218,13 +212,13 @@ def _follow(run: int) -> None:
 
 
 def _progress(run: int | None) -> rescore.Progress:
-    with _database() as connection:
+    with database() as connection:
         return rescoring.run_of(connection, run)
 
 
 def _tell(run: int | None, as_json: bool) -> None:
     found = _progress(run)
-    _say(rescoring.as_json(found), _sentence(found), as_json)
+    say(rescoring.as_json(found), _sentence(found), as_json)
 
 
 def _sentence(found: rescore.Progress) -> str:
@@ -246,27 +240,6 @@ def _challenger(connection: Connection) -> str:
             f"There are {len(shadows)} challengers; name one with --revision, or start a worker with MOODTAPE_ARTIFACTS."
         )
     return str(shadows[0])
-
-
-@contextmanager
-def _database() -> Iterator[Connection]:
-    engine = make_engine()
-    try:
-        with transaction(engine) as connection:
-            yield connection
-    finally:
-        engine.dispose()
-
-
-def _say(body: Any, words: Any, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(body, default=str) + "\n")
-    else:
-        _out().print(words, highlight=False, markup=False, soft_wrap=isinstance(words, str))
-
-
-def _out() -> Console:
-    return Console()
 
 
 def _err() -> Console:

@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db.queries.events import event_rules
-from db.queries.walk_forwards import latest
+from db.queries.earned import event_rules, latest_fold
 from domain.reasons import Reason
 from models.trajectories.events import Earned, KnownRule
 
@@ -20,7 +19,7 @@ def earned(connection: Connection, at: datetime | None = None) -> Earned:
         for r in event_rules(connection, at)
         if not r.rule.get("campaign")
     )
-    fold = latest(connection, at)
+    fold = latest_fold(connection, at)
     if fold is None:
         return Earned(rules=rules)
     return Earned(fold.signal, reason_of(fold.figures, fold.signal), rules)

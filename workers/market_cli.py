@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from sqlalchemy import Connection
 
-from answer.scorecard import draw
-from db.engine import make_engine, transaction
+from answer.plots import draw_scorecard
+from db.engine import make_engine
 from domain.errors import EX_SOFTWARE, InputError
 from workers.client.scorecard import scorecard as make_scorecard
 from workers.client.scorecard import words
+from workers.report import AsJson, database, say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
 @app.command()
@@ -32,11 +26,11 @@ def scorecard(
     as_json: AsJson = False,
 ) -> None:
     """How the predictions held: coverage, width, CRPS and volatility against their baselines, big moves, the worst ones."""
-    with _database() as connection:
+    with database() as connection:
         card = make_scorecard(connection, datetime.now(UTC), days, replayed)
     if plot is not None:
-        _write(plot, draw(card))
-    _say(card, words(card), as_json)
+        _write(plot, draw_scorecard(card))
+    say(card, words(card), as_json)
 
 
 @app.command()
@@ -61,7 +55,7 @@ def replay(
         lines += [f"{post['post_id']} {d['path']}: {d['stored']} → {d['again']}" for d in post["differences"][:5]]
         if not post["same_inputs"]:
             lines.append(f"{post['post_id']}: its market's candles or history have changed since")
-    _say(found, "\n".join(lines), as_json)
+    say(found, "\n".join(lines), as_json)
     raise typer.Exit(0 if found["identical"] == found["answers"] else EX_SOFTWARE)
 
 
@@ -70,17 +64,3 @@ def _write(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise InputError(f"The picture cannot be written to {path}: {error.strerror}.") from None
-
-
-@contextmanager
-def _database() -> Iterator[Connection]:
-    engine = make_engine()
-    try:
-        with transaction(engine) as connection:
-            yield connection
-    finally:
-        engine.dispose()
-
-
-def _say(body: Any, told: str, as_json: bool) -> None:
-    sys.stdout.write((json.dumps(body) if as_json else told) + "\n")

@@ -1,12 +1,41 @@
-"""The comparison of a challenger with the champion, as tables for a terminal."""
+"""What the commands about stored things share: the database for a while, JSON or words, and the comparison as tables."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
-from rich.console import Group, RenderableType
+import typer
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy import Connection
+
+from db.engine import make_engine, transaction
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+@contextmanager
+def database() -> Iterator[Connection]:
+    """A transaction of the database that DATABASE_URL names."""
+    engine = make_engine()
+    try:
+        with transaction(engine) as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def say(body: Any, words: str | RenderableType, as_json: bool) -> None:
+    """Print a result as JSON and nothing else, or as words or tables."""
+    if as_json:
+        sys.stdout.write(json.dumps(body, default=str) + "\n")
+    else:
+        Console().print(words, highlight=False, markup=False, soft_wrap=isinstance(words, str))
 
 
 def tables(report: dict[str, Any]) -> RenderableType:

@@ -28,11 +28,11 @@ def one_window(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("one_window")
 def test_a_path_is_matched(door: TestClient) -> None:
-    """Twenty prices are enough; the answer says by which rule and that it is no forecast's proof."""
+    """Twenty prices are enough; the answer says by which rule, and that nothing stored tests it yet."""
     told = door.post("/v1/match", json={"prices": np.linspace(100, 105, 20).tolist()}).json()
     assert [m["post_id"] for m in told["matches"]] == ["p:1"]
     assert told["matcher"] == "near shape"
-    assert told["beats_placebo"] is False
+    assert (told["beats_placebo"], told["tested"]) == (None, None)
     assert len(told["mean"]) == 256
 
 

@@ -7,10 +7,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.engine import transaction
-from db.queries.events import EventRuleRow, event_rules, replace_rules
+from db.queries.earned import EventRuleRow, Fold, add_fold, count_trials, event_rules, latest_fold, replace_rules
 from db.queries.posts import insert_posts
 from db.queries.verdicts import newest_ids, stored, stored_at, upsert_verdicts
-from db.queries.walk_forwards import Fold, add, count_trials, latest
 from domain.errors import InputError
 from domain.reasons import Reason
 from domain.types import MarketContext, Minutes, Post
@@ -89,18 +88,18 @@ def test_a_signal_is_earned_by_the_newest_fold_only(engine: Engine) -> None:
     figures = {"crps_skill": 0.04, "words_skill": 0.0, "intervals": spread}
     with transaction(engine) as connection:
         assert earned(connection).reason == Reason("signal_untested")
-        add(connection, Fold("store", "r", 5, figures, signal=False, alarms={}))
+        add_fold(connection, Fold("store", "r", 5, figures, signal=False, alarms={}))
     with transaction(engine) as connection:
         before = connection.execute(text("select clock_timestamp()")).scalar_one()
     with transaction(engine) as connection:
-        add(connection, Fold("store", "r", 5, figures, signal=True, alarms={}))
+        add_fold(connection, Fold("store", "r", 5, figures, signal=True, alarms={}))
     with transaction(engine) as connection:
         assert earned(connection).signal
         assert earned(connection).reason.code == "signal_earned"
         assert earned(connection).reason.parameters["crps_low"] == 3.0
         assert not earned(connection, before).signal
         assert count_trials(connection) == 10
-        assert (found := latest(connection)) is not None
+        assert (found := latest_fold(connection)) is not None
         assert found.signal
     assert reason_of({"crps_skill": None}, signal=True) == Reason("signal_untested")
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from answer.match_chart import draw_matches
+from answer.plots import draw_matches
 from db.engine import transaction
+from db.queries.earned import Fold, add_fold
 from db.queries.trajectories import insert_library
 from domain.clock import ManualClock
 from domain.errors import InputError, NoCandles
@@ -117,6 +118,24 @@ def test_a_text_is_answered_by_the_worker(engine: Engine) -> None:
     assert (told["direction"], told["matcher"]) == ("text_to_series", "near words")
     assert told["ended"] == {"up": 1.0, "down": 0.0, "flat": 0.0}
     assert told["asked"] is None
+
+
+@pytest.mark.usefixtures("library")
+def test_the_newest_walk_forward_says_whether_a_matcher_beats_its_twin(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each way has its own figures; an interval above zero beats, one that holds zero does not; without, null."""
+    shares = {"r_at_10": {"model": 0.2, "chance": 0.1, "placebo": 0.12}, "n": 90}
+    ways = {"text_to_series": shares | {"interval": [0.01, 0.2]}, "series_to_text": shares | {"interval": [-0.01, 0.2]}}
+    for recall in ({}, ways):
+        with transaction(engine) as connection:
+            add_fold(connection, Fold("store", "r", 9, {"recall": recall}, signal=False, alarms={}))
+        words = match(engine, Answering(), MatchRequest(text="to the moon"), clock=ManualClock(NOON))
+        shape = match(engine, NoQueue(), MatchRequest(prices=prices(UP)), clock=ManualClock(NOON))
+        assert (words["beats_placebo"], shape["beats_placebo"]) == ((True, False) if recall else (None, None))
+    assert words["tested"]["r_at_10"] == shares["r_at_10"]
+    matching.show(shape, as_json=False)
+    assert "does not beat exchanged words: the right one among ten in 20.0% of 90" in capsys.readouterr().out
 
 
 def test_what_cannot_be_matched_is_refused(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from answer.scorecard import draw
+from answer.plots import draw_scorecard
 from db.engine import transaction
 from db.queries.bands import live_coverage
 from db.queries.posts import campaigns, insert_posts
@@ -131,7 +131,7 @@ def test_an_empty_scorecard_says_so(engine: Engine, tmp_path: Path) -> None:
         card = scorecard(connection, START)
     assert card["all"] is None
     assert "256 minutes" in words(card)
-    (tmp_path / "s.png").write_bytes(draw(card))
+    (tmp_path / "s.png").write_bytes(draw_scorecard(card))
     with Image.open(tmp_path / "s.png") as picture:
         assert picture.size == (900, 420)
 

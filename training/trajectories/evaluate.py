@@ -4,14 +4,17 @@ Rows are scored in time order against a library that holds only windows that had
 history. Repeated wordings are dropped and each 256-minute bin gives at most ``PER_BIN`` posts.
 
 - ``r_at_10``: per symbol, one post per bin; share of posts whose own trajectory is among the ten whose density
-  the answer raises most over the mean of all answers. ``placebo``: the same with the words of the posts exchanged (the
-  market before the post stays), so model minus placebo is what the words add. ``chance``: ten out of the pool.
+  the answer raises most over the mean of all answers. ``placebo``: the same with the words of the posts exchanged; since
+  words do not bend the band it is the same figure. ``chance``: ten out of the pool.
 - ``coverage``: share of steps (the first excepted) inside the band, its miss rate adapted as live by what had closed.
 - ``crps_skill``: 1 - CRPS / CRPS of the moves of the week before the day (without candles: of the symbol's past windows).
 - ``volatility_skill``: 1 - squared error of log volatility / that of the last 24 hours' with its mean error taken off.
 - ``words_skill``: 1 - CRPS of the band moved by a fifth of the matches' mean / the same with the words exchanged: what words
   say of direction. The answer's band is not moved.
+- ``return_skill``: 1 - absolute error of a fifth of the matches' mean end / that of no change; ``direction``: its sign.
 - ``big_move_auc``: ranking of moves beyond the trailing 90th percentile of absolute end moves.
+- ``recall``: the matchers themselves, both ways (:func:`training.trajectories.recall.of_matchers`).
+- ``loss_over_ln_b``: contrastive loss of the answers over ln B; 1 where they no longer tell one window from another.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from numpy.typing import NDArray
 
 from domain.candles import FLOOR
 from domain.errors import InputError
-from domain.types import STEPS, BandHistory, Floats, LibraryRows, MarketContext, Post
+from domain.types import BandHistory, Floats, LibraryRows, MarketContext, Post
 from models.manifest import ARTIFACTS
 from models.trajectories.band import AT, KNOTS, LEVELS, BandParameters, exceeds, history, persistence, quantile_loss
 from models.trajectories.index import realised
@@ -35,6 +38,7 @@ from models.trajectories.measures import DAY
 from models.trajectories.retrieval import Outlook, RetrievedTrajectories, load_trajectories
 from training.metrics import auc, interval
 from training.registry import EvaluateOptions
+from training.trajectories import recall
 from training.trajectories.band_figures import band_study
 from training.trajectories.library import to_rows
 from training.trajectories.pairs import (
@@ -53,8 +57,6 @@ from training.trajectories.walk_forward import miss_rates, places
 PER_BIN = 2
 LIMIT, HISTORY = 4000, 2000
 """Most posts scored and most of history, to stay within minutes on one core; thinned by lot per bin."""
-LEAN = 0.2
-"""Share of the matches' mean by which ``words_skill`` moves the band, for the comparison only."""
 ENOUGH = 30
 """Past windows that a percentile of past moves needs."""
 
@@ -142,43 +144,76 @@ def figures(model: RetrievedTrajectories, questions: Questions, seed: int = 0) -
     if not answered.any():
         raise InputError("No post has a past window to match; give earlier pairs or an earlier --since.")
     asked, outlooks = questions.take(answered), [a for a in answers if a]
-    times = asked.pairs.time
+    shuffled = _answers(model, asked, asked.embeddings[_exchanged(asked.pairs.symbol, seed)])
+    twin = [s or o for s, o in zip(shuffled, outlooks, strict=True)]
     parts = {
         "coverage": coverage(outlooks, asked),
         "crps_skill": _crps(model, outlooks, asked),
         "volatility_skill": _volatility(outlooks, asked),
+        "words_skill": _words(outlooks, twin, asked),
+        "return_skill": _returns(outlooks, asked),
     }
-    hits, pool = _recall(outlooks, asked)
-    shuffled = _answers(model, asked, asked.embeddings[_exchanged(asked.pairs.symbol, seed)])
-    placebo, _ = _recall([s or o for s, o in zip(shuffled, outlooks, strict=True)], asked)
-    parts["words_skill"] = _words(outlooks, [s or o for s, o in zip(shuffled, outlooks, strict=True)], asked)
-    ranked = pool > 0
-    intervals = {name: interval(top, bottom, times) for name, (top, bottom) in parts.items() if bottom.any()}
-    if ranked.any():
-        intervals["r_at_10"] = interval(hits[ranked], np.ones(int(ranked.sum())), times[ranked])
-    value = {name: float(top.sum() / bottom.sum()) if bottom.any() else None for name, (top, bottom) in parts.items()}
-    return {
+    intervals = {name: interval(*part, asked.pairs.time) for name, part in parts.items() if part[1].any()}
+    value = {name: _ratio(name, *part) for name, part in parts.items()}
+    found = {
         "n": int(answered.sum()),
         "independent_windows": len(set(asked.pairs.bins)),
-        "r_at_10": {
-            "model": _mean(hits[ranked]),
-            "chance": _mean(np.minimum(10 / np.maximum(pool[ranked], 1), 1)),
-            "placebo": _mean(placebo[ranked]),
-        },
-        "coverage": _rounded(value["coverage"]),
-        "crps_skill": _rounded(value["crps_skill"], skill=True),
-        "volatility_skill": _rounded(value["volatility_skill"], skill=True),
+        "r_at_10": _recall(outlooks, twin, asked, intervals),
         "big_move_auc": _big_moves(model, outlooks, asked),
-        "words_skill": _rounded(value["words_skill"], skill=True),
-        "intervals": {
-            name: [round(v, 5) for v in ((1 - b, 1 - a) if name.endswith("skill") else (a, b))]
-            for name, (a, b) in intervals.items()
-        },
+        "coverage_by_quarter": _by_quarter(parts["coverage"][0], asked.pairs.time),
+        "direction": _direction(outlooks, twin, asked),
+        "recall": recall.of_matchers(model, outlooks, twin, asked, seed),
+        "loss_over_ln_b": recall.contrast(outlooks, asked, seed),
     }
+    ends = {name: (1 - b, 1 - a) if name.endswith("skill") else (a, b) for name, (a, b) in intervals.items()}
+    return {**found, **value, "intervals": {name: [round(v, 5) for v in pair] for name, pair in ends.items()}}
 
 
-def _rounded(value: float | None, skill: bool = False) -> float | None:
-    return None if value is None else round(1 - value if skill else value, 5)
+def _ratio(name: str, top: Doubles, bottom: Doubles) -> float | None:
+    """The figure itself, a skill as what it lacks of one; None where nothing could be compared."""
+    if not bottom.any():
+        return None
+    ratio = float(top.sum() / bottom.sum())
+    return round(1 - ratio if name.endswith("skill") else ratio, 5)
+
+
+def _recall(
+    outlooks: Sequence[Outlook], twin: Sequence[Outlook], asked: Questions, intervals: dict[str, tuple[float, float]]
+) -> dict[str, float | None]:
+    """R@10 of whole answers, whose band is the market's: so their twin's is the same."""
+    (hits, pool), (placebo, _) = recall.of_answers(outlooks, asked), recall.of_answers(twin, asked)
+    ranked = pool > 0
+    if ranked.any():
+        intervals["r_at_10"] = interval(hits[ranked], np.ones(int(ranked.sum())), asked.pairs.time[ranked])
+    chances = np.minimum(10 / np.maximum(pool[ranked], 1), 1)
+    return {"model": _mean(hits[ranked]), "chance": _mean(chances), "placebo": _mean(placebo[ranked])}
+
+
+def _by_quarter(inside: Doubles, times: NDArray[np.int64]) -> dict[str, float]:
+    """Mean coverage by quarter of a year."""
+    quarter = times.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64) // 3
+    return {f"{1970 + q // 4}-Q{q % 4 + 1}": round(float(inside[quarter == q].mean()), 5) for q in np.unique(quarter)}
+
+
+def _returns(outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Doubles]:
+    """Absolute error at the end of a share of the matches' mean, and of no change."""
+    ends = recall.LEAN * np.array([o.matches.matches_mean[-1] for o in outlooks], dtype=np.float64)
+    return np.abs(asked.truth[:, -1] - ends), np.abs(asked.truth[:, -1])
+
+
+def _direction(outlooks: Sequence[Outlook], twin: Sequence[Outlook], asked: Questions) -> dict[str, Any]:
+    """Share of ends whose sign the matches' mean had, beside that of exchanged words and of the commoner sign."""
+    true = np.sign(asked.truth[:, -1])
+    own, other = (
+        (1 + true * np.sign([o.matches.matches_mean[-1] for o in some]).astype(np.float64)) / 2
+        for some in (outlooks, twin)
+    )
+    low, high = interval(own - other, np.ones(len(own)), asked.pairs.time)
+    majority = max(float(((1 + true) / 2).mean()), float(((1 - true) / 2).mean()))
+    return {
+        "model": _mean(own), "placebo": _mean(other), "majority": round(majority, 5),
+        "gain": _mean(own - other), "interval": [round(low, 5), round(high, 5)],
+    }  # fmt: skip
 
 
 def _mean(values: Doubles) -> float | None:
@@ -227,7 +262,7 @@ def _words(outlooks: Sequence[Outlook], exchanged: Sequence[Outlook], asked: Que
     """CRPS of the band moved by a share of the matches' mean, and by that of exchanged words."""
 
     def moved(outlook: Outlook, words: Outlook, truth: Doubles) -> float:
-        mean = LEAN * np.asarray(words.matches.matches_mean, dtype=np.float64)[KNOTS, None]
+        mean = recall.LEAN * np.asarray(words.matches.matches_mean, dtype=np.float64)[KNOTS, None]
         return float(quantile_loss(truth[KNOTS], outlook.band.quantiles[KNOTS] + mean).mean())
 
     own = [moved(o, o, truth) for o, truth in zip(outlooks, asked.truth, strict=True)]
@@ -273,28 +308,3 @@ def _big_moves(model: RetrievedTrajectories, outlooks: Sequence[Outlook], asked:
         scores.append(exceeds(threshold, outlook.band.quantiles[-1]))
         labels.append(abs(asked.truth[i, -1]) > threshold)
     return auc(np.array(labels, dtype=bool), np.array(scores))
-
-
-def _recall(outlooks: Sequence[Outlook], asked: Questions) -> tuple[Doubles, Doubles]:
-    """Hit (0 or 1) and pool size per post; pool 0 where a post is not ranked (not first of its bin, or pool ≤ 10)."""
-    hits, pool = np.zeros(len(outlooks)), np.zeros(len(outlooks))
-    knots = np.array([0, 4, 16, 64, 128, 192, STEPS - 1])
-    _, first = np.unique(asked.pairs.bins, return_index=True)
-    symbols = asked.pairs.symbol[first]
-    for symbol in sorted(set(symbols)):
-        rows = first[symbols == symbol]
-        if len(rows) <= 10:
-            continue
-        true = np.diff(asked.truth[rows][:, knots], axis=1)
-        likely = np.stack([_likelihood(outlooks[row], knots, true) for row in rows])
-        lift = likely - np.logaddexp.reduce(likely, axis=0)
-        own = np.diagonal(lift)[:, None]
-        hits[rows], pool[rows] = (lift > own).sum(axis=1) < 10, len(rows)
-    return hits, pool
-
-
-def _likelihood(outlook: Outlook, knots: NDArray[np.int64], moves: Doubles) -> NDArray[np.float32]:
-    """Log density of each trajectory's moves between knots (n, knots - 1) under one answer, as a Gaussian walk."""
-    spread = np.maximum(np.exp(outlook.band.expected[2]) * np.sqrt(np.diff(knots)), FLOOR)
-    surprise = ((moves - np.diff(outlook.band.median[knots])) / spread) ** 2
-    return np.asarray(-0.5 * surprise.sum(axis=1) - np.log(spread).sum(), dtype=np.float32)

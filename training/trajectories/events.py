@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from db.engine import make_engine, transaction
-from db.queries.events import EventRuleRow, replace_rules, stored_posts
+from db.queries.earned import EventRuleRow, replace_rules, stored_posts
 from db.queries.market_history import market_minutes, market_span
 from domain.errors import InputError
 from domain.symbols import DEFAULT_SYMBOL

@@ -16,16 +16,17 @@ from celery.schedules import crontab
 from sqlalchemy import Connection, Engine
 
 from db.engine import make_engine, transaction
-from db.queries import walk_forwards
+from db.queries.earned import Fold, add_fold, count_trials
 from db.queries.market_history import market_contexts, unfilled_gaps
+from db.queries.posts import load_posts
 from db.queries.trajectories import load_library_rows
-from db.queries.walk_forwards import Fold
 from domain.errors import InputError, MoodtapeError
-from domain.types import Floats, LibraryRows, from_micros, to_micros
+from domain.types import LibraryRows, from_micros, to_micros
 from models.manifest import ARTIFACTS, verify
 from models.trajectories.library import encoder_revision
-from models.trajectories.retrieval import K, RetrievedTrajectories, load_trajectories
+from models.trajectories.retrieval import load_trajectories
 from training.trajectories import evaluate, events
+from training.trajectories.alarms import alarms
 from training.trajectories.evaluate import Questions
 from training.trajectories.event_rules import Rule
 from training.trajectories.pairs import Pairs
@@ -40,14 +41,11 @@ FEWEST = 30
 MOST = 2_000
 QUEUE = "nightly"
 TASK = "training.nightly"
-TRIALS = 5
-"""Comparisons of one run that could let a signal through: coverage, CRPS, volatility, big moves, words."""
-HELD = 0.04
-"""How far from the nominal share coverage may lie, with an interval that excludes it, before it is an alarm."""
-HUB = 0.2
-"""Share of answers that one match may stand in."""
-SAME = 0.9
-"""Mean cosine of random rows from which on the embeddings have collapsed."""
+TRIALS = (
+    "coverage", "crps_skill", "volatility_skill", "big_move_auc", "words_skill", "return_skill", "direction",
+    "text_to_series", "series_to_text",
+)  # fmt: skip
+"""Comparisons of one run that could be taken for a signal; all stand in its figures, and their number is kept."""
 
 
 def walk_stored(engine: Engine, now: datetime, artifacts: Path = ARTIFACTS, seed: int = 0) -> Fold:
@@ -68,13 +66,15 @@ def walk_stored(engine: Engine, now: datetime, artifacts: Path = ARTIFACTS, seed
         questions = _questions(connection, asked, Bands(engine, model.parameters))
         gaps = unfilled_gaps(connection, now - timedelta(days=7))
     figures = evaluate.figures(model, questions, seed)
-    fold = Fold("store", revision, TRIALS, figures, earns(figures), alarms(model, questions, figures, gaps))
+    found = alarms(model, questions, figures, gaps)
+    fold = Fold("store", revision, len(TRIALS), figures, earns(figures), found)
     with transaction(engine) as connection:
-        walk_forwards.add(connection, fold)
+        add_fold(connection, fold)
     return fold
 
 
 def _questions(connection: Connection, rows: LibraryRows, bands: Bands) -> Questions:
+    posts = load_posts(connection, rows.post_ids)
     moments = [from_micros(int(at)) for at in rows.posted_at]
     found = market_contexts(connection, list(zip(rows.symbols, moments, strict=True)))
     contexts = [None if c is None else bands.known(connection, c) for c in found]
@@ -84,7 +84,7 @@ def _questions(connection: Connection, rows: LibraryRows, bands: Bands) -> Quest
         exchange=np.full(len(rows), "", dtype=object),
         time=rows.posted_at // 1_000_000,
         start=rows.starts_at // 1_000_000,
-        text=np.full(len(rows), "", dtype=object),
+        text=np.array([posts[i].text if i in posts else "" for i in rows.post_ids], dtype=object),
         named=np.ones(len(rows), dtype=np.bool_),
         change=rows.change,
     )
@@ -96,39 +96,6 @@ def earns(figures: dict[str, Any]) -> bool:
     spread = figures["intervals"]
     wanted = ("crps_skill", "volatility_skill", "words_skill")
     return all(name in spread and spread[name][0] > 0 for name in wanted)
-
-
-def alarms(model: RetrievedTrajectories, asked: Questions, figures: dict[str, Any], gaps: int) -> dict[str, Any]:
-    """What looks wrong, by name with its figure: coverage adrift, collapsed embeddings, a hub of matches, holes in candles."""
-    found: dict[str, Any] = {}
-    low, high = figures["intervals"].get("coverage", (0.8, 0.8))
-    if figures["coverage"] is not None and abs(figures["coverage"] - 0.8) > HELD and not low <= 0.8 <= high:
-        found["coverage"] = figures["coverage"]
-    if (same := _sameness(asked.embeddings)) > SAME:
-        found["collapsed_embeddings"] = round(same, 4)
-    if (hub := _hub(model, asked)) > HUB:
-        found["hub"] = round(hub, 4)
-    if gaps:
-        found["gaps"] = gaps
-    return found
-
-
-def _sameness(vectors: Floats) -> float:
-    """Mean cosine of different rows."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-    count = len(unit)
-    return float(((unit.sum(axis=0) ** 2).sum() - count) / max(count * (count - 1), 1))
-
-
-def _hub(model: RetrievedTrajectories, asked: Questions) -> float:
-    """The largest share of answers that one and the same match stands in."""
-    moments = [post.posted_at for post in asked.posts()]
-    hits = model.index.search(asked.embeddings, list(asked.pairs.symbol), moments, [""] * len(moments), K)
-    counted: dict[tuple[str, int], int] = {}
-    for found in hits:
-        for hit in found:
-            counted[hit.symbol, hit.row] = counted.get((hit.symbol, hit.row), 0) + 1
-    return max(counted.values(), default=0) / max(len(hits), 1)
 
 
 def once(engine: Engine, now: datetime | None = None, artifacts: Path = ARTIFACTS) -> dict[str, Any]:
@@ -145,7 +112,7 @@ def once(engine: Engine, now: datetime | None = None, artifacts: Path = ARTIFACT
     except InputError as error:
         told["events"] = {"skipped": error.message}
     with transaction(engine) as connection:
-        told["trials_ever"] = walk_forwards.count_trials(connection)
+        told["trials_ever"] = count_trials(connection)
     log.info("nightly", trials_ever=told["trials_ever"], rules=told["events"].get("saved"))
     return told
 

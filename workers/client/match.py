@@ -1,7 +1,8 @@
 """Text to trajectories, and a price path to the posts that such paths followed: the use-case behind CLI and HTTP.
 
-Both ways are the plainest that the figures allow (docs/results.md, report 000): near words, and near shape. A trained
-matcher did not beat its placebo. Nothing that had not ended at the asked moment is found.
+Both ways are the plainest that the figures allow (docs/results.md, report 000): near words, and near shape. Whether either
+finds the right partner more often than its twin with exchanged words is what the latest walk-forward says. Nothing that had
+not ended at the asked moment is found.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from db.engine import transaction
+from db.queries.earned import Fold, latest_fold
 from db.queries.market_history import market_contexts
 from db.queries.trajectories import near_shape
 from domain.answer import Json, stamp
@@ -69,7 +71,9 @@ def _by_words(engine: Engine, client: Queue, request: MatchRequest, clock: Clock
     paths = answer["trajectories"]
     if not paths:
         raise NoCandles(Reason("no_past"))
-    return _told("text_to_series", "near words", paths["matches"], request.at or clock.now(), None)
+    with transaction(engine) as connection:
+        tested = _tested(latest_fold(connection), "text_to_series")
+    return _told("text_to_series", "near words", paths["matches"], request.at or clock.now(), None) | tested
 
 
 def _by_shape(engine: Engine, request: MatchRequest, now: datetime) -> Json:
@@ -88,6 +92,7 @@ def _by_shape(engine: Engine, request: MatchRequest, now: datetime) -> Json:
         else:
             raise InputError(Reason("match_nothing"))
         found = near_shape(connection, change, at, symbol if request.prices else None, MOST)
+        tested = _tested(latest_fold(connection), "series_to_text")
     matches = [
         {
             "post_id": m.post_id, "source": m.source, "posted_at": stamp(m.posted_at), "symbol": m.symbol,
@@ -95,7 +100,15 @@ def _by_shape(engine: Engine, request: MatchRequest, now: datetime) -> Json:
         }
         for m in found
     ]  # fmt: skip
-    return _told("series_to_posts", "near shape", matches, at, change)
+    return _told("series_to_posts", "near shape", matches, at, change) | tested
+
+
+def _tested(fold: Fold | None, way: str) -> Json:
+    """What the latest walk-forward says of this matcher; nulls where there is none, or too few windows had closed for it."""
+    figures = ((fold.figures.get("recall") or {}) if fold else {}).get(way)
+    if fold is None or fold.made_at is None or figures is None:
+        return {"beats_placebo": None, "tested": None}
+    return {"beats_placebo": figures["interval"][0] > 0, "tested": {"at": stamp(fold.made_at), **figures}}
 
 
 def _told(direction: str, rule: str, matches: list[Json], at: datetime, asked: Path256 | None) -> Json:
@@ -105,7 +118,6 @@ def _told(direction: str, rule: str, matches: list[Json], at: datetime, asked: P
     return {
         "direction": direction,
         "matcher": rule,
-        "beats_placebo": False,
         "as_of": stamp(at),
         "asked": None if asked is None else [round(float(v), 4) for v in asked],
         "matches": matches,

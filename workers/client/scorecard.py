@@ -36,15 +36,7 @@ def scorecard(connection: Connection, now: datetime, days: int = 45, replayed: b
         "since": None if replayed else stamp(since),
         "all": _figures(_together(rows)) if rows else None,
         "symbols": {str(row["symbol"]): _figures(row) for row in rows},
-        "days": [
-            {
-                "day": row["day"].date().isoformat(),
-                "n": row["n"],
-                "coverage": _short(row["covered"]),
-                "width": _short(row["width"]),
-            }
-            for row in by_day(connection, since, replayed)
-        ],
+        "days": [_day(row) for row in by_day(connection, since, replayed)],
         "worst": [_loser(row) for row in worst(connection, since, replayed, WORST)],
     }
 

@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import Engine
 
 from db.engine import transaction
+from db.queries.earned import latest_fold
 from db.queries.trajectories import insert_library
-from db.queries.walk_forwards import latest
 from domain.errors import InputError
 from domain.types import LibraryRows, Minutes, to_micros
 from models.trajectories.retrieval import RetrievedTrajectories
 from tests.models.trajectories.test_band import FIRST, parameters, tape
 from tests.workers.test_bands import PAIR, moment, store
-from training.trajectories import leaks, nightly
+from training.trajectories import alarms, leaks, nightly
 from training.trajectories.evaluate import Questions
 from training.trajectories.pairs import Pairs
 
@@ -72,17 +72,18 @@ def test_alarms_name_what_looks_wrong() -> None:
     """Words that all lie in one place are a collapse; coverage far from nominal and holes are told; else nothing is."""
     minutes = tape(DAYS * 1440, 0.2)
     sound, collapsed = rows(minutes), rows(minutes, same=True)
-    fine = nightly.alarms(RetrievedTrajectories(parameters(), sound), asked(sound), figures(), gaps=0)
-    wrong = nightly.alarms(
+    fine = alarms.alarms(RetrievedTrajectories(parameters(), sound), asked(sound), figures(), gaps=0)
+    wrong = alarms.alarms(
         RetrievedTrajectories(parameters(), collapsed),
         asked(collapsed),
-        {"coverage": 0.7, "intervals": {"coverage": [0.65, 0.75]}},
+        {"coverage": 0.7, "loss_over_ln_b": 0.999, "intervals": {"coverage": [0.65, 0.75]}},
         gaps=3,
     )
     assert "collapsed_embeddings" not in fine
     assert "coverage" not in fine
     assert wrong["collapsed_embeddings"] == pytest.approx(1, abs=0.01)
-    assert (wrong["coverage"], wrong["gaps"]) == (0.7, 3)
+    assert (wrong["coverage"], wrong["gaps"], wrong["ln_b"]) == (0.7, 3, 0.999)
+    assert "ln_b" not in fine
 
 
 def test_a_night_scores_what_is_stored(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +98,13 @@ def test_a_night_scores_what_is_stored(engine: Engine, monkeypatch: pytest.Monke
         insert_library(connection, rows(minutes), "e")
     made = nightly.walk_stored(engine, now)
     with transaction(engine) as connection:
-        kept = latest(connection)
+        kept = latest_fold(connection)
     assert kept is not None
     assert kept.figures == made.figures
     assert kept.figures["n"] > 40
+    assert kept.trials == len(nightly.TRIALS) == 9
+    assert set(kept.figures["recall"]) == {"text_to_series", "series_to_text"}
+    assert kept.figures["recall"]["series_to_text"]["r_at_5"]["chance"] > 0
     assert 0.6 < kept.figures["coverage"] < 0.95
     assert not kept.signal
 

@@ -1,4 +1,4 @@
-"""Posts as an event study reads them, and the rules it confirmed."""
+"""What studies of the past have earned: walk-forwards, whose newest rules the signal, and the rules of event studies."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, insert, or_, select, text
 
-from db.market_tables import EventRule
+from db.market_tables import EventRule, WalkForward
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def replace_rules(connection: Connection, rows: Sequence[EventRuleRow]) -> int:
 
 def event_rules(connection: Connection, at: datetime | None = None) -> list[EventRuleRow]:
     """The rules in force, now or at a moment."""
-    query = select(*(getattr(EventRule, name) for name in _NAMES)).order_by(EventRule.id)
+    query = select(*(getattr(EventRule, name) for name in _RULE)).order_by(EventRule.id)
     if at is None:
         query = query.where(EventRule.retired_at.is_(None))
     else:
@@ -74,4 +73,40 @@ def event_rules(connection: Connection, at: datetime | None = None) -> list[Even
     return [EventRuleRow(*row) for row in connection.execute(query)]
 
 
-_NAMES = tuple(EventRuleRow.__slots__)
+_RULE = tuple(EventRuleRow.__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One run. ``source``: files or store; ``trials``: comparisons it made; ``alarms``: what looks wrong, by name."""
+
+    source: str
+    revision: str
+    trials: int
+    figures: dict[str, Any]
+    signal: bool
+    alarms: dict[str, Any]
+    made_at: datetime | None = None
+
+
+_FOLD = ("source", "revision", "trials", "figures", "signal", "alarms", "made_at")
+
+
+def add_fold(connection: Connection, fold: Fold) -> int:
+    """Keep a run; returns its number."""
+    row = {name: getattr(fold, name) for name in _FOLD[:-1]}
+    return int(connection.execute(insert(WalkForward).values(row).returning(WalkForward.id)).scalar_one())
+
+
+def latest_fold(connection: Connection, at: datetime | None = None) -> Fold | None:
+    """The newest run, or the one that was the newest at a moment; None where there is none."""
+    query = select(*(getattr(WalkForward, name) for name in _FOLD)).order_by(WalkForward.made_at.desc()).limit(1)
+    if at is not None:
+        query = query.where(WalkForward.made_at <= at)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Fold(*row)
+
+
+def count_trials(connection: Connection) -> int:
+    """How many comparisons all runs have made."""
+    return sum(connection.execute(select(WalkForward.trials)).scalars())
