@@ -1,4 +1,5 @@
-# Targets: door (bot, web, streaming, migrate; no torch), worker (CPU torch), worker-gpu (CUDA torch).
+# Targets: door (bot, web, streaming, migrate; no torch), worker (CPU torch), nightly (the same with
+# the libraries of evaluation), worker-gpu (CUDA torch).
 ARG PYTHON=3.13
 FROM docker.io/library/python:${PYTHON}-slim AS base
 # Bytecode is written for what is imported at the end of a build, not for the thousands of modules that nothing imports.
@@ -36,6 +37,13 @@ RUN pip install --no-compile --extra-index-url "${TORCH_INDEX}" -c constraints.t
 FROM worker-packages AS worker
 COPY . .
 RUN python compose/imports.py domain db models runtime workers
+USER moodtape
+
+# The nightly walk-forward: a worker's image with what evaluation needs.
+FROM worker-packages AS nightly
+RUN pip install --no-compile -c constraints.txt ".[training]"
+COPY . .
+RUN python compose/imports.py domain db models runtime workers training
 USER moodtape
 
 FROM base AS gpu-packages

@@ -57,6 +57,8 @@ def _path_facts(paths: Json) -> Facts:
         "low": paths["low"][-1],
         "high": paths["high"][-1],
         "coverage": _percent(paths["coverage"]["nominal"]),
+        "held": _percent(paths["coverage"]["live"]),
+        "scored": paths["coverage"]["n"],
         "signal": paths["signal"],
         "signal_reason": paths["reason"],
         "events": paths.get("events", []),
@@ -69,7 +71,7 @@ def _path_facts(paths: Json) -> Facts:
 
 
 _PATH_FACTS = (
-    "symbol", "minutes", "median", "low", "high", "coverage", "signal", "signal_reason", "events",
+    "symbol", "minutes", "median", "low", "high", "coverage", "held", "scored", "signal", "signal_reason", "events",
     "matches", "windows", "matches_end", "control_end", "usual_end",
 )  # fmt: skip
 
@@ -187,6 +189,8 @@ def _paths(said: Facts, say: Say) -> list[str]:
         return [say("paths-none")]
     moves = {name: move(said[name], say) for name in ("median", "low", "high")}
     band = say("band", symbol=said["symbol"], minutes=said["minutes"], coverage=said["coverage"], **moves)
+    if said["held"] is not None:
+        band += " " + say("band-held", held=said["held"], scored=said["scored"])
     if not said["signal"]:
         band += " " + say("no-signal", reason=_because(said["signal_reason"], say))
     control = "" if said["control_end"] is None else " " + say("control", end=move(said["control_end"], say))

@@ -106,8 +106,8 @@ class Trajectories(Struct, frozen=True, eq=False):
     """The forecast is the band with its median; what the matched posts' prices did stands beside it and never bends it.
 
     ``baseline_mean``: mean of the library for the symbol. ``matches_mean``: of the matches. ``control_mean``: of as many
-    random ended windows of the symbol, null where it has none. ``independent_windows``: distinct 256-minute windows among
-    the matches.
+    random ended windows of the symbol, each of the hour and volatility of a match, null where it has no others.
+    ``independent_windows``: distinct 256-minute windows among the matches.
     """
 
     symbol: str

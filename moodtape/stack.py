@@ -123,7 +123,7 @@ def environment(plan: Plan, state: State, addresses: Mapping[str, str]) -> dict[
 
 
 def services(plan: Plan, state: State, addresses: Mapping[str, str]) -> list[Service]:
-    """The page first, for it is seen first; then workers, streams and the bot."""
+    """Workers, the page, streams, the nightly walk-forward and the bot; the last two do not count for readiness."""
     base = environment(plan, state, addresses)
 
     def beating(name: str, module: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Spec:
@@ -143,6 +143,7 @@ def services(plan: Plan, state: State, addresses: Mapping[str, str]) -> list[Ser
     share = {} if plan.workers == 1 or base.get(THREADS) else {THREADS: str(max(1, _cores() // plan.workers))}
     specs = [beating(f"worker-{number}", "workers", extra=share) for number in range(1, plan.workers + 1)]
     specs += [web, beating("streaming", "streaming", *plan.feed)]
+    specs.append(replace(beating("nightly", "training.nightly"), optional=True))
     if plan.bot:
         specs.append(replace(beating("bot", "bot", extra={TOKEN: os.environ[TOKEN]}), optional=True))
     return [Service(spec, state.logs / f"{spec.name}.log") for spec in specs]

@@ -20,14 +20,14 @@ from streaming.settings import StreamingSettings
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
-OURS = ("migrate", "streaming", "worker", "worker-gpu", "web", "bot")
+OURS = ("migrate", "streaming", "worker", "worker-gpu", "nightly", "web", "bot")
 
 SERVICE = {
     "type": "object",
     "properties": {
         "image": {"type": "string", "pattern": "^[a-z0-9./-]+:[a-z0-9.-]+$", "not": {"pattern": ":latest$"}},
         "build": {"type": "object", "required": ["context", "target"], "additionalProperties": False,
-                  "properties": {"context": {"const": "."}, "target": {"enum": ["door", "worker", "worker-gpu"]},
+                  "properties": {"context": {"const": "."}, "target": {"enum": ["door", "worker", "nightly", "worker-gpu"]},
                                  "args": {"const": {"TORCH_INDEX": "${TORCH_INDEX:-}"}}}},
         "restart": {"enum": ["unless-stopped", "on-failure:5"]},
         "init": {"const": True},
@@ -150,10 +150,11 @@ def test_build_targets_exist_and_modules_run() -> None:
         service = COMPOSE["services"][name]
         assert service["build"]["target"] in stages
         if service["command"][:2] == ["python", "-m"]:
-            assert (ROOT / service["command"][2].replace(".", "/")).exists()
+            module = ROOT / service["command"][2].replace(".", "/")
+            assert module.exists() or module.with_suffix(".py").exists()
 
 
-@pytest.mark.parametrize("name", ["streaming", "worker", "worker-gpu", "bot"])
+@pytest.mark.parametrize("name", ["streaming", "worker", "worker-gpu", "nightly", "bot"])
 def test_health_checks_can_fail_and_ask_for_the_right_service(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

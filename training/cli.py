@@ -101,16 +101,16 @@ def nightly(
     as_json: Json = False,
 ) -> None:
     """The walk-forward and the event study over what is stored, each night by Celery's beat; its figures rule the signal."""
-    import os
-
     from db.engine import make_engine
     from runtime.logs import configure
-    from training.trajectories import nightly as night
 
     configure("nightly")
     if not once:
-        night.serve(Path(os.environ.get("MOODTAPE_DATA_DIR", ".")) / "run")
-        return
+        from training.nightly import serve
+
+        raise typer.Exit(serve())
+    from training.trajectories import nightly as night
+
     engine = make_engine()
     try:
         show(night.once(engine, parse_time(as_of) if as_of else None), as_json)

@@ -8,6 +8,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from db.queries.jobs import Waiting
+from domain.answer import Coverage
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 NAMES = ("people", "live", "rescore")
@@ -43,6 +44,22 @@ class Metrics:
         )
         self.gpu_memory = Gauge("moodtape_gpu_memory_bytes", "memory held on the GPU", registry=registry)
         self.deaths = Counter("moodtape_batch_deaths", "jobs in batches that died", registry=registry)
+        self.coverage = Gauge(
+            "moodtape_band_coverage",
+            "share of steps inside the bands that closed in the last 45 days",
+            ["symbol", "feed"],
+            registry=registry,
+        )
+        self.scored = Gauge(
+            "moodtape_band_scored", "scored predictions behind that share", ["symbol", "feed"], registry=registry
+        )
+
+    def held(self, symbol: str, coverage: Coverage, replayed: bool) -> None:
+        """Note how a market's bands have held, as an answer says it; replays apart."""
+        labels = (symbol, "replay" if replayed else "live")
+        self.scored.labels(*labels).set(coverage.n)
+        if coverage.live is not None:
+            self.coverage.labels(*labels).set(coverage.live)
 
     def queue(self, backlog: Iterable[Waiting], now: datetime) -> None:
         """Note what waits."""

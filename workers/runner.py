@@ -266,6 +266,9 @@ class Runner:
         jobs.finish(connection, [c.id for c in claims if c.id not in failed])
         jobs.fail(connection, failures)
         self._metrics.posts.labels(NAMES[priority], "verdict").inc(len(answers))
+        for item, verdict in answers:
+            if verdict.trajectories is not None and item.context is not None:
+                self._metrics.held(item.symbol, verdict.trajectories.coverage, item.post.replayed)
         self._metrics.posts.labels(NAMES[priority], "error").inc(len(failures))
         return len(failures)
 

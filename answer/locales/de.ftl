@@ -65,13 +65,17 @@ hype-usual = Üblich: { $rate } %.
 hype-weak = Schwach{ $reason }.
 hype-none = Hype: keine Vorhersage{ $reason }.
 band = { $symbol } nach { $minutes } Minuten: { $low } bis { $high } ({ $coverage }-%-Band), Median { $median }.
+band-held = Bisher hielt es { $held } % ({ $scored ->
+    [one] eine bewertete Vorhersage
+   *[other] { $scored } bewertete Vorhersagen
+ }).
 no-signal = Keine Richtung wird behauptet{ $reason }.
 event = Auf solche Beiträge folgte { $minutes } Minuten lang das { $times }-Fache { $outcome ->
     [volume] des üblichen Volumens
    *[other] der üblichen Schwankung
  }: { $held } von { $n }.
 matches = Nach den { $matches } ähnlichsten früheren Beiträgen ({ $windows } unabhängige Zeitfenster) bewegte sich der Kurs im Mittel um { $end }; üblich { $usual }.
-control = Nach ebenso vielen zufälligen Beiträgen: { $end }.
+control = In ebenso vielen zufälligen Fenstern gleicher Stunde und Schwankung: { $end }.
 paths-none = Kurse: kein ähnlicher früherer Beitrag, dessen Ausgang damals bekannt war.
 explanation = Ähnliche Beiträge sagen: { $words }
 typical = Ein typischer Beitrag darunter: „{ $words }“
@@ -328,7 +332,7 @@ page-js-minute = nach { $minute } min: Median { $median }, Band { $low } bis { $
 page-js-minutes = Minuten nach dem Beitrag
 page-js-median = Median
 page-js-band = Band, das { $coverage } % der Ausgänge halten soll
-page-js-control = nach zufälligen Beiträgen
+page-js-control = zufällige Fenster gleicher Stunde und Schwankung
 page-js-match = nach ähnlichen Beiträgen
 page-mood = Stimmung
 page-hype = Hype

@@ -65,13 +65,17 @@ hype-usual = Usual: { $rate } %.
 hype-weak = Weak{ $reason }.
 hype-none = Hype: no forecast{ $reason }.
 band = { $symbol } after { $minutes } minutes: { $low } to { $high } ({ $coverage } % band), median { $median }.
+band-held = So far it held { $held } % ({ $scored ->
+    [one] one scored prediction
+   *[other] { $scored } scored predictions
+ }).
 no-signal = No direction is claimed{ $reason }.
 event = Posts like this one were followed by { $times } × the usual { $outcome ->
     [volume] volume
    *[other] volatility
  } for { $minutes } minutes: { $held } of { $n }.
 matches = After the { $matches } most similar past posts ({ $windows } independent windows) the price moved { $end } on average; usual { $usual }.
-control = After as many random posts: { $end }.
+control = After as many random windows of the same hours and volatility: { $end }.
 paths-none = Prices: no similar past post whose outcome was known at that time.
 explanation = Posts like this one say: { $words }
 typical = A typical post among them: “{ $words }”
@@ -206,7 +210,7 @@ chart-change = price change in percent, by minutes after the post
 chart-band = { $coverage } % band
 chart-median = median
 chart-matches = similar posts
-chart-control = random posts
+chart-control = random windows
 chart-no-paths = No price trajectories
 chart-moods = mood, percent
 chart-words = words
@@ -328,7 +332,7 @@ page-js-minute = after { $minute } min: median { $median }, band { $low } to { $
 page-js-minutes = minutes after the post
 page-js-median = median
 page-js-band = band meant to hold { $coverage } % of outcomes
-page-js-control = after random posts
+page-js-control = random windows of the same hours and volatility
 page-js-match = after similar posts
 page-mood = Mood
 page-hype = Hype

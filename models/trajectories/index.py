@@ -14,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.answer import Match
+from domain.candles import FLOOR
 from domain.types import HORIZON, MICROSECOND, Floats, LibraryRows, from_micros, to_micros
 from models.device import Scan, floor_of
 
 MICROS_PER_WINDOW = HORIZON // MICROSECOND
+MICROS_PER_DAY = 86_400_000_000
 
 STRIDE = 64
+
+WIDER = 3
+"""How often a search for controls doubles its bounds before it takes any window."""
 
 NEAR_DUPLICATE = 0.98
 """Cosine from which two posts count as the same words."""
@@ -32,6 +37,18 @@ class Hit:
     symbol: str
     row: int
     similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """How alike a random window must be to the match it stands beside: hours of the day apart, and times as volatile before.
+
+    ``least``: windows to draw from; where there are fewer, the bounds are doubled.
+    """
+
+    hours: float = 1.0
+    volatility: float = 1.25
+    least: int = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -49,9 +66,13 @@ class Shelf:
     device: str = "cpu"
     scan: Scan = field(init=False)
     _sums: NDArray[np.float64] = field(init=False)
+    _hours: Floats = field(init=False)
+    _sizes: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        """Prepare the vectors to be scanned, and sums of changes over every :data:`STRIDE` rows."""
+        """Prepare the vectors to be scanned, sums of changes over every :data:`STRIDE` rows, and what controls go by."""
+        self._hours = ((self.ends - MICROS_PER_WINDOW) % MICROS_PER_DAY / (MICROS_PER_DAY / 24)).astype(np.float32)
+        self._sizes = np.log(np.maximum(self.before, FLOOR)).astype(np.float32)
         self.scan = Scan(self.vectors, self.device)
         blocks = len(self.change) // STRIDE
         each = (
@@ -65,11 +86,33 @@ class Shelf:
         rest = self.change[block * STRIDE : known].sum(axis=0, dtype=np.float64)
         return np.asarray((self._sums[block] + rest) / known, dtype=np.float32)
 
-    def control(self, known: int, count: int, post_id: str) -> Floats:
-        """Mean trajectory of ``count`` random rows among the first ``known`` (> 0), float32[256]; the id decides which."""
+    def control(self, known: int, matched: Sequence[int], post_id: str, like: Control) -> NDArray[np.int64]:
+        """For each matched row a random other one of its hour and volatility among the first ``known``; the id decides which.
+
+        None of them meets a matched window, and none is taken twice; where no other windows are, there are fewer.
+        """
         random = np.random.default_rng(zlib.crc32(post_id.encode()))
-        rows = random.choice(known, size=min(count, known), replace=False)
-        return np.asarray(self.change[rows].astype(np.float64).mean(axis=0), dtype=np.float32)
+        free = np.ones(known, dtype=np.bool_)
+        for row in matched:
+            free &= np.abs(self.posted_at[:known] - self.posted_at[row]) >= MICROS_PER_WINDOW
+        chosen: list[int] = []
+        for row in matched:
+            beside = self._alike(row, free, like)
+            if len(beside):
+                chosen.append(int(beside[random.integers(len(beside))]))
+                free[chosen[-1]] = False
+        return np.array(chosen, dtype=np.int64)
+
+    def _alike(self, row: int, free: NDArray[np.bool_], like: Control) -> NDArray[np.int64]:
+        """Free rows of about the hour and volatility of a row; all free ones where too few are like it."""
+        apart = np.abs(self._hours[: len(free)] - self._hours[row])
+        apart = np.minimum(apart, 24 - apart)
+        larger = np.abs(self._sizes[: len(free)] - self._sizes[row])
+        for wider in 2 ** np.arange(WIDER):
+            rows = np.flatnonzero(free & (apart <= wider * like.hours) & (larger <= wider * np.log(like.volatility)))
+            if len(rows) >= like.least:
+                return rows
+        return np.flatnonzero(free)
 
     def known(self, moment: int) -> int:
         """How many rows, from the first on, had ended at a moment (microseconds)."""

@@ -7,7 +7,7 @@ The words choose the matches, which are evidence to look at; the band comes from
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from models import checkpoint
 from models.manifest import ARTIFACTS
 from models.parts import Matched
 from models.trajectories.band import KNOTS, LEVELS, BandForecast, BandParameters, forecast
-from models.trajectories.index import Hit, SeriesIndex
+from models.trajectories.index import Control, Hit, SeriesIndex, Shelf
 from models.trajectories.measures import NAMES
 
 FOLDER = "trajectories"
@@ -40,7 +40,8 @@ Doubles = NDArray[np.float64]
 class View:
     """What retrieval finds for one query. ``mean``: float64[256], of the matches; ``usual``: the pair's usual volatility.
 
-    ``control``: float32[256], of as many random ended windows of the symbol; None where it has none.
+    ``control``: float32[256], of random ended windows of the symbol, one of each match's hour and volatility; None where
+    it has no others.
     """
 
     hits: tuple[Hit, ...]
@@ -68,8 +69,15 @@ class Outlook:
 class RetrievedTrajectories:
     """Implements :class:`models.parts.TrajectoryModel` over an in-process library that grows by :meth:`add`."""
 
-    def __init__(self, parameters: BandParameters, rows: LibraryRows | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        parameters: BandParameters,
+        rows: LibraryRows | None = None,
+        device: str = "cpu",
+        control: Control | None = None,
+    ) -> None:
         self.parameters = parameters
+        self._control = control or Control()
         self.index = SeriesIndex(rows, device)
 
     def add(self, rows: LibraryRows) -> int:
@@ -150,7 +158,7 @@ class RetrievedTrajectories:
             changes *= np.clip((seen or usual) / before, 0.1, 10.0)[:, None]
         own = self.index.shelf(symbol)
         baseline = own.mean_change(known) if own and known else np.zeros(STEPS, np.float32)
-        control = own.control(known, len(hits), post_id) if own and known else None
+        control = _beside(own, known, hits, post_id, self._control) if own and known else None
         return View(hits, changes.mean(axis=0), baseline, control, seen or usual, tuple(warnings))
 
     def _outlook(self, view: View, symbol: str, context: MarketContext | None) -> Outlook:
@@ -176,6 +184,12 @@ class RetrievedTrajectories:
         return Outlook(matches, warnings, band, view.usual, self.index.vectors(view.hits))
 
 
+def _beside(own: Shelf, known: int, hits: Sequence[Hit], post_id: str, like: Control) -> Floats | None:
+    """Mean trajectory of the matches' controls, float32[256]."""
+    rows = own.control(known, [hit.row for hit in hits], post_id, like)
+    return np.asarray(own.change[rows].astype(np.float64).mean(axis=0), dtype=np.float32) if len(rows) else None
+
+
 def _width(symbol: str, widened: str, known: bool) -> list[Reason]:
     """Why a band is wider than the market's past alone would have it."""
     code = {"blind": "width_of_symbol" if known else "width_of_all", "stale": "stale_tape", "gapped": "gapped_tape"}
@@ -189,7 +203,9 @@ def _without_words(view: View) -> View:
 def save_parameters(folder: Path, parameters: BandParameters, config: dict[str, Any], card: str) -> None:
     """Write a checkpoint: numbers as weights, the prior's weight and what the caller adds as config."""
     arrays = {name: np.ascontiguousarray(getattr(parameters, name)) for name in ("weights", "prior")}
-    checkpoint.save(folder, {"prior_weight": parameters.prior_weight, **config}, arrays, card)
+    checkpoint.save(
+        folder, {"prior_weight": parameters.prior_weight, "control": asdict(Control()), **config}, arrays, card
+    )
 
 
 def load_trajectories(
@@ -203,10 +219,11 @@ def load_trajectories(
     config, arrays = checkpoint.load_arrays(artifacts / FOLDER)
     try:
         parameters = BandParameters(arrays["weights"], arrays["prior"], float(config["prior_weight"]))
+        control = Control(**config.get("control", {}))
         if parameters.weights.shape != (3, len(NAMES)) or parameters.prior.shape != (len(KNOTS), len(LEVELS)):
             raise ValueError("numbers of another shape")
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"The trajectory model does not fit this program ({error}); install moodtape again."
         ) from None
-    return RetrievedTrajectories(parameters, rows, device)
+    return RetrievedTrajectories(parameters, rows, device, control)

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from answer.catalogue import texts
-from answer.words import complain, explain, facts, move, sentence, tell
+from answer.words import complain, explain, facts, move, page, sentence, tell
 from domain.answer import Emotions, Explanation, Hype, HypeForecast, Json, to_answer
 from domain.errors import TooLarge, Unavailable
 from domain.reasons import Reason
@@ -42,10 +42,19 @@ def test_a_whole_answer_is_told_with_all_its_caveats(answer: Json) -> None:
     assert f"{move(said['low'])} to {move(said['high'])} (80 % band), median {move(said['median'])}" in words
     assert "No direction is claimed – no test has shown" in words
     assert "12 most similar past posts (7 independent windows)" in words
-    assert f"After as many random posts: {move(said['control_end'])}." in words
+    assert f"After as many random windows of the same hours and volatility: {move(said['control_end'])}." in words
     assert "Note: the post has no words to match" in words
     assert "Note: no explanation in words" in words
     assert words.splitlines()[-1] == "Not financial advice."
+
+
+def test_a_band_says_how_it_has_held(answer: Json) -> None:
+    """Once predictions are scored, their share and number stand behind the band; before, nothing is said of it."""
+    assert "So far it held" not in tell(answer, ENGLISH)
+    answer["trajectories"]["coverage"] = {"nominal": 0.8, "live": 0.8134, "n": 611}
+    assert "So far it held 81 % (611 scored predictions)." in tell(answer, ENGLISH)
+    answer["trajectories"]["coverage"]["n"] = 1
+    assert "81 % (one scored prediction)." in page(answer, ENGLISH)["price"]["more"]
 
 
 def test_what_is_not_claimed_says_why() -> None:

@@ -29,11 +29,11 @@ def test_only_the_bot_gets_the_token(tmp_path: Path, state: State, monkeypatch: 
     monkeypatch.setenv("TELEGRAM_TOKEN", "1:abc")
     asked = stack.plan(settings(tmp_path, workers=2))
     made = stack.services(asked, state, {"DATABASE_URL": "postgresql://h/d"})
-    assert [service.spec.name for service in made] == ["worker-1", "worker-2", "web", "streaming", "bot"]
-    assert [service.spec.env.get("TELEGRAM_TOKEN") for service in made] == [None, None, None, None, "1:abc"]
+    assert [service.spec.name for service in made] == ["worker-1", "worker-2", "web", "streaming", "nightly", "bot"]
+    assert [service.spec.env.get("TELEGRAM_TOKEN") for service in made] == [None] * 5 + ["1:abc"]
     assert {service.spec.env[MARK] for service in made} == {state.token}
     assert {service.spec.env["DATABASE_URL"] for service in made} == {"postgresql://h/d"}
-    assert [service.spec.optional for service in made] == [False, False, False, False, True]
+    assert [service.spec.optional for service in made] == [False] * 4 + [True] * 2
 
 
 def test_no_bot_without_a_token_or_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

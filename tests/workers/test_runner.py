@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from db.engine import transaction
 from db.queries import jobs
 from db.queries.verdicts import answer
+from domain.answer import Coverage
 from domain.errors import Unavailable
 from tests.fakes.scoring import FakeScorer
 from workers.client.queue import Priority, ScoringClient
@@ -257,3 +258,13 @@ def test_a_defect_of_the_models_ends_the_process(
     assert ended == [True]
     with transaction(engine) as connection:
         assert jobs.expire_batches(connection, "error: died") == (1, 0)
+
+
+def test_metrics_say_how_the_bands_of_a_market_held(metrics: Metrics) -> None:
+    """Live and replayed apart; before anything is scored only the number, 0, is given."""
+    metrics.held("BTC/USDT", Coverage(0.8), replayed=False)
+    metrics.held("BTC/USDT", Coverage(0.8, 0.75, 12), replayed=True)
+    live, played = ({"symbol": "BTC/USDT", "feed": feed} for feed in ("live", "replay"))
+    read = metrics.registry.get_sample_value
+    assert (read("moodtape_band_scored", live), read("moodtape_band_coverage", live)) == (0, None)
+    assert (read("moodtape_band_scored", played), read("moodtape_band_coverage", played)) == (12, 0.75)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from answer.plots import draw_scorecard
 from db.engine import transaction
 from db.queries.bands import live_coverage
+from db.queries.earned import Fold, add_fold
 from db.queries.posts import campaigns, insert_posts
 from db.queries.predictions import Due, Said, insert_predictions
 from domain.types import Minutes, Post
@@ -134,6 +135,23 @@ def test_an_empty_scorecard_says_so(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "s.png").write_bytes(draw_scorecard(card))
     with Image.open(tmp_path / "s.png") as picture:
         assert picture.size == (900, 420)
+
+
+def test_the_newest_walk_forward_stands_beside_the_scores(engine: Engine) -> None:
+    """Its figures, alarms, and how many comparisons were ever made; days without a scored band have no bar."""
+    with transaction(engine) as connection:
+        assert scorecard(connection, START)["walk_forward"] is None
+    for n in (40, 50):
+        with transaction(engine) as connection:
+            add_fold(connection, Fold("store", f"r{n}", 9, {"n": n}, signal=False, alarms={"hub": 0.3}))
+    with transaction(engine) as connection:
+        card = scorecard(connection, START)
+    night = card["walk_forward"]
+    assert (night["revision"], night["figures"], night["trials_ever"]) == ("r50", {"n": 50}, 18)
+    assert "50 windows, signal not earned, alarms: hub; 18 comparisons ever" in words(card)
+    blank = {"day": "2024-01-02", "n": 3, "coverage": None, "width": None}
+    full = draw_scorecard(card | {"days": [blank | {"coverage": 0.9}]})
+    assert len(draw_scorecard(card | {"days": [blank]})) < len(full)
 
 
 def test_the_command_prints_json_and_draws(

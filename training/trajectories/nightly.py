@@ -1,6 +1,7 @@
 """The nightly walk-forward on what is stored: figures beside baselines and the shuffled-text twin, alarms, and the event study.
 
-Every run is a row of ``walk_forwards``; the newest says whether answers may carry a signal. Celery's beat starts one a night.
+Every run is a row of ``walk_forwards``; the newest says whether answers may carry a signal.
+:mod:`training.nightly` starts one a night.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ from typing import Any
 
 import numpy as np
 import structlog
-from celery import Celery
-from celery.schedules import crontab
 from sqlalchemy import Connection, Engine
 
-from db.engine import make_engine, transaction
+from db.engine import transaction
 from db.queries.earned import Fold, add_fold, count_trials
 from db.queries.market_history import market_contexts, unfilled_gaps
 from db.queries.posts import load_posts
 from db.queries.trajectories import load_library_rows
-from domain.errors import InputError, MoodtapeError
+from domain.errors import InputError
 from domain.types import LibraryRows, from_micros, to_micros
 from models.manifest import ARTIFACTS, verify
 from models.trajectories.library import encoder_revision
@@ -31,7 +30,6 @@ from training.trajectories.evaluate import Questions
 from training.trajectories.event_rules import Rule
 from training.trajectories.pairs import Pairs
 from workers.bands import Bands
-from workers.client.queue import make_app
 
 log = structlog.get_logger()
 
@@ -39,8 +37,6 @@ DAYS = 45
 """Closed windows of so many days are scored; earlier ones are only matched."""
 FEWEST = 30
 MOST = 2_000
-QUEUE = "nightly"
-TASK = "training.nightly"
 TRIALS = (
     "coverage", "crps_skill", "volatility_skill", "big_move_auc", "words_skill", "return_skill", "direction",
     "text_to_series", "series_to_text",
@@ -115,39 +111,3 @@ def once(engine: Engine, now: datetime | None = None, artifacts: Path = ARTIFACT
         told["trials_ever"] = count_trials(connection)
     log.info("nightly", trials_ever=told["trials_ever"], rules=told["events"].get("saved"))
     return told
-
-
-def make_nightly(hour: int = 2, minute: int = 15) -> Celery:
-    """The Celery application with its beat: the task of the night, on a queue of its own so that no scorer waits for it."""
-    app = make_app()
-
-    def nightly() -> None:
-        engine = make_engine()
-        try:
-            once(engine)
-        except MoodtapeError as error:
-            log.warning("the nightly run did not come through", error=error.message)
-        finally:
-            engine.dispose()
-
-    app.task(name=TASK, ignore_result=True)(nightly)
-    at = crontab(hour=hour, minute=minute)
-    app.conf.beat_schedule = {"nightly": {"task": TASK, "schedule": at, "options": {"queue": QUEUE}}}
-    app.conf.timezone = "UTC"
-    return app
-
-
-def serve(folder: Path) -> None:
-    """Run beat and its worker until told to stop; the schedule's state lies in ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    worker: Any = make_nightly().Worker(
-        pool="solo",
-        concurrency=1,
-        beat=True,
-        queues=[QUEUE],
-        schedule_filename=str(folder / "nightly-beat"),
-        without_mingle=True,
-        without_gossip=True,
-        quiet=True,
-    )
-    worker.start()

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from db.queries.earned import Fold, count_trials, latest_fold
 from db.queries.predictions import by_day, totals, worst
 from domain.answer import Json, stamp
 
@@ -38,6 +39,22 @@ def scorecard(connection: Connection, now: datetime, days: int = 45, replayed: b
         "symbols": {str(row["symbol"]): _figures(row) for row in rows},
         "days": [_day(row) for row in by_day(connection, since, replayed)],
         "worst": [_loser(row) for row in worst(connection, since, replayed, WORST)],
+        "walk_forward": _night(latest_fold(connection), connection),
+    }
+
+
+def _night(fold: Fold | None, connection: Connection) -> Json | None:
+    """The newest walk-forward: what it measured, whether it earned a signal, what looked wrong; null before the first."""
+    if fold is None or fold.made_at is None:
+        return None
+    return {
+        "made_at": stamp(fold.made_at),
+        "revision": fold.revision,
+        "signal": fold.signal,
+        "alarms": fold.alarms,
+        "trials": fold.trials,
+        "trials_ever": count_trials(connection),
+        "figures": fold.figures,
     }
 
 
@@ -100,7 +117,8 @@ def words(card: Json) -> str:
     """A scorecard as lines to read."""
     what = "replayed predictions" if card["replayed"] else f"predictions closed since {card['since'][:10]}"
     if card["all"] is None:
-        return f"No {what} have been scored yet; a case closes 256 minutes after its post."
+        none = f"No {what} have been scored yet; a case closes 256 minutes after its post."
+        return f"{none}\n{_night_words(card['walk_forward'])}"
     lines = [f"{card['all']['n']} {what}, {card['all']['windows']} windows that do not overlap"]
     for name, f in {"all": card["all"], **card["symbols"]}.items():
         big = f["big_move"]
@@ -114,7 +132,21 @@ def words(card: Json) -> str:
         f"band {_said(loser['end_low'])} to {_said(loser['end_high'])} %"
         for loser in card["worst"][:3]
     ]
+    lines.append(_night_words(card["walk_forward"]))
     return "\n".join(lines)
+
+
+def _night_words(night: Json | None) -> str:
+    """The newest walk-forward in one line."""
+    if night is None:
+        return "No walk-forward over what is stored yet; one is tried each night at 02:15 UTC."
+    alarms = ", ".join(sorted(night["alarms"])) or "none"
+    earned = "earned" if night["signal"] else "not earned"
+    windows = night["figures"].get("n", 0)
+    return (
+        f"walk-forward of {night['made_at'][:16].replace('T', ' ')} UTC: {windows} windows, signal {earned}, "
+        f"alarms: {alarms}; {night['trials_ever']} comparisons ever"
+    )
 
 
 def _said(value: float | None) -> str:

@@ -14,6 +14,7 @@ from domain.errors import WeightsError
 from domain.reasons import Reason
 from domain.types import LibraryRows, MarketContext, Minutes, Post, to_micros
 from models.parts import Matched
+from models.trajectories.index import Control, SeriesIndex
 from models.trajectories.retrieval import RetrievedTrajectories, load_trajectories, save_parameters
 from tests.models.trajectories.test_band import parameters
 
@@ -92,15 +93,39 @@ def test_the_matches_never_bend_the_band() -> None:
         assert (getattr(calm.trajectories, name) == getattr(wild.trajectories, name)).all()
 
 
-def test_the_control_is_of_as_many_ended_windows_of_the_symbol_chosen_by_the_posts_id() -> None:
-    """The same post gets the same control, another post another; a symbol without windows has none."""
-    model = RetrievedTrajectories(parameters(), library())
-    shelf = model.index.shelf("BTC/USDT")
+def test_controls_are_random_windows_of_the_matches_hours_and_volatility() -> None:
+    """One for each match, none of them a match or met by one, within an hour and a quarter; the post's id decides which."""
+    rows = library(400)
+    hours = np.random.default_rng(3).integers(0, 12, 400)
+    posted = rows.posted_at + hours * 3_600_000_000
+    wild = np.where(np.arange(400) % 3 == 0, 0.4, 0.1).astype(np.float32)
+    shelf = SeriesIndex(replace(rows, posted_at=posted, starts_at=posted, volatility=wild)).shelf("BTC/USDT")
     assert shelf is not None
-    first, again, other = (shelf.control(40, 10, post) for post in ("a", "a", "b"))
+    matched = [3, 50, 111, 200]
+    first, again, other = (shelf.control(390, matched, post, Control()) for post in ("a", "a", "b"))
     assert (first == again).all()
     assert (first != other).any()
-    assert shelf.control(7, 10, "a") == pytest.approx(shelf.change[:7].astype(np.float32).mean(axis=0), abs=1e-3)
+    assert len(set(first.tolist()) | set(matched)) == 8
+    assert first.max() < 390
+    start = shelf.posted_at // 3_600_000_000 % 24
+    apart = np.abs(start[first] - start[matched])
+    assert np.minimum(apart, 24 - apart).max() <= 1
+    assert (shelf.before[first] == shelf.before[matched]).all()
+
+
+def test_where_no_window_is_alike_any_other_will_do_and_where_there_is_no_other_none_does() -> None:
+    """A match of an hour and size of its own gets a control all the same; a library of matches alone has none left."""
+    rows = library(30)
+    shelf = SeriesIndex(replace(rows, volatility=np.where(np.arange(30) == 5, 9.0, 0.1).astype(np.float32))).shelf(
+        "BTC/USDT"
+    )
+    assert shelf is not None
+    assert len(shelf.control(30, [5], "a", Control())) == 1
+    assert len(shelf.control(7, list(range(7)), "a", Control())) == 0
+    model = RetrievedTrajectories(parameters(), library())
+    few = ask(RetrievedTrajectories(parameters(), library(8)), "BTC/USDT", context("BTC/USDT", 0.1))
+    assert few is not None
+    assert few.trajectories.control_mean is None
     new = ask(model, "NEW/USDT", context("NEW/USDT", 0.3))
     assert new is not None
     assert new.trajectories.control_mean is None

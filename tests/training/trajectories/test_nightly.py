@@ -1,4 +1,4 @@
-"""The nightly run: what earns a signal, what is an alarm, a fold of stored windows, and Celery's schedule."""
+"""The nightly run: what earns a signal, what is an alarm, a fold of stored windows."""
 
 from __future__ import annotations
 
@@ -107,15 +107,6 @@ def test_a_night_scores_what_is_stored(engine: Engine, monkeypatch: pytest.Monke
     assert kept.figures["recall"]["series_to_text"]["r_at_5"]["chance"] > 0
     assert 0.6 < kept.figures["coverage"] < 0.95
     assert not kept.signal
-
-
-def test_the_beat_rings_once_a_night_on_its_own_queue() -> None:
-    """A crontab at 02:15 UTC; scoring processes do not listen there."""
-    app = nightly.make_nightly()
-    entry = app.conf.beat_schedule["nightly"]
-    assert (entry["task"], entry["options"]["queue"]) == (nightly.TASK, nightly.QUEUE)
-    assert (entry["schedule"].hour, entry["schedule"].minute) == ({2}, {15})
-    assert app.conf.task_default_queue != nightly.QUEUE
 
 
 def test_a_planted_leak_is_caught() -> None:
