@@ -71,7 +71,8 @@ def test_beat_and_worker_run_the_night_over_redis(
 
 def test_a_night_runs_alone_and_once(engine: Engine) -> None:
     """While another holds the lock, or a walk-forward is younger than half a day, nothing runs; else it does."""
-    now, ran = datetime.now(UTC), []
+    now = datetime.now(UTC)
+    ran: list[datetime] = []
 
     def once(_: Engine, at: datetime) -> dict[str, object]:
         ran.append(at)

@@ -219,11 +219,12 @@ def of_matchers(
         return {"text_to_series": None, "series_to_text": None}
     words = [[placed(_by_words(some, asked, rows)) for rows in pools] for some in (own, twin)]
     shapes = [_by_shape(model, asked, rows, seed) for rows in pools]
+    shaped = [[pair[n] for pair in shapes] for n in (0, 1)]
     sizes = np.concatenate([np.full(len(rows), len(rows)) for rows in pools])
     times = asked.pairs.time[np.concatenate(pools)]
     return {
         "text_to_series": _beside(np.concatenate(words[0]), np.concatenate(words[1]), sizes, times),
-        "series_to_text": _beside(*(np.concatenate([pair[n] for pair in shapes]) for n in (0, 1)), sizes, times),
+        "series_to_text": _beside(np.concatenate(shaped[0]), np.concatenate(shaped[1]), sizes, times),
     }
 
 
