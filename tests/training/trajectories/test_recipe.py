@@ -13,17 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import InputError
-from domain.types import STEPS, Floats
+from domain.types import STEPS, Floats, Minutes
 from models.trajectories.library import load_library
 from models.trajectories.retrieval import load_trajectories
 from tests.models.trajectories.test_library import encoder
 from tests.training.synthetic import write_candles, write_pairs
 from training.registry import EvaluateOptions, TrainOptions
+from training.trajectories import band_figures, challengers, recipe, walk_forward
 from training.trajectories import evaluate as evaluation
 from training.trajectories import library as library_recipe
-from training.trajectories import recipe, walk_forward
+from training.trajectories.pairs import load_tapes
 from training.trajectories.tape import moment
-from training.trajectories.windows import Windows
+from training.trajectories.windows import Windows, longest, windows_of
 
 Embed = Callable[[Sequence[str]], Floats]
 
@@ -114,6 +115,45 @@ def test_candles_alone_give_the_walk_forward(data: Path) -> None:
     assert found["coverage"]["at_256"] == pytest.approx(0.8, abs=0.08)
     assert set(found["markets"]) == {"NEW/USDT"}
     assert json.dumps(found, allow_nan=False)
+
+
+def test_every_challenger_is_fitted_before_and_asked_after(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boosting, the series encoder and the quantile network forecast the ridge's own windows; where nothing is to be learned
+    they stay near it, and they differ from it.
+    """
+    monkeypatch.setattr(challengers, "TREES", 5)
+    monkeypatch.setattr(walk_forward, "FEWEST_TRAIN", 300)
+    monkeypatch.setattr(challengers, "FEWEST_TRAIN", 300)
+    whole = longest(load_tapes([data / "candles.parquet"]))[0]
+    month = 28 * 1440
+    tape = Minutes(whole.symbol, whole.first - month, whole.mid[: month + 4 * 1440], whole.volume[: month + 4 * 1440])
+    windows = windows_of([tape])
+    made = {name: forecasts() for name, forecasts in challengers.all_of([tape], windows).items()}
+    ships = made.pop("ridge (ships)")
+    assert set(made) == {"boosting", "series encoder", "quantile network"}
+    for name, other in made.items():
+        assert (other.windows.start == ships.windows.start).all(), name
+        assert np.abs(other.expected - ships.expected).max() < 1, name
+        assert np.isfinite(other.tables).all()
+        assert (np.diff(other.tables, axis=2) >= 0).all()
+        assert (other.expected != ships.expected).any() or (other.tables != ships.tables).any(), name
+
+
+def test_challengers_have_rows_beside_what_ships(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--challengers`` adds a row for each: the same windows, coverage, CRPS, volatility and big moves."""
+    rows = {"a": lambda: walk_forward.forecast(windows, walk_forward.by_ridge)}
+    windows = windows_of(longest(load_tapes([data / "candles.parquet"])))
+    monkeypatch.setattr(band_figures, "all_of", lambda _tapes, _windows: rows)
+    found = evaluation.run(EvaluateOptions(candles=(data / "candles.parquet",), challengers=True))
+    assert found["challengers"] == {
+        "a": {
+            "n": found["n"],
+            "coverage": found["coverage"]["all"],
+            "crps_skill": found["crps_skill"]["all"],
+            "volatility_skill": found["volatility_skill"],
+            "big_move_auc": found["big_move_auc"]["auc"],
+        }
+    }
 
 
 def test_evaluation_on_files_of_another_time(
