@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import structs
-from sqlalchemy import Connection, Row, RowMapping, and_, select, text, tuple_
+from pgvector import HalfVector
+from sqlalchemy import Connection, RowMapping, select, text
 
-from db.copy import stage
-from db.tables import ModelRevision, PostRow, TrajectoryRow, VerdictRow
+from db.copy import know_halfvec, stage
+from db.engine import raw
+from db.tables import ModelRevision, VerdictRow
 from domain.answer import Explanation, Json, Verdict, read_answer, stamp, to_answer
 from domain.reasons import Reason
 from domain.text import excerpt
@@ -135,7 +137,7 @@ def complete(connection: Connection, verdict: Verdict) -> Verdict:
     if paths is None or not paths.matches:
         return verdict
     rows = _matched(connection, [(m.post_id, m.symbol) for m in paths.matches], verdict.post_id)
-    steps = {(row.post_id, row.symbol): np.asarray(row.change, np.float32) for row in rows}
+    steps = {(row.post_id, row.symbol): row.change.to_numpy().astype(np.float32) for row in rows}
     matches = tuple(
         structs.replace(match, change=steps.get((match.post_id, match.symbol), _NO_STEPS)) for match in paths.matches
     )
@@ -154,25 +156,39 @@ def typical_post(connection: Connection, keys: Sequence[tuple[str, str]]) -> Exp
     return _typical(_matched(connection, keys, "")) if keys else None
 
 
-def _matched(connection: Connection, keys: Sequence[tuple[str, str]], asking: str) -> Sequence[Row[Any]]:
+class _Row(NamedTuple):
+    post_id: str
+    symbol: str
+    revision: str
+    change: HalfVector
+    embedding: HalfVector
+    text: str | None
+
+
+def _matched(connection: Connection, keys: Sequence[tuple[str, str]], asking: str) -> list[_Row]:
     """Library rows, oldest encoder first, with the post's text where it is stored, public and not that of ``asking``."""
-    own = select(PostRow.text).where(PostRow.id == asking).scalar_subquery()
-    public = and_(
-        PostRow.id == TrajectoryRow.post_id, PostRow.source.not_in(PRIVATE), PostRow.text.is_distinct_from(own)
-    )
-    columns = (TrajectoryRow.post_id, TrajectoryRow.symbol, TrajectoryRow.revision, TrajectoryRow.change)
-    query = select(*columns, TrajectoryRow.embedding, PostRow.text).outerjoin(PostRow, public)
-    key = tuple_(TrajectoryRow.post_id, TrajectoryRow.symbol)
-    return connection.execute(query.where(key.in_(set(keys))).order_by(TrajectoryRow.id)).all()
+    know_halfvec(raw(connection))
+    posts, symbols = zip(*keys, strict=True)
+    with raw(connection).cursor(binary=True) as cursor:
+        cursor.execute(
+            """
+            select t.post_id, t.symbol, t.revision, t.change, t.embedding, p.text
+            from trajectories t left join posts p on p.id = t.post_id and p.source <> all(%s)
+              and p.text is distinct from (select text from posts where id = %s)
+            where (t.post_id, t.symbol) in (select * from unnest(%s::text[], %s::text[])) order by t.id
+            """,
+            (list(PRIVATE), asking, list(posts), list(symbols)),
+        )
+        return [_Row(*row) for row in cursor.fetchall()]
 
 
-def _typical(rows: Sequence[Row[Any]]) -> Explanation | None:
+def _typical(rows: Sequence[_Row]) -> Explanation | None:
     """The medoid: of the rows whose words may be quoted, the one whose vector is nearest to the mean of all."""
     rows = [row for row in rows if row.revision == rows[-1].revision]
     quotes = [excerpt(row.text or "") for row in rows]
     if not any(quotes):
         return None
-    vectors = np.stack([np.asarray(row.embedding, np.float32) for row in rows])
+    vectors = np.stack([row.embedding.to_numpy().astype(np.float32) for row in rows])
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     mean = vectors.mean(axis=0)
     near = vectors @ (mean / max(float(np.linalg.norm(mean)), 1e-9))

@@ -173,7 +173,12 @@ def states(encoder: Any, ids: Sequence[Sequence[int]], layers: Sequence[int], pa
             rows = order[begin : begin + 256]
             tokens, mask = encoder.pad([ids[i] for i in rows])
             with torch.autocast("cpu", torch.bfloat16, enabled=half_or_full("cpu") == torch.bfloat16):
-                every = encoder.model(input_ids=tokens, attention_mask=mask, output_hidden_states=True).hidden_states
+                if max(layers) == 0:
+                    every = (encoder.model.embeddings(input_ids=tokens),)
+                else:
+                    every = encoder.model(
+                        input_ids=tokens, attention_mask=mask, output_hidden_states=True
+                    ).hidden_states
             joined = torch.cat([every[layer].half() for layer in layers], dim=2).numpy()
             for i, row in zip(rows, joined, strict=True):
                 flat[starts[i] : starts[i + 1]] = row[: lengths[i]]

@@ -86,12 +86,15 @@ class Prepared:
 CUT_HEADLINES, CUT_POSTS = np.datetime64("2020-04-01"), np.datetime64("2025-06-01")
 """Held out by date: what was published from these days on."""
 
+TEXTS = 28_000
+"""Most headlines, and most posts."""
+
 WORDS = 12_000
 """Size of the shipped decoder's vocabulary."""
 
 
-def prepare(folder: Path, cache: Path, choice: Settings, most: int, mixtures: bool = True) -> Prepared:
-    """Everything that training and evaluation share; the vectors are kept in ``cache``. ``mixtures``: neighbours, too."""
+def prepare(folder: Path, cache: Path, choice: Settings, most: int) -> Prepared:
+    """Everything that training and its evaluation share; the vectors are kept in ``cache``."""
     texts = load(folder, most, 0)
     reader = EmotionTextReader.from_pretrained()
     raw = embed(reader, texts.said, cache / "vectors.npy")
@@ -103,11 +106,26 @@ def prepare(folder: Path, cache: Path, choice: Settings, most: int, mixtures: bo
     tokenizer = reader.net.encoder.tokenizer
     known = vocabulary([ids[i] for i in train], tokenizer, WORDS)
     near: dict[int, Index] = {}
-    for post in (False, True) if mixtures else ():
+    for post in (False, True):
         pool = train[texts.post[train] == post]
         near |= dict(zip(pool.tolist(), neighbours(vectors, pool, pool), strict=True))
     rows = data.encoded(known, ids, choice.positions)
     return Prepared(texts, raw, vectors, rows, known, tokenizer, train, held, near, own)
+
+
+EARLIER = 5_000
+"""Texts of before the cut beside which a trained decoder is measured, drawn by lot."""
+
+
+def held_out(folder: Path, cache: Path, model: Explainer, reader: EmotionTextReader, most: int, seed: int) -> Prepared:
+    """What a trained decoder is measured on: every held-out text, ``train`` being :data:`EARLIER` of the others."""
+    texts = load(folder, most, 0)
+    newer = texts.day >= np.where(texts.post, CUT_POSTS, CUT_HEADLINES)
+    older = np.random.default_rng(seed).permutation(np.flatnonzero(~newer))[:EARLIER]
+    texts, newer = texts.take(chosen := np.sort(np.concatenate([older, np.flatnonzero(newer)]))), newer[chosen]
+    raw = embed(reader, texts.said, cache / "held_out.npy")
+    train, held = np.flatnonzero(~newer), np.flatnonzero(newer)
+    return Prepared(texts, raw, model.space(raw), [], model.words, model.tokenizer, train, held, {}, model.space)
 
 
 def network(choice: Settings, words: int) -> Autoencoder:
@@ -183,7 +201,7 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     """
     from training.explanations import compare  # which stands on this module
 
-    most, alone = int(config.pop("texts", 28_000)), float(config.pop("alone", 0.4))
+    most, alone = int(config.pop("texts", TEXTS)), float(config.pop("alone", 0.4))
     choice = settings(Settings, config)
     given = prepare(options.data, options.out / "cache", choice, most)
     net = fitted(given, choice, alone, options.out / "run", options.resume)

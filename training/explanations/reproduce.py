@@ -53,8 +53,14 @@ class Row:
 
 PLAIN = Settings()
 CODED = Settings(pooling="coded")
+EMBEDDED = Settings(pooling="coded", layers=(0,))
+"""The order of the words lies in the code and the words in the embeddings: nothing of the encoder's layers is read."""
 
 ROWS: dict[str, Row] = {
+    "autoregressive, position code of embeddings alone, S 768": Row(replace(EMBEDDED, depth=2, batch=64, epochs=5), 2),
+    "autoregressive, position code of embeddings alone, S 2560": Row(
+        replace(EMBEDDED, size=2560, slots=2, batch=64, epochs=2), 2
+    ),
     "autoregressive, position code, S 768": Row(replace(CODED, depth=2, batch=64, epochs=5), 2),
     "autoregressive, position code, S 2560": Row(replace(CODED, size=2560, slots=2, batch=64, epochs=2), 2),
     "autoregressive, attention pooling, S 768": Row(replace(PLAIN, depth=2, batch=64, epochs=5), 2, 0.502),
@@ -77,13 +83,18 @@ class Material:
     tests: dict[str, data.Index]
 
 
+@cache
+def _headlines(folder: Path) -> data.Headlines:
+    return data.load(folder)
+
+
 def material(options: ReproduceOptions, choice: Settings) -> Material:
     """Headlines, both holdouts, the frozen encoder's states (computed once into ``options.out``) and the vocabulary."""
-    headlines = data.load(options.data)
+    headlines = _headlines(options.data)
     split = data.split(headlines, choice.since, choice.held_out, 0)
     encoder = TextEncoder.from_name(choice.encoder, choice.positions + 2).eval()
     ids = encoder.tokenise(headlines.texts)
-    states = data.states(encoder, ids, choice.layers, options.out / "states.npy")
+    states = data.states(encoder, ids, choice.layers, options.out / f"states-{'-'.join(map(str, choice.layers))}.npy")
     vocabulary = Vocabulary.of([ids[i] for i in split.train], encoder.tokenizer)
     names = data.name_words([headlines.texts[i] for i in split.train])
     rows = data.encoded(vocabulary, ids, choice.positions)
@@ -142,8 +153,7 @@ def shipped(options: ReproduceOptions) -> dict[str, Any]:
     model = load_explainer(ARTIFACTS, reader.net.encoder.tokenizer, measured=False)
     if model is None:
         raise WeightsError("No decoder of explanations ships.")
-    choice, most = Settings(positions=model.net.decoder.shape.positions), 28_000
-    given = meaning.prepare(options.data, options.out / "cache", choice, most, mixtures=False)
+    given = meaning.held_out(options.data, options.out / "cache", model, reader, meaning.TEXTS, options.seed)
     if options.table == 4:
         many = compare.GROUPS // (10 if options.quick else 1)
         found = compare.compare(given, model, reader, Judge.named(options.judge), many, options.seed)
@@ -168,11 +178,11 @@ def run(options: ReproduceOptions) -> dict[str, Any]:
     if options.table in (4, 5, 6):
         return shipped(options)
     parts = runs.Parts(options.out / "001.parts.json", f"seed {options.seed}{', quick' * options.quick}")
-    shared = cache(lambda: material(options, PLAIN))
+    shared = cache(lambda layers: material(options, replace(PLAIN, layers=layers)))
     jobs = wanted()
 
     def made(choice: Settings, folder: Path) -> dict[str, Any]:
-        return row_figures(shared(), choice, folder)
+        return row_figures(shared(choice.layers), choice, folder)
 
     with progress("report 001", len(jobs)) as report:
         for done, (name, seed) in enumerate(jobs, 1):

@@ -11,6 +11,7 @@ import pytest
 from models.explanations.explainer import Found
 from training.explanations import shown
 from training.explanations.compare import LEAST, Side, choose, gain, halves
+from training.explanations.groups import Trigrams
 
 DAY = 86_400
 
@@ -21,7 +22,7 @@ def side(trips: list[float], decoded: list[float], withheld: list[str | None] | 
     codes = withheld or [None] * n
     found = [Found("words", trip, code) for trip, code in zip(trips, codes, strict=True)]
     counts = {"decoded mean": {"shared": np.array(decoded)}, "medoid": {"shared": np.full(n, 0.5)}}
-    return Side([], [], np.arange(n) * DAY, found, {}, counts)
+    return Side([], [], np.arange(n) * DAY, {}, counts, Trigrams(["a b"]), found)
 
 
 def test_the_decoder_speaks_from_the_round_trip_on_at_which_it_is_surely_better() -> None:
@@ -40,6 +41,7 @@ def test_a_gain_is_paired_and_leaves_out_groups_without_another_text() -> None:
     told = gain(values, "decoded mean", np.array([True, True, False, True]))
     assert (told["n"], told["shared"]) == (2, 0.3)
     assert 0.2 <= told["interval"][0] <= told["interval"][1] <= 0.4
+    assert gain(values.every(2), "decoded mean", np.ones(2, dtype=bool))["n"] == 2
     assert gain(values, "decoded mean", np.zeros(4, dtype=bool)) == {"n": 0, "shared": None, "interval": None}
 
 
