@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db.queries.series import minute, moment, published, span
+from db.queries.series import minute, moment, published, spans
 from domain.answer import Json, stamp
 from domain.clock import parse_time
 from domain.errors import InputError
@@ -37,7 +37,7 @@ def series_rows(
     known = {p.opened_at: p for p in published(connection, symbol, start, end)} if width == QUARTER else {}
     rows = [{"opened_at": stamp(at), "revision": p.revision, "reason": p.reason, **p.values} for at, p in known.items()]
     if len(known) < minute(end) // width + minute(start) // -width:
-        made = span(connection, symbol, start, end, width)
+        made = spans(connection, [symbol], start, end, width).get(symbol)
         rows += [
             {"opened_at": stamp(at), "revision": 0, "reason": "", **values}
             for at, values in (made.rows() if made else {}).items()

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,15 +18,17 @@ from sqlalchemy import Connection
 
 from db.engine import make_engine, transaction
 from db.queries.candles import known_symbols
-from db.queries.series import Rows, Span, last_published, minute, moment, publish, published, span
+from db.queries.market_history import PostCounts, post_counts, windows_of
+from db.queries.series import Rows, Span, last_published, minute, moment, publish, published, spans
 from domain.answer import stamp
 from domain.clock import parse_time
 from domain.errors import InputError
-from domain.series import COLUMNS, PAST, QUARTER, WIDTHS, PastWindows, counts, distinct, on_grid, rates, volatilities
+from domain.series import COLUMNS, PAST, QUARTER, WIDTHS
 from domain.symbols import normalize
 from domain.types import MINUTE
-from models.hype.features import past_of_grid, sequences, situations
+from models.hype.features import sequences, situations
 from models.hype.forecast import HypeHeads, load_hype
+from models.hype.past import Past, joined, past_of_grid
 
 GRACE = 2 * MINUTE
 """How long the last candle of a window is waited for."""
@@ -36,45 +39,71 @@ AGAIN = 4
 FIRST = timedelta(days=7)
 """How far back a symbol's first windows are published."""
 
+TOGETHER = 64
+"""Symbols that are read at a time: a week of their minutes is 10 MB."""
+
+AT_ONCE = 2_000
+"""Windows whose past is in memory at a time: 50 MB."""
+
 
 def refresh(connection: Connection, heads: HypeHeads, now: datetime, symbols: Sequence[str] = ()) -> int:
     """Publish the windows of all symbols that have closed; returns how many rows were written."""
     names = list(symbols) or known_symbols(connection)
     newest = last_published(connection, names)
     end = moment(minute(now - GRACE) // QUARTER * QUARTER)
-    written = 0
+    starts: dict[datetime, list[str]] = {}
     for symbol in names:
         last = newest.get(symbol)
-        if last is not None and last + QUARTER * MINUTE >= end:
-            continue
-        start = end - FIRST if last is None else max(last - AGAIN * QUARTER * MINUTE, end - FIRST)
-        rows = window_rows(connection, symbol, start, end, heads)
-        written += publish(connection, symbol, rows, "candles or posts that came late")
+        if last is None or last + QUARTER * MINUTE < end:
+            again = end - FIRST if last is None else max(last - AGAIN * QUARTER * MINUTE, end - FIRST)
+            starts.setdefault(again, []).append(symbol)
+    written = 0
+    for start, some in starts.items():
+        for i in range(0, len(some), TOGETHER):
+            rows = window_rows(connection, some[i : i + TOGETHER], start, end, heads)
+            written += publish(connection, rows, "candles or posts that came late")
     return written
 
 
-def window_rows(connection: Connection, symbol: str, start: datetime, end: datetime, heads: HypeHeads) -> Rows:
-    """The closed windows of 15 minutes that lie in [start, end), with the hype at each one's close."""
-    found = span(connection, symbol, start, end, QUARTER, PAST * QUARTER + QUARTER)
-    if found is None:
+def window_rows(
+    connection: Connection, symbols: Sequence[str], start: datetime, end: datetime, heads: HypeHeads
+) -> dict[str, Rows]:
+    """By symbol the closed windows of 15 minutes that lie in [start, end), with the hype at each one's close."""
+    found = spans(connection, symbols, start, end, QUARTER, PAST * QUARTER + QUARTER)
+    if not found:
         return {}
-    found.columns.update(_hype(heads, found))
-    return found.rows()
+    first = next(iter(found.values()))
+    begin, stop = moment(first.tape.first), moment(first.tape.first + len(first.tape.mid))
+    posts = post_counts(connection, list(found), begin, stop)
+    _add_hype(heads, [(span, posts[symbol]) for symbol, span in found.items()])
+    return {symbol: span.rows() for symbol, span in found.items()}
 
 
-def _hype(heads: HypeHeads, found: Span) -> dict[str, NDArray[np.float64]]:
-    """The chance of hype at the close of each window, NaN where nothing can be said."""
-    tape, posts = found.tape, found.posts
-    closes = (found.first + 1 + np.arange(len(found.columns["minutes"]))) * QUARTER
+def _add_hype(heads: HypeHeads, found: Sequence[tuple[Span, PostCounts]]) -> None:
+    """The chance of hype at the close of each window as a column, NaN where nothing can be said.
+
+    Windows of all spans go through the models together, some thousand at a time.
+    """
+    count = len(found[0][0].columns["minutes"])
+    for head in heads.of_symbols():
+        for span, _ in found:
+            span.columns[f"hype_{head.horizon}"] = np.full(count, np.nan)
+    several = max(1, AT_ONCE // count)
+    for low, i in product(range(0, count, AT_ONCE), range(0, len(found), several)):
+        some, few = slice(low, min(low + AT_ONCE, count)), found[i : i + several]
+        chances = _chances(heads, joined([_past(span, posts, some) for span, posts in few]))
+        for name, values in chances.items():
+            for (span, _), own in zip(few, np.split(values, len(few)), strict=True):
+                span.columns[name][some] = own
+
+
+def _past(span: Span, posts: PostCounts, some: slice) -> Past:
+    closes = (span.first + 1 + np.arange(some.start, some.stop)) * QUARTER
     lowest = int(closes[0]) // QUARTER - PAST
-    count = int(closes[-1]) // QUARTER - lowest
-    grid = PastWindows(
-        volume=rates(on_grid(tape.first, tape.volume, lowest, count)),
-        volatility=volatilities(on_grid(tape.first, tape.mid, lowest, count)),
-        posts=counts(posts.minutes, lowest, count),
-        authors=distinct(posts.minutes, posts.authors, lowest, count),
-    )
-    past = past_of_grid(tape, grid, lowest, closes)
+    return past_of_grid(span.tape, windows_of(span.tape, posts, lowest, len(closes) + PAST - 1), lowest, closes)
+
+
+def _chances(heads: HypeHeads, past: Past) -> dict[str, NDArray[np.float64]]:
     out = {}
     for head in heads.of_symbols():
         now = situations(past, head.horizon, head.trailing)
@@ -122,10 +151,10 @@ def records(
     """Rows of one symbol: those published, and, where none is stored, those that the stored candles and posts give."""
     width = WIDTHS[interval]
     if width != QUARTER:
-        found = span(connection, symbol, start, end, width)
-        return [_record(symbol, at, values, 0, "") for at, values in (found.rows() if found else {}).items()]
+        found = spans(connection, [symbol], start, end, width)
+        return [_record(symbol, at, values, 0, "") for s in found.values() for at, values in s.rows().items()]
     known = {p.opened_at: p for p in published(connection, symbol, start, end)}
-    made = window_rows(connection, symbol, start, end, heads) if _gaps(known, start, end) else {}
+    made = window_rows(connection, [symbol], start, end, heads).get(symbol, {}) if _gaps(known, start, end) else {}
     rows = [_record(symbol, at, p.values, p.revision, p.reason) for at, p in known.items()]
     rows += [_record(symbol, at, values, 0, "") for at, values in made.items() if at not in known]
     return sorted(rows, key=lambda row: str(row["opened_at"]))

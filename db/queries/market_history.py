@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from db.copy import read_numbers
 from db.queries.candles import best_markets
@@ -26,22 +26,22 @@ Asked = tuple[str, datetime]
 Values = NDArray[np.float64]
 
 _CANDLES = """
-select (extract(epoch from opened_at)::int8 / 60)::int4, ((open + close) / 2)::float8, volume::float8 from candles
-where market_id = %(market)s and opened_at >= %(start)s and opened_at < %(end)s
+select market_id::int4, (extract(epoch from opened_at)::int8 / 60)::int4, ((open + close) / 2)::float8, volume::float8
+from candles where market_id = any(%(markets)s) and opened_at >= %(start)s and opened_at < %(end)s
 """
-_CANDLE = (("minute", "int4"), ("mid", "float8"), ("volume", "float8"))
+_CANDLE = (("market", "int4"), ("minute", "int4"), ("mid", "float8"), ("volume", "float8"))
 _POSTS = f"""
-select quarter, sum(posts)::float8 as posts,
+select symbol, quarter, sum(posts)::float8 as posts,
        (count(author) + coalesce(sum(posts) filter (where author is null), 0))::float8 as authors
 from (
-    select floor(extract(epoch from posted_at))::int8 / {60 * QUARTER} as quarter, nullif(author_hash, '') as author,
-           count(*) as posts
-    from posts
-    where posted_at >= :start and posted_at < :end and :symbol = any(symbols)
-      and (cast(:known as timestamptz) is null or received_at <= :known)
-    group by 1, 2
+    select s.symbol, floor(extract(epoch from p.posted_at))::int8 / {60 * QUARTER} as quarter,
+           nullif(p.author_hash, '') as author, count(*) as posts
+    from posts p cross join lateral unnest(p.symbols) as s(symbol)
+    where p.posted_at >= :start and p.posted_at < :end and p.symbols && cast(:symbols as text[])
+      and s.symbol = any(cast(:symbols as text[])) and (cast(:known as timestamptz) is null or p.received_at <= :known)
+    group by 1, 2, 3
 ) by_author
-group by 1
+group by 1, 2
 """
 """Posts and their authors in each quarter of an hour; those without an author count once each."""
 
@@ -93,27 +93,47 @@ def _read(
     tape = market_minutes(connection, market, symbol, start, end)
     lowest = tape.first // QUARTER
     count = last_window(tape.first + len(tape.mid)) - lowest
-    published, authors = np.full(count, np.nan), np.full(count, np.nan)
-    if posts:
-        asked = {"symbol": symbol, "start": start, "end": end, "known": known_at}
-        published, authors = _published(connection.execute(text(_POSTS), asked).all(), lowest, count)
-    grid = PastWindows(
-        volume=rates(on_grid(tape.first, tape.volume, lowest, count)),
-        volatility=volatilities(on_grid(tape.first, tape.mid, lowest, count)),
-        posts=published,
-        authors=authors,
-    )
+    published = post_counts(connection, [symbol], start, end, known_at)[symbol] if posts else None
+    grid = windows_of(tape, published, lowest, count)
     return [_context(m, tape, grid, lowest, market) for m in moments]
 
 
-def _published(rows: Sequence[Row[Any]], lowest: int, count: int) -> tuple[Values, Values]:
-    """Posts and authors of ``count`` windows from number ``lowest`` on; 0 where nobody wrote."""
-    posts, authors = np.zeros(count), np.zeros(count)
-    for row in rows:
-        place = row.quarter - lowest
-        if place < count:  # the one that is still open is no past window
-            posts[place], authors[place] = row.posts, row.authors
-    return posts, authors
+@dataclass(frozen=True, slots=True, eq=False)
+class PostCounts:
+    """Windows of the grid in which a symbol was written about: their numbers, how many posts, and of how many authors."""
+
+    numbers: NDArray[np.int64]
+    posts: Values
+    authors: Values
+
+    def on_grid(self, values: Values, start: int, count: int) -> Values:
+        """One of the columns for ``count`` windows from number ``start`` on, 0 where nobody wrote."""
+        place = self.numbers - start
+        inside = (place >= 0) & (place < count)
+        return np.bincount(place[inside], values[inside], minlength=count).astype(np.float64)
+
+
+def post_counts(
+    connection: Connection, symbols: Sequence[str], start: datetime, end: datetime, known_at: datetime | None = None
+) -> dict[str, PostCounts]:
+    """Of each symbol what was written in [start, end) by windows of the grid, counted by PostgreSQL."""
+    bounds = {"symbols": list(symbols), "start": start, "end": end, "known": known_at}
+    rows: dict[str, list[tuple[float, float, float]]] = {symbol: [] for symbol in symbols}
+    for row in connection.execute(text(_POSTS), bounds):
+        rows[row.symbol].append((row.quarter, row.posts, row.authors))
+    columns = {symbol: np.array(some, dtype=np.float64).reshape(-1, 3).T for symbol, some in rows.items()}
+    return {symbol: PostCounts(number.astype(np.int64), *rest) for symbol, (number, *rest) in columns.items()}
+
+
+def windows_of(tape: Minutes, posts: PostCounts | None, start: int, count: int) -> PastWindows:
+    """``count`` windows of the grid from number ``start`` on; posts and authors are NaN where they were not counted."""
+    unknown = np.full(count, np.nan)
+    return PastWindows(
+        volume=rates(on_grid(tape.first, tape.volume, start, count)),
+        volatility=volatilities(on_grid(tape.first, tape.mid, start, count)),
+        posts=unknown if posts is None else posts.on_grid(posts.posts, start, count),
+        authors=unknown if posts is None else posts.on_grid(posts.authors, start, count),
+    )
 
 
 def _context(as_of: datetime, tape: Minutes, grid: PastWindows, lowest: int, market: int) -> MarketContext:
@@ -139,12 +159,22 @@ def _context(as_of: datetime, tape: Minutes, grid: PastWindows, lowest: int, mar
 
 def market_minutes(connection: Connection, market: int, symbol: str, start: datetime, end: datetime) -> Minutes:
     """The closed candles of one market that opened in [start, end), whole minutes both."""
+    return markets_minutes(connection, {symbol: market}, start, end)[symbol]
+
+
+def markets_minutes(
+    connection: Connection, markets: Mapping[str, int], start: datetime, end: datetime
+) -> dict[str, Minutes]:
+    """By symbol the closed candles of several markets that opened in [start, end), whole minutes both, from one read."""
     first, length = int(start.timestamp()) // 60, int((end - start) / MINUTE)
-    rows = read_numbers(connection, _CANDLES, {"market": market, "start": start, "end": end}, _CANDLE)
-    mid, volume = np.full(length, np.nan), np.full(length, np.nan)
-    mid[rows["minute"] - first] = rows["mid"]
-    volume[rows["minute"] - first] = rows["volume"]
-    return Minutes(symbol, first, mid, volume)
+    ids = list(markets.values())
+    rows = read_numbers(connection, _CANDLES, {"markets": ids, "start": start, "end": end}, _CANDLE)
+    order = np.argsort(ids)
+    place = order[np.searchsorted(np.array(ids)[order], rows["market"])]
+    mid, volume = np.full((2, len(ids), length), np.nan)
+    mid[place, rows["minute"] - first] = rows["mid"]
+    volume[place, rows["minute"] - first] = rows["volume"]
+    return {symbol: Minutes(symbol, first, mid[i], volume[i]) for i, symbol in enumerate(markets)}
 
 
 def unfilled_gaps(connection: Connection, since: datetime) -> int:

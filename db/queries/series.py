@@ -12,41 +12,53 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
-from db.queries.market_history import market_minutes
+from db.queries.market_history import markets_minutes
 from domain.series import COLUMNS, MOODS, PostColumns, summaries
 from domain.types import MINUTE, Minutes
 
 _POSTS = """
-select floor(extract(epoch from p.posted_at) / 60)::int8 as minute, p.author_hash, p.cluster is not null as repeats,
-       v.answer -> 'emotions' -> 'probabilities' as moods
-from posts p
+select s.symbol, floor(extract(epoch from p.posted_at) / 60)::int8 as minute, p.author_hash,
+       p.cluster is not null as repeats, v.answer -> 'emotions' -> 'probabilities' as moods
+from posts p cross join lateral unnest(p.symbols) as s(symbol)
 left join lateral (
     select answer from verdicts v join model_revisions r on r.revision = v.revision and r.state = 'champion'
     where v.post_id = p.id
 ) v on true
-where p.posted_at >= :start and p.posted_at < :end and :symbol = any(p.symbols)
+where p.posted_at >= :start and p.posted_at < :end and p.symbols && cast(:symbols as text[])
+  and s.symbol = any(cast(:symbols as text[]))
 order by p.posted_at
 """
 _AGED = """
-select floor(extract(epoch from p.posted_at) / 60)::int8 + 60 as minute, g.likes
-from posts p join post_engagement g on g.post_id = p.id and g.age_minutes = 60
+select s.symbol, floor(extract(epoch from p.posted_at) / 60)::int8 + 60 as minute, g.likes
+from posts p cross join lateral unnest(p.symbols) as s(symbol)
+join post_engagement g on g.post_id = p.id and g.age_minutes = 60
 where p.posted_at >= cast(:start as timestamptz) - interval '1 hour'
-  and p.posted_at < cast(:end as timestamptz) - interval '1 hour' and :symbol = any(p.symbols)
+  and p.posted_at < cast(:end as timestamptz) - interval '1 hour'
+  and p.symbols && cast(:symbols as text[]) and s.symbol = any(cast(:symbols as text[]))
 """
 
 
-def post_columns(connection: Connection, symbol: str, start: datetime, end: datetime) -> PostColumns:
-    """Posts about a symbol published in [start, end), and the likes of those that turned an hour old then."""
-    bounds = {"symbol": symbol, "start": start, "end": end}
-    rows = connection.execute(text(_POSTS), bounds).all()
-    aged = connection.execute(text(_AGED), bounds).all()
+def post_columns(
+    connection: Connection, symbols: Sequence[str], start: datetime, end: datetime
+) -> dict[str, PostColumns]:
+    """Posts about each symbol published in [start, end), and the likes of those that turned an hour old then."""
+    bounds = {"symbols": list(symbols), "start": start, "end": end}
+    posts: dict[str, list[Any]] = {symbol: [] for symbol in symbols}
+    aged: dict[str, list[Any]] = {symbol: [] for symbol in symbols}
+    for into, query in ((posts, _POSTS), (aged, _AGED)):
+        for row in connection.execute(text(query), bounds):
+            into[row.symbol].append(row)
+    return {symbol: _columns(posts[symbol], aged[symbol]) for symbol in symbols}
+
+
+def _columns(posts: Sequence[Any], aged: Sequence[Any]) -> PostColumns:
     unknown = [np.nan] * len(MOODS)
-    moods = [[float(r.moods[m]) for m in MOODS] if r.moods else unknown for r in rows]
+    moods = [[float(r.moods[m]) for m in MOODS] if r.moods else unknown for r in posts]
     return PostColumns(
-        minutes=np.array([r.minute for r in rows], dtype=np.int64),
-        authors=[r.author_hash for r in rows],
-        repeats=np.array([r.repeats for r in rows], dtype=np.bool_),
-        moods=np.array(moods, dtype=np.float64).reshape(len(rows), len(MOODS)),
+        minutes=np.array([r.minute for r in posts], dtype=np.int64),
+        authors=[r.author_hash for r in posts],
+        repeats=np.array([r.repeats for r in posts], dtype=np.bool_),
+        moods=np.array(moods, dtype=np.float64).reshape(len(posts), len(MOODS)),
         aged=np.array([r.minute for r in aged], dtype=np.int64),
         likes=np.array([r.likes for r in aged], dtype=np.float64),
     )
@@ -65,7 +77,6 @@ class Span:
     first: int
     width: int
     tape: Minutes
-    posts: PostColumns
     columns: dict[str, NDArray[np.float64]]
 
     def rows(self) -> Rows:
@@ -77,28 +88,33 @@ class Span:
         }
 
 
-def span(connection: Connection, symbol: str, start: datetime, end: datetime, width: int, back: int = 0) -> Span | None:
-    """The whole windows in [start, end), and ``back`` minutes before them; None where no market has candles."""
+def spans(
+    connection: Connection, symbols: Sequence[str], start: datetime, end: datetime, width: int, back: int = 0
+) -> dict[str, Span]:
+    """By symbol the whole windows in [start, end), and ``back`` minutes before them; none where no market has candles."""
     first, stop = -(-minute(start) // width), minute(end) // width
-    begin, close = moment(first * width - back), moment(stop * width)
-    market = _market(connection, symbol, begin, close) if stop > first else None
-    if market is None:
-        return None
-    tape = market_minutes(connection, market, symbol, begin, close)
-    posts = post_columns(connection, symbol, begin, close)
-    columns = summaries(tape.first, tape.mid, tape.volume, posts, first, stop - first, width)
-    return Span(first, width, tape, posts, columns)
+    begin, opened, close = moment(first * width - back), moment(first * width), moment(stop * width)
+    markets = _markets(connection, symbols, begin, close) if stop > first else {}
+    if not markets:
+        return {}
+    tapes = markets_minutes(connection, markets, begin, close)
+    posts = post_columns(connection, list(markets), opened, close)
+    out = {}
+    for symbol, tape in tapes.items():
+        columns = summaries(tape.first, tape.mid, tape.volume, posts[symbol], first, stop - first, width)
+        out[symbol] = Span(first, width, tape, columns)
+    return out
 
 
-def _market(connection: Connection, symbol: str, start: datetime, end: datetime) -> int | None:
-    """The market with a candle in [start, end): spot first, then the oldest, as for a forecast."""
+def _markets(connection: Connection, symbols: Sequence[str], start: datetime, end: datetime) -> dict[str, int]:
+    """By symbol the market with a candle in [start, end): spot first, then the oldest, as for a forecast."""
     query = text(
-        "select m.id from markets m where m.symbol = :symbol and m.timeframe = '1m' and exists (select from candles c "
-        "where c.market_id = m.id and c.opened_at >= :start and c.opened_at < :end) "
-        "order by m.market = 'spot' desc, m.id limit 1"
+        "select distinct on (m.symbol) m.symbol, m.id from markets m where m.symbol = any(:symbols) "
+        "and m.timeframe = '1m' and exists (select from candles c where c.market_id = m.id "
+        "and c.opened_at >= :start and c.opened_at < :end) order by m.symbol, m.market = 'spot' desc, m.id"
     )
-    found: int | None = connection.execute(query, {"symbol": symbol, "start": start, "end": end}).scalar()
-    return found
+    found = connection.execute(query, {"symbols": list(symbols), "start": start, "end": end})
+    return {row[0]: row[1] for row in found}
 
 
 def minute(at: datetime) -> int:
@@ -128,11 +144,21 @@ class Published:
 
 def published(connection: Connection, symbol: str, since: datetime, until: datetime) -> list[Published]:
     """The newest revision of each stored window of 15 minutes that opened in [since, until), oldest first."""
+    return _newest(connection, [symbol], since, until)[symbol]
+
+
+def _newest(
+    connection: Connection, symbols: Sequence[str], since: datetime, until: datetime
+) -> dict[str, list[Published]]:
     query = text(
-        "select distinct on (opened_at) opened_at, revision, values, reason, written_at from series_windows "
-        "where symbol = :symbol and opened_at >= :since and opened_at < :until order by opened_at, revision desc"
+        "select distinct on (symbol, opened_at) symbol, opened_at, revision, values, reason, written_at "
+        "from series_windows where symbol = any(:symbols) and opened_at >= :since and opened_at < :until "
+        "order by symbol, opened_at, revision desc"
     )
-    return [Published(*row) for row in connection.execute(query, {"symbol": symbol, "since": since, "until": until})]
+    out: dict[str, list[Published]] = {symbol: [] for symbol in symbols}
+    for symbol, *row in connection.execute(query, {"symbols": list(symbols), "since": since, "until": until}):
+        out[symbol].append(Published(*row))
+    return out
 
 
 def last_published(connection: Connection, symbols: Sequence[str]) -> dict[str, datetime]:
@@ -141,22 +167,26 @@ def last_published(connection: Connection, symbols: Sequence[str]) -> dict[str, 
     return {row[0]: row[1] for row in connection.execute(query, {"symbols": list(symbols)})}
 
 
-def publish(connection: Connection, symbol: str, rows: Rows, reason: str = "") -> int:
-    """Store windows; one that is there with other values gets a further revision. Returns how many rows were written."""
-    if not rows:
+def publish(connection: Connection, made: Mapping[str, Rows], reason: str = "") -> int:
+    """Store windows by symbol; one that is there with other values gets a further revision. Returns how many are new."""
+    moments = [at for rows in made.values() for at in rows]
+    if not moments:
         return 0
-    old = {p.opened_at: p for p in published(connection, symbol, min(rows), max(rows) + MINUTE)}
-    new = [
-        {
-            "symbol": symbol,
-            "opened_at": at,
-            "revision": old[at].revision + 1 if at in old else 0,
-            "values": json.dumps(values),
-            "reason": reason if at in old else "",
-        }
-        for at, values in rows.items()
-        if at not in old or _differs(old[at].values, values)
-    ]
+    stored = _newest(connection, list(made), min(moments), max(moments) + MINUTE)
+    new = []
+    for symbol, rows in made.items():
+        old = {p.opened_at: p for p in stored[symbol]}
+        new += [
+            {
+                "symbol": symbol,
+                "opened_at": at,
+                "revision": old[at].revision + 1 if at in old else 0,
+                "values": json.dumps(values),
+                "reason": reason if at in old else "",
+            }
+            for at, values in rows.items()
+            if at not in old or _differs(old[at].values, values)
+        ]
     if new:
         statement = text(
             "insert into series_windows (symbol, opened_at, revision, values, reason) "

@@ -7,14 +7,13 @@ after the moment is looked at: the windows of the grid had closed, and the last 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.series import PAST, QUARTER, PastWindows, rates, volatilities
-from domain.types import STEPS, MarketContext, Minutes
+from domain.series import PAST, QUARTER, rates, volatilities
+from models.hype.past import Past
 
 Doubles = NDArray[np.float64]
 
@@ -60,22 +59,6 @@ POSTS = tuple(i for i, name in enumerate(NAMES) if "posts" in name or "authors" 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Past:
-    """What was known at n moments. ``volume``, ``mid``: (n, 256) minutes, NaN where missing; others (n, PAST) windows.
-
-    ``minute``: int64[n], the epoch minute at which the forecast is made; ``windows_*`` end at or before it.
-    """
-
-    minute: NDArray[np.int64]
-    volume: Doubles
-    mid: Doubles
-    window_volume: Doubles
-    window_volatility: Doubles
-    window_posts: Doubles
-    window_authors: Doubles
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Situations:
     """Features (n, f), the threshold they are about (base currency in the next window), and what stands in the way.
 
@@ -91,47 +74,6 @@ class Situations:
 
 TROUBLES = ("", "thin", "short", "idle")
 """Why nothing can be said: candles missing just before, too few past windows, or nothing traded in them."""
-
-
-def past_of(contexts: Sequence[MarketContext]) -> Past:
-    """The contexts of a market at several moments as arrays."""
-
-    def stacked(name: str) -> Doubles:
-        rows = [getattr(c.windows, name) if c.windows else np.full(PAST, np.nan) for c in contexts]
-        return np.array(rows, dtype=np.float64).reshape(len(contexts), PAST)
-
-    return Past(
-        minute=np.array([int(c.as_of.timestamp()) // 60 for c in contexts], dtype=np.int64),
-        volume=np.array([c.volume for c in contexts], dtype=np.float64),
-        mid=np.array([c.mid for c in contexts], dtype=np.float64),
-        window_volume=stacked("volume"),
-        window_volatility=stacked("volatility"),
-        window_posts=stacked("posts"),
-        window_authors=stacked("authors"),
-    )
-
-
-def past_of_grid(tape: Minutes, grid: PastWindows, lowest: int, minutes: NDArray[np.int64]) -> Past:
-    """What was known at many epoch minutes of one market; ``grid``: its windows from number ``lowest`` on."""
-    place = minutes // QUARTER - PAST - lowest
-    near = np.clip(minutes - tape.first, 0, len(tape.mid) + STEPS)
-
-    def windows_of(values: Doubles) -> Doubles:
-        return np.lib.stride_tricks.sliding_window_view(values, PAST)[place]
-
-    def minutes_of(values: Doubles) -> Doubles:
-        padded = np.concatenate([np.full(STEPS, np.nan), values, np.full(STEPS, np.nan)])
-        return np.lib.stride_tricks.sliding_window_view(padded, STEPS)[near]
-
-    return Past(
-        minute=minutes,
-        volume=minutes_of(tape.volume),
-        mid=minutes_of(tape.mid),
-        window_volume=windows_of(grid.volume),
-        window_volatility=windows_of(grid.volatility),
-        window_posts=windows_of(grid.posts),
-        window_authors=windows_of(grid.authors),
-    )
 
 
 def situations(past: Past, horizon: int, trailing: int = PAST) -> Situations:

@@ -21,10 +21,11 @@ from domain.series import PAST
 from domain.types import AuthorHistory, Floats, MarketContext, Post
 from models import checkpoint
 from models.hype.boosting import Boosting
-from models.hype.features import MIN_PAST, NAMES, POSTS, TROUBLES, Situations, past_of, sequences, situations
+from models.hype.features import MIN_PAST, NAMES, POSTS, TROUBLES, Situations, sequences, situations
 from models.hype.lift import COMPONENTS, LEAST, Written, lift_features
 from models.hype.lift import NAMES as POST_NAMES
 from models.hype.logistic import Logistic
+from models.hype.past import past_of
 from models.manifest import ARTIFACTS
 
 FOLDER = "hype"
@@ -240,6 +241,6 @@ def _model(kind: str, tensors: dict[str, NDArray[Any]]) -> Model:
             for part in ("logistic", "boosting")
         }
         return Mean(Logistic.from_tensors(parts["logistic"]), Boosting.from_tensors(parts["boosting"]))
-    from models.hype.sequence import SequenceModel
+    from models.hype.networks import SequenceModel
 
     return SequenceModel.from_tensors(kind, tensors)

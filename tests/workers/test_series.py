@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from db.queries.candles import upsert_candles
 from db.queries.posts import insert_posts
-from db.queries.series import published, span
+from db.queries.series import published, spans
 from domain.series import COLUMNS, PAST, QUARTER
 from domain.types import Post
 from models.hype.features import situations
@@ -52,7 +52,7 @@ def test_rows_equal_the_features_of_training(engine: Engine, heads: HypeHeads) -
     kept = [m for m in range(DAYS * 1440) if not 3000 <= m < 3100]
     with engine.begin() as connection:
         mid, traded = store(connection, kept)
-        rows = window_rows(connection, PAIR, NOW - timedelta(days=1), NOW, heads)
+        rows = window_rows(connection, [PAIR], NOW - timedelta(days=1), NOW, heads)[PAIR]
     opened = int(START.timestamp()) + 60 * np.array(kept)
     tape = make_tape(PAIR, opened, mid[kept], mid[kept], traded[kept])
     closes = np.array([int(at.timestamp()) // 60 + QUARTER for at in rows])
@@ -93,9 +93,7 @@ def test_posts_are_counted_where_they_were_published(engine: Engine) -> None:
     with engine.begin() as connection:
         store(connection, list(range(DAYS * 1440 - 300, DAYS * 1440 - 60)))
         insert_posts(connection, posts, {"x:3": "x:0"})
-        found = span(connection, PAIR, NOW - timedelta(hours=2), NOW, QUARTER)
-    assert found is not None
-    rows = found.rows()
+        rows = spans(connection, [PAIR], NOW - timedelta(hours=2), NOW, QUARTER)[PAIR].rows()
     row = rows[at]
     assert (row["posts"], row["authors"], row["duplicates"], row["volume"]) == (4, 2, 0.25, None)
     assert at - 15 * MINUTE not in rows

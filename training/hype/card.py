@@ -30,7 +30,9 @@ all folds in view.
 def _part(head: Head, folds: list[dict[str, Any]], measured: dict[str, Any]) -> str:
     lines = [_line(fold) for fold in folds]
     verb = "beats" if head.signal else "does not beat"
-    extra = {k: measured[k] for k in ("placebo", "without_posts") if k in measured}
+    others = [
+        f"| {told} | {measured[k]['auc']} | {measured[k]['bss']} |" for k, told in _OTHERS.items() if k in measured
+    ]
     shown = ", ".join(f"{name} {low} to {high}" for name, (low, high) in measured["intervals"].items())
     return f"""
 ## {head.name}: {head.model.kind}, the next {head.horizon} minutes
@@ -41,8 +43,15 @@ On its latest fold it {verb} persistence (lower end of the interval), so answers
 |---|---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 
-Intervals of the last fold: {shown}. Other fits on it: {extra}.
+Intervals of the last fold: {shown}.
+
+| other fits on the last fold | AUC | Brier skill |
+|---|---|---|
+{chr(10).join(others)}
 """
+
+
+_OTHERS = {"placebo": "outcomes dealt out anew (placebo)", "without_posts": "without the counts of posts"}
 
 
 def _line(m: dict[str, Any]) -> str:

@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domain.errors import InputError
 from models.hype.forecast import HypeHeads, load_hype
 from models.hype.lift import COMPONENTS, LEAST
 from models.manifest import ARTIFACTS
-from training.hype.figures import figures, reliability, scores
-from training.hype.lift import LiftRows, embedded, has_likes, load_posts, project, rows
+from training.hype.figures import figures, joined, reliability, scores
+from training.hype.lift import by_author, embedded, has_likes, load_posts, project, rows
 from training.hype.windows import Target, load_activity, windows
-from training.metrics import auc
 from training.registry import EvaluateOptions
 from training.trajectories.pairs import shipped_embed
 
@@ -63,7 +61,7 @@ def likes(model: HypeHeads, options: EvaluateOptions, files: Sequence[Path]) -> 
         vectors = embedded(posts.text, embed)
         directions = model.projection if model.projection is not None else np.eye(384, COMPONENTS)
         made.append(rows(posts, project(vectors, directions)))
-    joint = LiftRows(**{name: np.concatenate([getattr(r, name) for r in made]) for name in LiftRows.__slots__})
+    joint = joined(made)
     start = options.since.timestamp() if options.since else -np.inf
     scored, earlier = joint.take(joint.time >= start), joint.take(joint.time < start)
     if options.limit and len(scored) > options.limit:
@@ -78,19 +76,8 @@ def likes(model: HypeHeads, options: EvaluateOptions, files: Sequence[Path]) -> 
         "horizon_minutes": head.horizon,
         **measured,
         "reliability": reliability(chances, scored.hot),
-        "by_author": _by_author(scored, chances),
+        "by_author": by_author(scored, chances),
     }
-
-
-def _by_author(scored: LiftRows, chances: NDArray[np.float64]) -> dict[str, Any]:
-    names, counts = np.unique(scored.market.astype(str), return_counts=True)
-    busy = names[counts >= 100]
-    out = {}
-    for name in busy.tolist():
-        own = scored.market.astype(str) == name
-        out[name] = {"n": int(own.sum()), "auc": auc(scored.hot[own], chances[own])}
-    known = [row["auc"] for row in out.values() if row["auc"] is not None]
-    return {"authors": len(out), "mean_auc": round(float(np.mean(known)), 5) if known else None, "each": out}
 
 
 def diagrams(found: dict[str, Any], folder: Path) -> list[str]:

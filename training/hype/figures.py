@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +16,38 @@ Doubles = NDArray[np.float64]
 DRAWS = 200
 
 
-class Rows(Protocol):
-    """What is scored: windows of a symbol or posts of authors; ``level`` is the baseline that ranks without a model."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What is fitted to and scored: windows of symbols or posts of authors, ordered by time.
 
-    @property
-    def features(self) -> Doubles: ...
-    @property
-    def sequence(self) -> Doubles: ...
-    @property
-    def level(self) -> Doubles: ...
-    @property
-    def hot(self) -> NDArray[np.bool_]: ...
-    @property
-    def time(self) -> NDArray[np.int64]: ...
-    def __len__(self) -> int: ...
+    ``features``: (n, f); ``sequence``: (n, steps, channels), or (n, 0, 0) where no model asks for it; ``level``: the
+    baseline that ranks without a model, log of the last activity over the threshold; ``hot``: whether the next activity
+    exceeded the threshold; ``time``: int64[n], epoch seconds, the moment of the forecast; ``market``: of whom.
+    """
+
+    features: Doubles
+    sequence: Doubles
+    level: Doubles
+    hot: NDArray[np.bool_]
+    time: NDArray[np.int64]
+    market: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, index: NDArray[Any]) -> Rows:
+        """The rows at these positions, or under this mask."""
+        return Rows(**{name: getattr(self, name)[index] for name in self.__slots__})
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts, by time, those of one moment by market.
+
+    Raises:
+        ValueError: there is no part.
+    """
+    joint = Rows(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Rows.__slots__})
+    return joint.take(np.lexsort((joint.market.astype(str), joint.time)))
 
 
 def figures(head: Head, scored: Rows, earlier: Rows) -> dict[str, Any]:
@@ -35,7 +55,7 @@ def figures(head: Head, scored: Rows, earlier: Rows) -> dict[str, Any]:
     return scores(head.probability(scored.features, scored.sequence), scored, earlier)
 
 
-def scores(probability: Doubles, scored: Rows, earlier: Rows) -> dict[str, Any]:
+def scores(probability: Doubles, scored: Rows, earlier: Rows, draws: int = DRAWS) -> dict[str, Any]:
     """All figures of probabilities ``probability`` (n) about these rows.
 
     ``bss`` is the Brier skill over the base rate of the very rows scored; ``skill_over_level`` and
@@ -56,8 +76,8 @@ def scores(probability: Doubles, scored: Rows, earlier: Rows) -> dict[str, Any]:
         "skill_over_level": _skill(brier, level),
         "skill_over_persistence": _skill(brier, steady),
         "intervals": {
-            "auc": auc_interval(scored.hot, probability, None, scored.time),
-            "auc_over_level": auc_interval(scored.hot, probability, scored.level, scored.time),
+            "auc": auc_interval(scored.hot, probability, None, scored.time, draws),
+            "auc_over_level": auc_interval(scored.hot, probability, scored.level, scored.time, draws),
             "bss": _spread(brier, base, scored.time),
             "skill_over_level": _spread(brier, level, scored.time),
             "skill_over_persistence": _spread(brier, steady, scored.time),
@@ -84,7 +104,12 @@ def level_probability(earlier: Rows, scored: Rows, bins: int = 20) -> Doubles:
 
 
 def auc_interval(
-    hot: NDArray[np.bool_], ours: Doubles, theirs: Doubles | None, times: NDArray[np.int64], seed: int = 0
+    hot: NDArray[np.bool_],
+    ours: Doubles,
+    theirs: Doubles | None,
+    times: NDArray[np.int64],
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> list[float] | None:
     """Central 95 % interval of the AUC, or of its increment over other scores, when whole days are drawn."""
     days, day = np.unique(times // DAY, return_inverse=True)
@@ -93,7 +118,7 @@ def auc_interval(
     order = np.argsort(day, kind="stable")
     edges = np.searchsorted(day[order], np.arange(len(days) + 1))
     rng, increments = np.random.default_rng(seed), []
-    for _ in range(DRAWS):
+    for _ in range(draws):
         picks = rng.integers(len(days), size=len(days))
         rows = np.concatenate([order[edges[d] : edges[d + 1]] for d in picks])
         one = auc(hot[rows], ours[rows])

@@ -124,7 +124,7 @@ def _varied(features: Doubles) -> Doubles:
 def _network(kind: str, sequence: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int) -> Model:
     import torch
 
-    from models.hype.sequence import NETS, SequenceModel
+    from models.hype.networks import NETS, SequenceModel
 
     if not sequence.shape[1]:
         raise InputError(f"A {kind} looks at windows; the rows were made without them.")

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from domain.errors import InputError
 from domain.types import AuthorHistory, Floats
-from models.hype.lift import COMPONENTS, LEAST, NAMES, RECENT, Written, lift_features
+from models.hype.lift import COMPONENTS, LEAST, MATURE, NAMES, RECENT, Written, lift_features
+from training.hype.figures import Rows
+from training.metrics import auc
 from training.trajectories.pairs import read
 
 Doubles = NDArray[np.float64]
@@ -40,25 +42,6 @@ class Posts:
 
     def __len__(self) -> int:
         return len(self.time)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LiftRows:
-    """One row per judged post, ordered by time; as :class:`training.hype.figures.Rows`."""
-
-    features: Doubles
-    sequence: Doubles
-    level: Doubles
-    hot: NDArray[np.bool_]
-    time: NDArray[np.int64]
-    market: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.time)
-
-    def take(self, index: NDArray[Any]) -> LiftRows:
-        """The rows at these positions, or under this mask."""
-        return LiftRows(**{name: getattr(self, name)[index] for name in self.__slots__})
 
 
 def has_likes(path: Path) -> bool:
@@ -125,9 +108,12 @@ def _original(text: str | None) -> bool:
     return text is None or not text.startswith(("RT ", "@"))
 
 
-def rows(posts: Posts, projected: Doubles) -> LiftRows:
-    """Features and outcomes; ``projected``: (n, COMPONENTS) numbers of each text. Posts with too short a past are left out."""
-    features, level, hot, time, authors = [], [], [], [], []
+def rows(posts: Posts, projected: Doubles, steps: int = 0) -> Rows:
+    """Features and outcomes; ``projected``: (n, COMPONENTS) numbers of each text. Posts with too short a past are left out.
+
+    ``steps``: of the sequence of the author's posts beside each row, see :func:`sequence_of`; 0 for none.
+    """
+    features, level, hot, time, authors, sequences = [], [], [], [], [], []
     lengths = np.array([np.nan if t is None else len(t) for t in posts.text])
     for author in dict.fromkeys(posts.author.tolist()):
         own = np.flatnonzero(posts.author == author)
@@ -143,16 +129,57 @@ def rows(posts: Posts, projected: Doubles) -> LiftRows:
                 hot.append(posts.likes[i] > made[1])
                 time.append(int(at[k]))
                 authors.append(author)
+                if steps:
+                    sequences.append(sequence_of(written, history, made[1], steps))
     order = np.argsort(time, kind="stable")
-    joint = LiftRows(
+    joint = Rows(
         features=np.array(features, dtype=np.float64).reshape(len(features), len(NAMES)),
-        sequence=np.zeros((len(features), 0, 0)),
+        sequence=np.array(sequences) if steps else np.zeros((len(features), 0, 0)),
         level=np.array(level, dtype=np.float64),
         hot=np.array(hot, dtype=bool),
         time=np.array(time, dtype=np.int64),
         market=np.array(authors, dtype=object),
     )
     return joint.take(order)
+
+
+CHANNELS = 6
+"""Of a post in a sequence: likes over the threshold, whether they count yet, gap before it, length, hour (sin, cos)."""
+
+
+def sequence_of(post: Written, history: AuthorHistory, threshold: float, steps: int) -> Doubles:
+    """The author's last posts and then this one, for a sequence model: (steps, CHANNELS), NaN before the first."""
+    at = np.append(history.posted_at, post.posted_at.timestamp())
+    known = np.append((history.posted_at + MATURE <= at[-1]) & np.isfinite(history.likes), False)
+    likes = np.append(history.likes, 0.0)
+    lengths = np.append(history.lengths, np.nan if post.text is None else len(post.text))
+    day = 2 * np.pi * (at % 86_400) / 86_400 if post.clock else np.full(len(at), np.nan)
+    columns = (
+        np.where(known, np.log1p(np.maximum(likes, 0)) - np.log1p(threshold), 0.0),
+        known.astype(np.float64),
+        np.log1p(np.diff(at, prepend=np.nan)),
+        np.log1p(lengths),
+        np.sin(day),
+        np.cos(day),
+    )
+    own = np.stack(columns, axis=1)[-steps:]
+    return np.concatenate([np.full((steps - len(own), CHANNELS), np.nan), own])
+
+
+def by_author(scored: Rows, chances: Doubles, least: int = 100, *, each: bool = True) -> dict[str, Any]:
+    """AUC of every author with ``least`` scored posts, and their mean with an interval (95 %) that draws authors."""
+    names, counts = np.unique(scored.market.astype(str), return_counts=True)
+    out = {}
+    for name in names[counts >= least].tolist():
+        own = scored.market.astype(str) == name
+        out[name] = {"n": int(own.sum()), "auc": auc(scored.hot[own], chances[own])}
+    known = np.array([row["auc"] for row in out.values() if row["auc"] is not None])
+    found: dict[str, Any] = {"authors": len(out), "posts": sum(row["n"] for row in out.values()), "mean_auc": None}
+    if len(known):
+        draw = np.random.default_rng(0).integers(len(known), size=(500, len(known)))
+        low, high = np.quantile(known[draw].mean(axis=1), [0.025, 0.975])
+        found |= {"mean_auc": round(float(known.mean()), 5), "interval": [round(float(low), 5), round(float(high), 5)]}
+    return found | ({"each": out} if each else {})
 
 
 def embedded(

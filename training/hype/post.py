@@ -19,9 +19,9 @@ from models import checkpoint
 from models.hype.forecast import FOLDER, Head, load_hype, save_hype
 from models.manifest import ARTIFACTS
 from runtime.progress import progress
-from training.hype.figures import scores
+from training.hype.figures import Rows, scores
 from training.hype.fitting import FitOptions, fit
-from training.hype.lift import LiftRows, embedded, load_posts, project, projection, rows
+from training.hype.lift import embedded, load_posts, project, projection, rows
 from training.hype.recipe import time_of as at
 from training.registry import TrainOptions, settings
 from training.trajectories.pairs import shipped_embed
@@ -64,7 +64,7 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     return measured
 
 
-def walk(made: Mapping[str, LiftRows], choice: PostSettings) -> tuple[Head, dict[str, Any]]:
+def walk(made: Mapping[str, Rows], choice: PostSettings) -> tuple[Head, dict[str, Any]]:
     """The last fold's head, and the figures of the first file's folds together.
 
     Raises:
@@ -96,11 +96,11 @@ def walk(made: Mapping[str, LiftRows], choice: PostSettings) -> tuple[Head, dict
     return Head("post", head.model, HORIZON, head.base_rate, signal=lower > 0), measured
 
 
-def _before(made: Mapping[str, LiftRows], choice: PostSettings, start: float) -> tuple[LiftRows, NDArray[np.float64]]:
+def _before(made: Mapping[str, Rows], choice: PostSettings, start: float) -> tuple[Rows, NDArray[np.float64]]:
     """Rows whose likes were known two days before a time, and their weights."""
     kept = [(some.take(some.time + 2 * DAY <= start), choice.files[name]) for name, some in made.items()]
-    joint = {name: np.concatenate([getattr(some, name) for some, _ in kept]) for name in LiftRows.__slots__}
-    return LiftRows(**joint), np.concatenate([np.full(len(some), weight) for some, weight in kept])
+    joint = {name: np.concatenate([getattr(some, name) for some, _ in kept]) for name in Rows.__slots__}
+    return Rows(**joint), np.concatenate([np.full(len(some), weight) for some, weight in kept])
 
 
 def _save(out: Path, head: Head, directions: NDArray[np.float64], about: dict[str, Any]) -> None:

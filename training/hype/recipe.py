@@ -20,9 +20,9 @@ from models.hype.features import POSTS
 from models.hype.forecast import Head, Model, save_hype
 from runtime.progress import progress
 from training.hype.card import card
-from training.hype.figures import figures
+from training.hype.figures import Rows, figures
 from training.hype.fitting import NETWORKS, STEPS, FitOptions, fit
-from training.hype.windows import Target, Windows, load_activity, windows
+from training.hype.windows import Target, load_activity, windows
 from training.registry import TrainOptions, settings
 from training.trajectories.pairs import parquet_files
 
@@ -54,7 +54,7 @@ class Fold:
     start: float
     head: Head
     rows: int
-    test: Windows
+    test: Rows
     measured: dict[str, Any]
 
 
@@ -79,7 +79,7 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
 
 
 def fit_head(
-    name: str, rows: Windows, horizon: int, choice: HypeSettings
+    name: str, rows: Rows, horizon: int, choice: HypeSettings
 ) -> tuple[Head, dict[str, Any], list[dict[str, Any]]]:
     """Walk forward over rows; the last fold's head, its figures with what was left out, and the figures of all folds."""
     folds = list(walk(name, rows, horizon, choice))
@@ -97,7 +97,7 @@ def fit_head(
     return final, {**last.measured, **extra}, listed
 
 
-def walk(name: str, rows: Windows, horizon: int, choice: HypeSettings) -> Iterator[Fold]:
+def walk(name: str, rows: Rows, horizon: int, choice: HypeSettings) -> Iterator[Fold]:
     """The folds in time order, each with a model that saw only what came before it."""
     starts = [time_of(text) for text in choice.folds]
     options = settings(FitOptions, choice.fit)
@@ -118,7 +118,7 @@ def walk(name: str, rows: Windows, horizon: int, choice: HypeSettings) -> Iterat
             yield Fold(start, head, len(train), test, figures(head, test, train))
 
 
-def parts(rows: Windows, start: float, end: float, horizon: int) -> tuple[Windows, Windows]:
+def parts(rows: Rows, start: float, end: float, horizon: int) -> tuple[Rows, Rows]:
     """Rows whose next window and a day more end by ``start``; and those from ``start`` on whose outcomes do not overlap."""
     train = rows.time + horizon * 60 + DAY <= start
     test = (rows.time >= start) & (rows.time < end) & (rows.time // 60 % horizon == 0)
@@ -135,7 +135,7 @@ def platt(logits: NDArray[np.float64], hot: NDArray[np.bool_]) -> tuple[float, f
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
-def shuffled(train: Windows, seed: int) -> NDArray[np.bool_]:
+def shuffled(train: Rows, seed: int) -> NDArray[np.bool_]:
     """Outcomes dealt out anew within each market."""
     rng, hot = np.random.default_rng(seed), train.hot.copy()
     for market in sorted(set(train.market)):
@@ -144,14 +144,14 @@ def shuffled(train: Windows, seed: int) -> NDArray[np.bool_]:
     return hot
 
 
-def masked(rows: Windows, columns: tuple[int, ...]) -> Windows:
+def masked(rows: Rows, columns: tuple[int, ...]) -> Rows:
     """The rows without these features."""
     features = rows.features.copy()
     features[:, list(columns)] = 0.0
     return replace(rows, features=features)
 
 
-def _short(train: Windows, test: Windows, choice: HypeSettings, head: Head) -> dict[str, Any]:
+def _short(train: Rows, test: Rows, choice: HypeSettings, head: Head) -> dict[str, Any]:
     """AUC and Brier skill of the same kind of model fitted to other rows."""
     options = settings(FitOptions, {**choice.fit, "seeds": 1})
     model: Model = fit(choice.kind, train.features, train.sequence, train.hot, options, choice.seed)

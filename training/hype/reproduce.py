@@ -154,8 +154,7 @@ def _accuracy(model: str, joint: Block, hot: NDArray[np.bool_], window: int, see
     """Test accuracy of one model: the fusion on single days, the others on windows that end with (or before) the label."""
     import torch
 
-    from models.hype.fusion import Fusion
-    from models.hype.sequence import NETS
+    from models.hype.networks import NETS, Fusion
 
     torch.manual_seed(seed)
     epochs = FitOptions(epochs=5 if quick else 20, batch=32)

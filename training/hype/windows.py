@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,37 +14,15 @@ from numpy.typing import NDArray
 from domain.errors import InputError, UnknownSymbol
 from domain.series import PAST, QUARTER, last_window, rates
 from domain.symbols import normalize
-from models.hype.features import NAMES, Past, past_of_grid, sequences, situations
+from models.hype.features import NAMES, sequences, situations
+from models.hype.past import Past, past_of_grid
+from training.hype.figures import Rows, joined
 from training.trajectories.pairs import load_tapes, read
 from training.trajectories.tape import Tape
 
 Doubles = NDArray[np.float64]
 AT_ONCE = 4_000
 """Moments whose windows are in memory at a time."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Windows:
-    """One row per market and moment, ordered by time.
-
-    ``features``: (n, f) of :mod:`models.hype.features`; ``sequence``: (n, steps, channels), or (n, 0, 0) where no model
-    asks for it; ``level``: log of the last window over the threshold; ``hot``: whether the next window exceeded the
-    threshold; ``time``: int64[n], epoch seconds, the moment of the forecast.
-    """
-
-    features: Doubles
-    sequence: Doubles
-    level: Doubles
-    hot: NDArray[np.bool_]
-    time: NDArray[np.int64]
-    market: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.time)
-
-    def take(self, index: NDArray[Any]) -> Windows:
-        """The rows at these positions, or under this mask."""
-        return Windows(**{name: getattr(self, name)[index] for name in self.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +37,20 @@ class Target:
     steps: int = 0
 
 
-def windows(
-    tapes: Mapping[tuple[str, str], Tape], target: Target, stride: int, since: datetime | None = None
-) -> Windows:
+def windows(tapes: Mapping[tuple[str, str], Tape], target: Target, stride: int, since: datetime | None = None) -> Rows:
     """All moments, ``stride`` minutes apart, with enough past for features and a known next window."""
     start = int(since.timestamp() // 60) if since else 0
-    parts: list[Windows] = []
+    parts: list[Rows] = []
     for (exchange, symbol), tape in sorted(tapes.items()):
         first = max(tape.first + QUARTER, start)
         minutes = np.arange(-(-first // stride) * stride, tape.first + len(tape.mid) - target.horizon + 1, stride)
         parts += _rows(tape, minutes, target, f"{exchange}|{symbol}")
     if not parts:
         return _none(target)
-    joint = Windows(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Windows.__slots__})
-    return joint.take(np.lexsort((joint.market.astype(str), joint.time)))
+    return joined(parts)
 
 
-def _rows(tape: Tape, minutes: NDArray[np.int64], target: Target, market: str) -> Iterator[Windows]:
+def _rows(tape: Tape, minutes: NDArray[np.int64], target: Target, market: str) -> Iterator[Rows]:
     minutes = minutes[np.isfinite(tape.volume[minutes - tape.first - 1])]
     following = next_rate(tape, minutes, target.horizon)
     minutes, following = minutes[np.isfinite(following)], following[np.isfinite(following)]
@@ -87,7 +61,7 @@ def _rows(tape: Tape, minutes: NDArray[np.int64], target: Target, market: str) -
         good = now.trouble == 0
         steps = target.steps
         sequence = sequences(past, target.horizon, target.trailing, steps) if steps else np.zeros((len(at), 0, 0))
-        yield Windows(
+        yield Rows(
             features=now.features[good],
             sequence=sequence[good].astype(np.float32),
             level=now.level[good],
@@ -97,10 +71,10 @@ def _rows(tape: Tape, minutes: NDArray[np.int64], target: Target, market: str) -
         )
 
 
-def _none(target: Target) -> Windows:
+def _none(target: Target) -> Rows:
     empty = np.zeros(0)
     features, sequence = np.zeros((0, len(NAMES))), np.zeros((0, target.steps, 0))
-    return Windows(features, sequence, empty, empty > 0, empty.astype(np.int64), empty.astype(object))
+    return Rows(features, sequence, empty, empty > 0, empty.astype(np.int64), empty.astype(object))
 
 
 def past_at(tape: Tape, minutes: NDArray[np.int64]) -> Past:
@@ -137,7 +111,7 @@ def load_activity(files: Sequence[Path]) -> tuple[dict[tuple[str, str], Tape], s
         return {key: _with_posts(tape, times.get(tape.symbol)) for key, tape in tapes.items()}, "volume"
     if not times:
         raise InputError("None of the posts names a symbol.")
-    return {("", symbol): _tape_of_posts(symbol, at) for symbol, (at, _) in times.items()}, "posts"
+    return {("", symbol): tape_of_posts(symbol, at) for symbol, (at, _) in times.items()}, "posts"
 
 
 Published = tuple[NDArray[np.int64], tuple[str | None, ...]]
@@ -169,7 +143,7 @@ def _with_posts(tape: Tape, posts: Published | None) -> Tape:
     return Tape(tape.symbol, tape.first, tape.mid, tape.volume, times, authors)
 
 
-def _tape_of_posts(symbol: str, times: NDArray[np.int64]) -> Tape:
+def tape_of_posts(symbol: str, times: NDArray[np.int64]) -> Tape:
     """Posts per minute as the activity; a window without any post within the set's span counts as zero."""
     minutes = times // 60
     first = int(minutes[0])

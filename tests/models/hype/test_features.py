@@ -10,7 +10,8 @@ import pytest
 
 from domain.series import PAST
 from domain.types import STEPS
-from models.hype.features import CHANNELS, NAMES, TROUBLES, past_of, quantile, sequences, situations
+from models.hype.features import CHANNELS, NAMES, TROUBLES, quantile, sequences, situations
+from models.hype.past import past_of
 from tests.fakes.markets import AT, MINUTE, context, tape
 from training.hype.windows import Target, next_rate, past_at, windows
 from training.trajectories.tape import Tape, moment

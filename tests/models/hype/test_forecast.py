@@ -12,9 +12,10 @@ from domain.errors import WeightsError
 from domain.reasons import Reason
 from domain.types import MarketContext
 from models.hype.boosting import Boosting
-from models.hype.features import NAMES, POSTS, past_of, sequences, situations
+from models.hype.features import NAMES, POSTS, sequences, situations
 from models.hype.forecast import Head, HypeHeads, Model, load_hype, save_hype
 from models.hype.logistic import Logistic
+from models.hype.past import past_of
 from tests.fakes.markets import context
 from training.hype.fitting import KINDS, FitOptions, fit
 

@@ -1,0 +1,190 @@
+"""Every kind of hype model on every real target, beside level and persistence: the table of docs/results.md.
+
+``moodtape train hype/compare --data FOLDER --out FOLDER`` writes compare.json and compare.md; nothing ships from it. Targets:
+spikes of traded volume (15 and 60 minutes), spikes of a chat's messages, likes of founders' and Xiaohongshu's posts above
+their author's 80th percentile, and likes of all posts that have an author with many. Each model is fitted on the earlier part
+of what lies before a fold and calibrated (Platt, 1999) on the rest of it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from runtime.progress import progress
+from training.hype.figures import Rows, scores
+from training.hype.fitting import FitOptions, fit
+from training.hype.lift import by_author, embedded, load_posts, project, projection, rows
+from training.hype.recipe import platt, time_of
+from training.hype.windows import Target, load_activity, tape_of_posts, windows
+from training.registry import TrainOptions, settings
+from training.trajectories.pairs import parquet_files, shipped_embed
+
+DAY = 86_400
+Doubles = NDArray[np.float64]
+Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True)
+class CompareSettings:
+    """``targets``: of those in :data:`TARGETS`; ``seeds``: fits of each kind; ``steps``: of a sequence.
+
+    ``trailing``: windows of 15 minutes behind the threshold of spikes, ``stride``: minutes between their rows; ``spikes``,
+    ``posts``, ``authors``: when the folds start; ``share``: of the rows before a fold that are fitted on, the others
+    calibrate; ``fit``: settings by kind, see :class:`training.hype.fitting.FitOptions`.
+    """
+
+    targets: list[str] = field(default_factory=lambda: list(TARGETS))
+    kinds: list[str] = field(default_factory=lambda: ["logistic", "boosting", "lstm", "transformer"])
+    seeds: int = 3
+    steps: int = 32
+    trailing: int = 32
+    stride: int = 60
+    without: list[str] = field(default_factory=lambda: ["binance_um", "unverified"])
+    spikes: list[str] = field(default_factory=lambda: ["2024-01-01"])
+    posts: list[str] = field(default_factory=lambda: ["2025-07-30", "2025-09-18", "2025-11-07"])
+    authors: list[str] = field(
+        default_factory=lambda: ["2019-01-01", "2020-01-01", "2021-01-01", "2022-01-01", "2025-01-01"]
+    )
+    share: float = 0.85
+    fit: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """A target's rows and its folds: masks of what lies before each and of what is scored."""
+
+    name: str
+    rows: Rows
+    folds: list[Fold]
+
+
+TARGETS = ("spike-15", "spike-60", "chat-15", "founders", "xiaohongshu", "authors")
+CHAT = "telegram_doge_shib_202105.parquet"
+
+
+def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
+    """Fit and score every kind on every target, and write the table; finished targets are not done again."""
+    choice = settings(CompareSettings, config)
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "compare.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    for target in choice.targets:
+        if target not in found:
+            problem = make(target, options, choice)
+            found[target] = {kind: measure(problem, kind, choice) for kind in choice.kinds}
+            path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+            (options.out / "compare.md").write_text(markdown(found))
+    return found
+
+
+def make(target: str, options: TrainOptions, choice: CompareSettings) -> Problem:
+    """The rows of a target; those of networks hold sequences beside the features."""
+    if target.startswith("spike"):
+        horizon = int(target.rpartition("-")[2])
+        tapes, _ = load_activity(parquet_files(options.data, "candles"))
+        kept = {key: tape for key, tape in tapes.items() if key[0] not in choice.without}
+        made = windows(kept, Target(horizon, choice.trailing, choice.steps), choice.stride)
+        return Problem(target, made, _folds(made, choice.spikes, DAY + horizon * 60))
+    if target == "chat-15":
+        (path,) = sorted(options.data.rglob(CHAT))
+        times = np.sort(pq.read_table(path, columns=["t_utc_est"])["t_utc_est"].to_numpy())
+        tapes = {("", "DOGE/USDT"): tape_of_posts("DOGE/USDT", times)}
+        made = windows(tapes, Target(15, choice.trailing, choice.steps), 15)
+        return Problem(target, made, [_later(made, 0.6)])
+    files = {"founders": "founder_tweets/posts.parquet", "xiaohongshu": "hype/xiaohongshu_popularity.parquet"}
+    name = files.get(target, "crypto_posts/posts.parquet")
+    starts = {"founders": choice.posts, "authors": choice.authors}.get(target)
+    made = post_rows(options.data / name, options.out, choice.steps, time_of(starts[0]) if starts else np.inf)
+    folds = [_later(made, 0.55)] if starts is None else _folds(made, starts, 2 * DAY)
+    return Problem(target, made, folds)
+
+
+def post_rows(path: Path, out: Path, steps: int, before: float) -> Rows:
+    """Rows of a file of posts with likes; the text's numbers come from the directions of texts before a time."""
+    posts = load_posts([path], 20)
+    vectors = embedded(posts.text, shipped_embed(), out / "embeddings.safetensors")
+    return rows(posts, project(vectors, projection(vectors[posts.time < before])), steps)
+
+
+def _folds(made: Rows, starts: list[str], gap: float) -> list[Fold]:
+    times = [time_of(text) for text in starts]
+    ends = [*times[1:], np.inf]
+    found = [(made.time + gap <= a, (made.time >= a) & (made.time < b)) for a, b in zip(times, ends, strict=True)]
+    return [fold for fold in found if fold[1].any()]
+
+
+def _later(made: Rows, share: float) -> Fold:
+    start = float(np.quantile(made.time, share))
+    return made.time + 2 * DAY <= start, made.time >= start
+
+
+def measure(problem: Problem, kind: str, choice: CompareSettings) -> dict[str, Any]:
+    """Figures of the mean of the seeds' chances, with every seed's AUC beside them."""
+    scored = problem.rows.take(np.concatenate([np.flatnonzero(test) for _, test in problem.folds]))
+    earlier = problem.rows.take(problem.folds[0][0])
+    chances, aucs = [], []
+    with progress(f"{problem.name}, {kind}", choice.seeds) as report:
+        for seed in range(choice.seeds if kind != "logistic" else 1):
+            chances.append(predict(problem, kind, choice, seed))
+            aucs.append(scores(chances[-1], scored, earlier, draws=2)["auc"])
+            report(seed + 1, f"AUC {aucs[-1]}")
+    mean = np.mean(chances, axis=0)
+    found = {**scores(mean, scored, earlier), "seeds": aucs}
+    return found | ({"by_author": by_author(scored, mean, each=False)} if problem.name == "authors" else {})
+
+
+def predict(problem: Problem, kind: str, choice: CompareSettings, seed: int) -> Doubles:
+    """Calibrated chances of every fold's scored rows, one fold after another."""
+    options = settings(FitOptions, choice.fit.get(kind, {}))
+    out = []
+    for before, test in problem.folds:
+        train, scored = problem.rows.take(before), problem.rows.take(test)
+        cut = int(choice.share * len(train))
+        first, rest = train.take(np.arange(cut)), train.take(np.arange(cut, len(train)))
+        model = fit(kind, first.features, first.sequence, first.hot, options, seed)
+        slope, shift = platt(model.logit(rest.features, rest.sequence), rest.hot)
+        logit = slope * model.logit(scored.features, scored.sequence) + shift
+        out.append(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
+    return np.concatenate(out)
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The table: a row a target and kind."""
+    names = (
+        "target",
+        "model",
+        "n, base rate",
+        "persistence",
+        "level",
+        "AUC",
+        "seeds",
+        "over level",
+        "Brier skill",
+        "ECE",
+    )
+    lines = ["# Hype: every model on every target", "", "| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    for target, kinds in found.items():
+        for kind, m in kinds.items():
+            low, high = m["intervals"]["auc"]
+            over = " to ".join(f"{x:+.3f}" for x in m["intervals"]["auc_over_level"])
+            cells = (
+                target,
+                kind,
+                f"{m['n']}, {m['base_rate']:.3f}",
+                f"{m['persistence_auc']:.3f}",
+                f"{m['level_auc']:.3f}",
+                f"{m['auc']:.3f} [{low:.3f}, {high:.3f}]",
+                ", ".join(f"{a:.3f}" for a in m["seeds"]),
+                over,
+                f"{m['bss']:+.3f}",
+                f"{m['ece']:.3f}",
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
