@@ -94,7 +94,7 @@ def spans(
     """By symbol the whole windows in [start, end), and ``back`` minutes before them; none where no market has candles."""
     first, stop = -(-minute(start) // width), minute(end) // width
     begin, opened, close = moment(first * width - back), moment(first * width), moment(stop * width)
-    markets = _markets(connection, symbols, begin, close) if stop > first else {}
+    markets = markets_of(connection, symbols, begin, close) if stop > first else {}
     if not markets:
         return {}
     tapes = markets_minutes(connection, markets, begin, close)
@@ -106,7 +106,7 @@ def spans(
     return out
 
 
-def _markets(connection: Connection, symbols: Sequence[str], start: datetime, end: datetime) -> dict[str, int]:
+def markets_of(connection: Connection, symbols: Sequence[str], start: datetime, end: datetime) -> dict[str, int]:
     """By symbol the market with a candle in [start, end): spot first, then the oldest, as for a forecast."""
     query = text(
         "select distinct on (m.symbol) m.symbol, m.id from markets m where m.symbol = any(:symbols) "
@@ -158,6 +158,20 @@ def _newest(
     out: dict[str, list[Published]] = {symbol: [] for symbol in symbols}
     for symbol, *row in connection.execute(query, {"symbols": list(symbols), "since": since, "until": until}):
         out[symbol].append(Published(*row))
+    return out
+
+
+def first_published(
+    connection: Connection, symbols: Sequence[str], since: datetime, until: datetime
+) -> dict[str, dict[int, dict[str, float | None]]]:
+    """By symbol and opening minute the windows as they were first stored, within five minutes of their close."""
+    query = text(
+        "select symbol, opened_at, values from series_windows where symbol = any(:symbols) and revision = 0 "
+        "and opened_at >= :since and opened_at < :until and written_at < opened_at + interval '20 minutes'"
+    )
+    out: dict[str, dict[int, dict[str, float | None]]] = {symbol: {} for symbol in symbols}
+    for symbol, at, values in connection.execute(query, {"symbols": list(symbols), "since": since, "until": until}):
+        out[symbol][minute(at)] = values
     return out
 
 

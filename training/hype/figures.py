@@ -40,13 +40,14 @@ class Rows:
         return Rows(**{name: getattr(self, name)[index] for name in self.__slots__})
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
-    """The rows of all parts, by time, those of one moment by market.
+def concatenated(parts: Sequence[Rows]) -> Rows:
+    """The rows of one part after another; there must be one."""
+    return Rows(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Rows.__slots__})
 
-    Raises:
-        ValueError: there is no part.
-    """
-    joint = Rows(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Rows.__slots__})
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts, by time, those of one moment by market."""
+    joint = concatenated(parts)
     return joint.take(np.lexsort((joint.market.astype(str), joint.time)))
 
 

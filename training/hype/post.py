@@ -19,7 +19,7 @@ from models import checkpoint
 from models.hype.forecast import FOLDER, Head, load_hype, save_hype
 from models.manifest import ARTIFACTS
 from runtime.progress import progress
-from training.hype.figures import Rows, scores
+from training.hype.figures import Rows, concatenated, scores
 from training.hype.fitting import FitOptions, fit
 from training.hype.lift import embedded, load_posts, project, projection, rows
 from training.hype.recipe import time_of as at
@@ -99,8 +99,9 @@ def walk(made: Mapping[str, Rows], choice: PostSettings) -> tuple[Head, dict[str
 def _before(made: Mapping[str, Rows], choice: PostSettings, start: float) -> tuple[Rows, NDArray[np.float64]]:
     """Rows whose likes were known two days before a time, and their weights."""
     kept = [(some.take(some.time + 2 * DAY <= start), choice.files[name]) for name, some in made.items()]
-    joint = {name: np.concatenate([getattr(some, name) for some, _ in kept]) for name in Rows.__slots__}
-    return Rows(**joint), np.concatenate([np.full(len(some), weight) for some, weight in kept])
+    return concatenated([some for some, _ in kept]), np.concatenate(
+        [np.full(len(some), weight) for some, weight in kept]
+    )
 
 
 def _save(out: Path, head: Head, directions: NDArray[np.float64], about: dict[str, Any]) -> None:
