@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from pydantic import SecretStr
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from benchmarks.report import demand, report
 from db.engine import DatabaseSettings, make_engine, transaction
@@ -90,25 +91,37 @@ def made_posts(count: int, symbols: int) -> list[Post]:
     ]
 
 
-def refreshed(engine: Engine, heads: HypeHeads, symbols: list[str], together: bool) -> list[float]:
-    """Seconds until the newest windows of all symbols are published, when those before them are, each of five closings."""
-    out = []
+def processor_seconds(connection: Connection) -> float:
+    """What this process and the server's process of a connection have used so far."""
+    server = connection.execute(text("select pg_backend_pid()")).scalar_one()
+    return time.process_time() + sum(psutil.Process(server).cpu_times()[:2])
+
+
+def refreshed(engine: Engine, heads: HypeHeads, symbols: list[str], together: bool) -> tuple[list[float], list[float]]:
+    """Seconds until the newest windows of all symbols are published, when those before them are, each of five closings.
+
+    The second list has the processor's seconds of both sides: what they would be on a machine with nothing else to do.
+    """
+    out, used = [], []
     for back in range(5, 0, -1):
         at = NOW - back * timedelta(minutes=QUARTER)
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), 0.0
         for some in [symbols] if together else [[symbol] for symbol in symbols]:
             with transaction(engine) as connection:
+                before = processor_seconds(connection)
                 refresh(connection, heads, at, some)
+                busy += processor_seconds(connection) - before
         out.append(time.perf_counter() - start)
+        used.append(busy)
     with transaction(engine) as connection:
         last = CLOSED - 6 * timedelta(minutes=QUARTER)
         connection.execute(text("delete from series_windows where opened_at >= :last"), {"last": last})
-    return out
+    return out, used
 
 
-def answers(engine: Engine, heads: HypeHeads, count: int = 100) -> tuple[list[float], list[float]]:
-    """Milliseconds of one post's hype, all of it (market and author read, both forecasts), and of the models alone."""
-    whole, models = [], []
+def answers(engine: Engine, heads: HypeHeads, count: int = 100) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds of one post's hype, all of it (market and author read, both forecasts), of the processor, and of the models."""
+    whole, busy, models = [], [], []
     vector = np.ones((1, 384), dtype=np.float32) / np.sqrt(384)
     with transaction(engine) as connection:
         found = connection.execute(
@@ -116,15 +129,16 @@ def answers(engine: Engine, heads: HypeHeads, count: int = 100) -> tuple[list[fl
         )
         posts = [Post(i, "bench", "gm", "en", NOW, tuple(s), author_hash=a) for i, a, s in found]
         for post in posts:
-            start = time.perf_counter()
+            start, before = time.perf_counter(), processor_seconds(connection)
             contexts = market_contexts(connection, [(post.symbols[0], NOW)])
             history = author_histories(connection, [post]).get(post.id)
             read = time.perf_counter()
             heads.forecast([post], contexts, [history], vector)
             end = time.perf_counter()
             whole.append((end - start) * 1e3)
+            busy.append((processor_seconds(connection) - before) * 1e3)
             models.append((end - read) * 1e3)
-    return whole, models
+    return whole, busy, models
 
 
 def month(engine: Engine, heads: HypeHeads, tapes: list[Tape]) -> tuple[float, float, int]:
@@ -167,16 +181,19 @@ def run(engine: Engine, symbols: int, posts: int) -> dict[str, Any]:
     names = [tape.symbol for tape in tapes]
     with transaction(engine) as connection:
         refresh(connection, heads, NOW - 6 * timedelta(minutes=QUARTER), names)
-    single = refreshed(engine, heads, names, together=False)
-    joint = refreshed(engine, heads, names, together=True)
-    whole, models = answers(engine, heads)
+    single, single_used = refreshed(engine, heads, names, together=False)
+    joint, joint_used = refreshed(engine, heads, names, together=True)
+    whole, busy, models = answers(engine, heads)
     with transaction(engine) as connection:
         connection.execute(text("truncate series_windows"))
     seconds, worst, rows = month(engine, heads, tapes[:OF_MONTH])
     return {
         "refresh_s": [float(np.median(joint)), max(joint)],
+        "refresh_processor_s": float(np.median(joint_used)),
         "one_by_one_s": [float(np.median(single)), max(single)],
+        "one_by_one_processor_s": float(np.median(single_used)),
         "answer_ms": [float(np.quantile(whole, q)) for q in (0.5, 0.95)],
+        "answer_processor_ms": float(np.mean(busy)),
         "answer_models_ms": [float(np.quantile(models, q)) for q in (0.5, 0.95)],
         "month_s": seconds,
         "month_rows": rows,

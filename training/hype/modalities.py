@@ -44,7 +44,8 @@ class ModalitySettings:
     """``periods``: name → the starts of its folds and its end; the first start begins what only the second model learns from.
 
     ``spans``: minutes before the moment whose posts are pooled, ``span``: the one of the main table; ``horizons``: minutes
-    that are forecast; ``trailing``: windows behind the threshold; ``fewest``: posts in the span for a row to count.
+    that are forecast; ``trailing``: windows behind the threshold; ``fewest``: posts in the span for a row to count;
+    ``per_hour``: posts of a symbol whose words are read in an hour, drawn by lot (all of them are counted).
     """
 
     posts: str = "crypto_posts/posts.parquet"
@@ -56,17 +57,22 @@ class ModalitySettings:
     trailing: int = 672
     without: list[str] = field(default_factory=lambda: ["binance_um", "unverified"])
     fewest: int = 1
+    per_hour: int = 4
     fit: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Said:
-    """Posts about one symbol, by time: epoch seconds, moods (n, 7), words' numbers (n, WORDS), whether with a picture."""
+    """Posts about one symbol, by time: epoch seconds and whether with a picture; of those read also moods and words.
+
+    ``moods``: (k, 7), ``words``: (k, WORDS), published at ``read_at``.
+    """
 
     time: NDArray[np.int64]
+    picture: Doubles
+    read_at: NDArray[np.int64]
     moods: Doubles
     words: Doubles
-    picture: Doubles
 
 
 def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
@@ -88,21 +94,33 @@ def run(config: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
 
 
 def posts_of(path: Path, choice: ModalitySettings, cache: Path, since: float, until: float) -> dict[str, Said]:
-    """Posts about the symbols, read once by the shipped reader of words; the words' directions are those of the first half."""
+    """Posts about the symbols, some of them read by the shipped reader of words; its directions are of the first half."""
     table = read([path], ("t", "text", "symbols", "has_photo"))
     time = np.array([-1 if t is None else int(t) for t in table["t"].to_pylist()])
     codes = [set((s or "").split(",")) for s in table["symbols"].to_pylist()]
     wanted = {s: np.array([s.partition("/")[0] in own for own in codes]) for s in choice.symbols}
     some = np.flatnonzero(np.any(list(wanted.values()), axis=0) & (time >= since - DAY) & (time < until))
     some = some[np.argsort(time[some], kind="stable")]
-    texts = table["text"].take(pa.array(some)).to_pylist()
-    moods, vectors = _read(texts, cache)
+    chosen = np.any([_drawn(time[some], own[some], choice.per_hour) for own in wanted.values()], axis=0)
+    moods, vectors = _read(table["text"].take(pa.array(some[chosen])).to_pylist(), cache)
     words = vectors @ projection(vectors[: len(vectors) // 2])[:, :WORDS]
     photo = np.array([bool(p) for p in table["has_photo"].take(pa.array(some)).to_pylist()], dtype=np.float64)
     out = {}
     for symbol, named in wanted.items():
-        own = named[some]
-        out[symbol] = Said(time[some][own], moods[own], words[own], photo[own])
+        own, heard = named[some], named[some[chosen]]
+        out[symbol] = Said(time[some][own], photo[own], time[some][chosen][heard], moods[heard], words[heard])
+    return out
+
+
+def _drawn(time: NDArray[np.int64], named: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    """Of the posts that name a symbol, at most so many of each hour."""
+    lot = np.random.default_rng(0).permutation(len(time))
+    order = lot[np.argsort(time[lot] // 3600, kind="stable")]
+    order = order[named[order]]
+    hour = time[order] // 3600
+    place = np.arange(len(order)) - np.searchsorted(hour, hour)
+    out = np.zeros(len(time), dtype=np.bool_)
+    out[order[place < most]] = True
     return out
 
 
@@ -128,20 +146,24 @@ def _read(texts: Sequence[str], cache: Path) -> tuple[Doubles, Doubles]:
 
 def pooled(said: Said, moments: NDArray[np.int64], span: int) -> dict[str, Doubles]:
     """By modality what was said in the ``span`` minutes before each moment (epoch seconds); zeros where nothing was."""
-    high = np.searchsorted(said.time, moments)
-    low, day = np.searchsorted(said.time, moments - span * 60), np.searchsorted(said.time, moments - DAY)
-    count, usual = (high - low).astype(np.float64), (high - day) * span / 1440
 
-    def mean(values: Doubles, start: NDArray[np.int64]) -> Doubles:
+    def around(times: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return [np.searchsorted(times, moments - minutes * 60) for minutes in (0, span, 1440)]
+
+    def mean(values: Doubles, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Doubles:
         sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
-        return np.asarray((sums[high] - sums[start]) / np.maximum(high - start, 1)[:, None])
+        return np.asarray((sums[stop] - sums[start]) / np.maximum(stop - start, 1)[:, None])
 
-    known = (count > 0)[:, None]
+    high, low, day = around(said.time)
+    count, usual = (high - low).astype(np.float64), (high - day) * span / 1440
+    end, start, yesterday = around(said.read_at)
+    known = (end > start)[:, None]
+    words, moods = (mean(values, start, end) for values in (said.words, said.moods))
     return {
         "volume": np.stack([np.log1p(count), np.log1p(count) - np.log1p(usual)], axis=1),
-        "mood": np.where(known, mean(said.moods, low) - mean(said.moods, day), 0.0),
-        "text": np.where(known, np.concatenate([mean(said.words, low), mean(said.words, day)], axis=1), 0.0),
-        "picture": mean(said.picture[:, None], low),
+        "mood": np.where(known, moods - mean(said.moods, yesterday, end), 0.0),
+        "text": np.where(known, np.concatenate([words, mean(said.words, yesterday, end)], axis=1), 0.0),
+        "picture": mean(said.picture[:, None], low, high),
     }
 
 

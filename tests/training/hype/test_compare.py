@@ -114,6 +114,7 @@ def test_posts_that_announce_volume_are_seen_to_add(tmp_path: Path) -> None:
         "symbols": ["BTC/USDT"],
         "periods": {"now": [day(15), day(25), day(32), day(40)]},
         "horizons": [60],
+        "per_hour": 9,
         "spans": [60],
         "fit": {"rounds": 20, "least": 20},
     }
