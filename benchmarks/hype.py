@@ -120,7 +120,7 @@ def refreshed(engine: Engine, heads: HypeHeads, symbols: list[str], together: bo
 
 
 def answers(engine: Engine, heads: HypeHeads, count: int = 100) -> tuple[list[float], list[float], list[float]]:
-    """Milliseconds of one post's hype, all of it (market and author read, both forecasts), of the processor, and of the models."""
+    """Milliseconds of a post's hype: all of it (market and author read, both forecasts), the processor's, the models' alone."""
     whole, busy, models = [], [], []
     vector = np.ones((1, 384), dtype=np.float32) / np.sqrt(384)
     with transaction(engine) as connection:
