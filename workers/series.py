@@ -74,12 +74,12 @@ def window_rows(
         return {}
     first = next(iter(found.values()))
     begin, stop = moment(first.tape.first), moment(first.tape.first + len(first.tape.mid))
-    posts = post_counts(connection, list(found), begin, stop)
-    _add_hype(heads, [(span, posts[symbol]) for symbol, span in found.items()])
+    posts = post_counts(connection, list(found), begin, stop) if heads.reads_posts else {}
+    _add_hype(heads, [(span, posts.get(symbol)) for symbol, span in found.items()])
     return {symbol: span.rows() for symbol, span in found.items()}
 
 
-def _add_hype(heads: HypeHeads, found: Sequence[tuple[Span, PostCounts]]) -> None:
+def _add_hype(heads: HypeHeads, found: Sequence[tuple[Span, PostCounts | None]]) -> None:
     """The chance of hype at the close of each window as a column, NaN where nothing can be said.
 
     Windows of all spans go through the models together, some thousand at a time.
@@ -97,7 +97,7 @@ def _add_hype(heads: HypeHeads, found: Sequence[tuple[Span, PostCounts]]) -> Non
                 span.columns[name][some] = own
 
 
-def _past(span: Span, posts: PostCounts, some: slice) -> Past:
+def _past(span: Span, posts: PostCounts | None, some: slice) -> Past:
     closes = (span.first + 1 + np.arange(some.start, some.stop)) * QUARTER
     lowest = int(closes[0]) // QUARTER - PAST
     return past_of_grid(span.tape, windows_of(span.tape, posts, lowest, len(closes) + PAST - 1), lowest, closes)
