@@ -28,6 +28,7 @@ from training.trajectories.pairs import parquet_files, shipped_embed
 
 DAY = 86_400
 Doubles = NDArray[np.float64]
+TARGETS = ("spike-15", "spike-60", "chat-15", "founders", "xiaohongshu", "authors")
 Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
@@ -65,7 +66,6 @@ class Problem:
     folds: list[Fold]
 
 
-TARGETS = ("spike-15", "spike-60", "chat-15", "founders", "xiaohongshu", "authors")
 CHAT = "telegram_doge_shib_202105.parquet"
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from domain.series import MOODS
+from domain.types import Floats
 from models.hype.features import POSTS
 from runtime.progress import progress
 from training.hype.figures import Rows, auc_interval
@@ -103,7 +104,7 @@ def posts_of(path: Path, choice: ModalitySettings, cache: Path, since: float, un
     some = some[np.argsort(time[some], kind="stable")]
     chosen = np.any([_drawn(time[some], own[some], choice.per_hour) for own in wanted.values()], axis=0)
     moods, vectors = _read(table["text"].take(pa.array(some[chosen])).to_pylist(), cache)
-    words = vectors @ projection(vectors[: len(vectors) // 2])[:, :WORDS]
+    words = vectors.astype(np.float64) @ projection(vectors[: len(vectors) // 2])[:, :WORDS]
     photo = np.array([bool(p) for p in table["has_photo"].take(pa.array(some)).to_pylist()], dtype=np.float64)
     out = {}
     for symbol, named in wanted.items():
@@ -124,16 +125,16 @@ def _drawn(time: NDArray[np.int64], named: NDArray[np.bool_], most: int) -> NDAr
     return out
 
 
-def _read(texts: Sequence[str], cache: Path) -> tuple[Doubles, Doubles]:
+def _read(texts: Sequence[str], cache: Path) -> tuple[Doubles, Floats]:
     if cache.exists():
         stored = np.load(cache)
-        return stored["moods"].astype(np.float64), stored["vectors"].astype(np.float64)
+        return stored["moods"].astype(np.float64), stored["vectors"].astype(np.float32)
     from models.emotion.text import EmotionTextReader
     from models.manifest import ARTIFACTS
 
     reader = EmotionTextReader.from_pretrained(ARTIFACTS / "emotion-text")
     order = np.argsort([len(t or "") for t in texts], kind="stable")
-    moods, vectors = np.zeros((len(texts), len(MOODS))), np.zeros((len(texts), 384))
+    moods, vectors = np.zeros((len(texts), len(MOODS))), np.zeros((len(texts), 384), np.float32)
     with progress("posts read", len(texts)) as report:
         for start in range(0, len(texts), 256):
             part = order[start : start + 256]
