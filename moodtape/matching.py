@@ -133,8 +133,8 @@ def show_explanation(found: Json, *, as_json: bool) -> None:
     way = f", going {found['direction']}" if found["direction"] else ""
     lines = [f"{found['symbol']} in the 256 minutes before {found['at']}{way}; {found['matches']} past paths like it"]
     if words := found["explanation"]:
-        kind = "A typical post before" if words["kind"] == "typical" else "Posts before"
-        lines.append(f"{kind} such paths: {words['text']} (cosine with their mean {words['round_trip']:.2f})")
+        kind = "A typical post before such paths" if words["kind"] == "typical" else "Posts before such paths say"
+        lines.append(f"{kind}: {words['text']} (round trip {words['round_trip']:.2f})")
     else:
         lines.append(f"No words: {sentence(found['explanation_reason'], texts().speaker('en'))}.")
     lines += [f"{post['posted_at']}  {post['source']:<24} {post['text']}" for post in found["posts"]]

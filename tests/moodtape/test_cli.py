@@ -202,8 +202,11 @@ def test_an_explained_chart_is_told_in_lines(capsys: pytest.CaptureFixture[str])
     show_explanation(found, as_json=False)
     told = capsys.readouterr().out
     assert "going up; 9 past paths" in told
-    assert "Traders wait (round trip 0.80)" in told
+    assert "such paths say: Traders wait (round trip 0.80)" in told
     assert "banks wait" in told
+    typical = {"text": "Traders wait", "round_trip": 0.8, "kind": "typical"}
+    show_explanation(found | {"explanation": typical}, as_json=False)
+    assert "A typical post before such paths: Traders wait" in capsys.readouterr().out
     show_explanation(found | {"explanation": None, "explanation_reason": {"code": "explanation_far"}}, as_json=False)
     assert "No words: the words found" in capsys.readouterr().out
     show_explanation(found, as_json=True)
