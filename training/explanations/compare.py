@@ -35,7 +35,7 @@ from training.explanations.meaning import Prepared
 from training.explanations.texts import Index, embed
 from training.metrics import interval
 
-GROUPS, CHOSEN_ON, EXPLAINED, JUDGED = 1000, 300, 300, 150
+GROUPS, CHOSEN_ON, EXPLAINED, JUDGED = 1000, 200, 200, 100
 """Groups that are reported; those on which the rule is chosen; of the reported ones, those that go through the whole explainer
 (drafts, correction, gate), and those that the sentence encoder judges."""
 

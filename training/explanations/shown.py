@@ -26,7 +26,7 @@ from training.explanations.texts import Index, embed, plain
 from workers.explaining import direction as chart_direction
 
 QUERIES, MATCHES = 500, 10
-CHARTS, LIBRARY = 400, 8000
+CHARTS, LIBRARY = 400, 3000
 """Charts that are asked about, and earlier pairs of words and path among which their like is found."""
 
 PAIRS = "pairs.parquet"
