@@ -154,7 +154,8 @@ def play(run: Run, end: datetime, kills: int) -> dict[str, Any]:
         run.kill("worker")
         run.kill("streaming")
     number = run.stack.number
-    settled(lambda: run.counts()["verdicts"] >= run.posts and not number("select count(*) from open_windows"))
+    waiting = "select count(*) from open_windows where symbol in (select symbol from markets)"
+    settled(lambda: run.counts()["verdicts"] >= run.posts and not number(waiting))
     unscored = (
         "select count(*) from predictions p where not exists (select from prediction_scores s "
         "where s.post_id = p.post_id and s.revision = p.revision)"
