@@ -44,7 +44,7 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "prediction_scores": ("select * from prediction_scores", ("scored_at",)),
     "band_states": ("select b.*, m.exchange, m.symbol from band_states b join markets m on m.id = b.market_id",
                     ("market_id", "made_at")),
-    "trajectories": ("select * from trajectories where post_id not like 'starter:%'", ("id",)),
+    "trajectories": ("select * from trajectories where not starts_with(post_id, 'starter:')", ("id",)),
     "walk_forwards": ("select * from walk_forwards", ("id", "made_at")),
     "event_rules": ("select * from event_rules", ("id", "confirmed_at", "retired_at")),
 }  # fmt: skip
