@@ -177,7 +177,7 @@ def settled(done: Callable[[], bool]) -> None:
 
 
 def again(run: Run, newest: int) -> dict[str, Any]:
-    """Stored answers made again by the command."""
+    """Stored answers, of batches before and after kills, made again by the command."""
     argv = [sys.executable, "-m", "moodtape", "replay", "--newest", str(newest), "--json"]
     done = subprocess.run(argv, env=run.env, capture_output=True, text=True, check=False)
     told = json.loads(done.stdout)
@@ -245,17 +245,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         feed, candles, posts = cut(options, Path(name))
         end = parse_time(options.begin) + SPAN + AFTER
         with running(options, feed, posts) as run:
-            calm = play(run, end, 0) | {"replay": again(run, options.newest)}
+            calm = play(run, end, 0)
             before = rows(run)
         with running(options, feed, posts) as run:
-            killed = play(run, end, options.kills) | {"replay": again(run, options.newest)}
+            killed = play(run, end, options.kills)
             after = rows(run)
+            made_again = again(run, options.newest)
     tables = {table: compared(before[table], after[table]) for table in TABLES}
     same = all(not found["differing"] and not found["in_one_only"] for found in tables.values())
     return {
         "in_the_files": {"candles": candles, "posts": posts},
         "undisturbed": calm,
         "killed": killed,
+        "made_again": made_again,
         "tables": tables,
         "same": same,
         "left_out": {table: columns for table, (_, columns) in TABLES.items()},
