@@ -240,7 +240,7 @@ def _call(module: str, name: str, arguments: list[str]) -> None:
         raise ConfigError(
             f"`moodtape {name}` needs {error.name}; install moodtape[{box}] (or run `make run`)."
         ) from None
-    stored = name == "nightly" or {"--stored", "--save"} & set(arguments)
+    stored = of_what_is_stored(name, arguments)
     if (not module.startswith("training.") or stored) and not {"-h", "--help"} & set(arguments):
         from moodtape import commands
 
@@ -250,6 +250,13 @@ def _call(module: str, name: str, arguments: list[str]) -> None:
     command = typer.main.get_command(other.app)
     named = [name] if name in getattr(command, "commands", {}) else []
     command.main([*named, *arguments], prog_name=f"moodtape {name}" if not named else "moodtape")
+
+
+def of_what_is_stored(name: str, arguments: list[str]) -> bool:
+    """Whether a command of training reads or writes the database: events do where no files are named."""
+    named = {argument.partition("=")[0] for argument in arguments}
+    events = name == "events" and bool(arguments) and not {"--posts", "--candles"} & named
+    return name == "nightly" or events or bool({"--stored", "--save"} & named)
 
 
 for _name, (_module, _told) in OTHERS.items():

@@ -69,14 +69,16 @@ def events(
     symbol: Annotated[str | None, typer.Option(help="A market; else the one that such posts name most.")] = None,
     posts: Files = None,
     candles: Files = None,
-    stored: Annotated[bool, typer.Option("--stored", help="Posts and candles of the database, not of files.")] = False,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Posts and candles of the database, also where files are named.")
+    ] = False,
     study: Annotated[bool, typer.Option("--study", help="All authors with 30 posts, all patterns.")] = False,
     save: Annotated[bool, typer.Option("--save", help="Keep what the study confirms: answers will tell it.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the rule's figures into this PNG.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn by lot.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """What a market did after such posts: volume, volatility and moves beside matched controls."""
+    """What a market did after such posts, stored ones or those of files: volume, volatility and moves beside controls."""
     from training.trajectories import events as study_of
     from training.trajectories.event_rules import Rule
 
@@ -86,7 +88,7 @@ def events(
         _existing(posts),
         _existing(candles),
         study,
-        stored,
+        stored or not (posts or candles),
         save,
         seed,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import ConfigError
-from moodtape.cli import settings
+from moodtape.cli import of_what_is_stored, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +32,23 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
     assert lines[0].startswith("moodtape: ")
     assert " (id " in lines[0]
     return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "stored"),
+    [
+        ("nightly --once", True),
+        ("events --author a", True),
+        ("events --posts=p --candles c --text x", False),
+        ("events --posts p --candles c --study --save", True),
+        ("events", False),
+        ("evaluate trajectories --candles c", False),
+    ],
+)
+def test_what_is_stored_is_asked_where_no_files_are_named(command: str, stored: bool) -> None:
+    """Only such commands of training need the running stack, or a DATABASE_URL."""
+    name, *arguments = command.split()
+    assert of_what_is_stored(name, arguments) is stored
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from db.queries.earned import EventRuleRow, replace_rules, stored_posts
 from db.queries.market_history import market_minutes, market_span
 from domain.errors import InputError
 from domain.symbols import DEFAULT_SYMBOL
+from domain.types import EMOTIONS
 from models.manifest import ARTIFACTS
 from training.trajectories import event_rules
 from training.trajectories.event_rules import Posts, Rule
@@ -48,6 +49,8 @@ def answer(asked: Asked) -> dict[str, Any]:
     """
     if not (asked.study or asked.rule.json()):
         raise InputError("Say which posts: --author, --text, --emotion, --cluster, or --study for all rules.")
+    if asked.rule.emotion and asked.rule.emotion not in EMOTIONS:
+        raise InputError(f"“{asked.rule.emotion[:20]}” is no emotion here; there are: {', '.join(EMOTIONS)}.")
     posts, fields, emotions = _stored(asked) if asked.stored else _files(asked)
     if asked.study:
         found = event_rules.study(posts, fields, event_rules.all_rules(posts), asked.seed)
@@ -95,7 +98,7 @@ def tested(ranked: Ranked) -> dict[str, Any]:
 
 def _files(asked: Asked) -> tuple[Posts, dict[str, list[Field]], None]:
     if not asked.posts or not asked.candles:
-        raise InputError("Give --posts FILE and --candles FILE, or --stored for what is in the database.")
+        raise InputError("Give both --posts FILE and --candles FILE, or neither for what is in the database.")
     return event_rules.load_posts(asked.posts), event_rules.fields_of(load_tapes(asked.candles)), None
 
 
@@ -117,7 +120,11 @@ def _stored(asked: Asked) -> tuple[Posts, dict[str, list[Field]], NDArray[Any]]:
 
 def _fields(connection: Connection, named: set[str], only: str | None) -> dict[str, list[Field]]:
     found: dict[str, list[Field]] = {}
-    for market, symbol, first, last in market_span(connection):
+    spans = market_span(connection)
+    known = sorted({symbol for _, symbol, _, _ in spans})
+    if only is not None and only not in known:
+        raise InputError(f"There are no candles of {only}; there are: {', '.join(known) or 'none'}.")
+    for market, symbol, first, last in spans:
         if symbol in named and only in (None, symbol):
             found.setdefault(symbol, []).append(Field.of(market_minutes(connection, market, symbol, first, last)))
     return found
@@ -125,11 +132,8 @@ def _fields(connection: Connection, named: set[str], only: str | None) -> dict[s
 
 def _of_emotion(posts: Posts, chosen: NDArray[np.bool_], emotion: str) -> NDArray[np.bool_]:
     """The chosen posts whose words the shipped model reads as an emotion; at most the newest :data:`READ` are read."""
-    from domain.types import EMOTIONS
     from models.emotion.text import EmotionTextReader
 
-    if emotion not in EMOTIONS:
-        raise InputError(f"“{emotion[:20]}” is no emotion here; there are: {', '.join(EMOTIONS)}.")
     reader, found = EmotionTextReader.from_pretrained(ARTIFACTS / "emotion-text"), np.zeros(len(posts), dtype=np.bool_)
     rows = np.flatnonzero(chosen)[-READ:]
     for start in range(0, len(rows), 256):

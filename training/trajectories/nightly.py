@@ -109,5 +109,6 @@ def once(engine: Engine, now: datetime | None = None, artifacts: Path = ARTIFACT
         told["events"] = {"skipped": error.message}
     with transaction(engine) as connection:
         told["trials_ever"] = count_trials(connection)
-    log.info("nightly", trials_ever=told["trials_ever"], rules=told["events"].get("saved"))
+    skipped = {name: told[name]["skipped"] for name in ("walk_forward", "events") if "skipped" in told[name]}
+    log.info("nightly", trials_ever=told["trials_ever"], rules=told["events"].get("saved"), skipped=skipped or None)
     return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from db.engine import transaction
+from db.queries.posts import insert_posts
 from domain.answer import Event
 from domain.errors import InputError
 from domain.types import Minutes, Post
 from models.trajectories.events import KnownRule, events_of
+from tests.fakes.answers import store_candles
 from tests.models.trajectories.test_band import FIRST, tape
 from tests.workers.test_bands import moment
 from training.cli import app
@@ -128,11 +133,28 @@ def test_the_command_measures_a_rule_on_files(answered: Minutes, tmp_path: Path)
         (Rule(), "Say which posts"),
         (Rule(text="("), "not a pattern"),
         (Rule(text="nobody"), "No post"),
+        (Rule(emotion="happiness"), "is no emotion here; there are: sadness"),
     ):
         with pytest.raises(InputError, match=said):
             events.answer(events.Asked(asked, posts=(posts,), candles=(candles,)))
-    with pytest.raises(InputError, match="--stored"):
+    with pytest.raises(InputError, match="or neither"):
         events.answer(events.Asked(Rule(text="doge")))
+
+
+def test_events_of_what_is_stored_name_the_markets_there_are(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without files the database is asked; a market without candles is named beside those that have some."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    store_candles(engine, "BTC/USDT", datetime(2025, 1, 1, 12, tzinfo=UTC), 300)
+    with transaction(engine) as connection:
+        insert_posts(connection, [Post("s:1", "s", "doge", "en", datetime(2025, 1, 1, 11, tzinfo=UTC), ("BTC/USDT",))])
+    rule = ["events", "--text", "doge", "--symbol"]
+    unknown, few = (CliRunner().invoke(app, [*rule, name]) for name in ("XYZ", "BTC"))
+    assert isinstance(unknown.exception, InputError)
+    assert unknown.exception.message == "There are no candles of XYZ/USDT; there are: BTC/USDT."
+    assert isinstance(few.exception, InputError)
+    assert "Of 1 such posts only 0" in few.exception.message
 
 
 def test_an_answer_tells_the_rules_that_its_post_falls_under() -> None:
