@@ -145,7 +145,13 @@ def kind_of(symbol: str) -> str:
 
 
 def readings(code: str, exchange: str | None = None, listed: Collection[str] = ()) -> list[str]:
-    """The pairs that a glued name may mean, as unified spot pairs; none where nothing known fits."""
+    """The pairs that a glued name may mean, as unified spot pairs; none where nothing known fits.
+
+    With ``listed`` they are those of these markets that are written so, else what the known coins and quotes allow.
+    """
+    if listed:
+        spot = {name.partition(":")[0] for name in listed}
+        return sorted(pair for pair in spot if code in _spellings(pair))
     known = _lists()
     quotes = known["exchanges"].get(exchange or "", known["quotes"])
     found = []
@@ -159,9 +165,13 @@ def readings(code: str, exchange: str | None = None, listed: Collection[str] = (
         rare = quote in _RARE_QUOTES and (len(base) < 3 or base in known["fiat"])
         if base != quote and base in known["bases"] and not rare:
             found.append(f"{base}/{quote}")
-    found = sorted(set(found))
-    spot = {name.partition(":")[0] for name in listed}
-    return [pair for pair in found if pair in spot] if spot else found
+    return sorted(set(found))
+
+
+def _spellings(pair: str) -> set[str]:
+    """How a pair is glued together, its halves by their names and aliases."""
+    halves = [[name, *(alias for alias, own in ALIASES.items() if own == name)] for name in pair.split("/")]
+    return {first + second for first in halves[0] for second in halves[-1]}
 
 
 def _pair(text: str, symbol: str, exchange: str | None, listed: Collection[str]) -> tuple[str, str]:
@@ -171,23 +181,42 @@ def _pair(text: str, symbol: str, exchange: str | None, listed: Collection[str])
     if slash:
         return ALIASES.get(base, base), ALIASES.get(quote, quote)
     code = ALIASES.get(base, base)
-    if code in _lists()["bases"]:
-        return code, "USD" if code == DEFAULT_QUOTE else DEFAULT_QUOTE
     found = readings(code, exchange, listed)
+    if code in _lists()["bases"]:
+        quote = "USD" if code == DEFAULT_QUOTE else DEFAULT_QUOTE
+        others = [pair for pair in found if exchange or len(pair.partition("/")[0]) > 2]
+        if others and not listed:  # RENBTC is a coin, and REN in BTC
+            raise _ambiguous(symbol, [f"{code}/{quote}", *others])
+        return tuple(found[0].split("/")) if len(found) == 1 and listed else (code, quote)
+    if not exchange and not listed:
+        rarer = [pair for pair in readings(code, ANYWHERE) if pair.partition("/")[2] not in _RARE_QUOTES]
+        found = sorted({*found, *rarer}) if found else []
     if len(found) == 1:
         base, _, quote = found[0].partition("/")
         return base, quote
     found = found or readings(code, ANYWHERE)  # of one exchange's quotes nothing is guessed where no exchange is named
     if found:
-        given = {"text": symbol[:40], "readings": ", ".join(found), "first": found[0]}
-        raise UnknownSymbol(Reason("market_ambiguous", given))
+        raise _ambiguous(symbol, found)
     if not _CODE.fullmatch(code) or len(code) < 2:
         raise _no_name(symbol)
-    if any(code.endswith(q) and len(code) > len(q) for q in _lists()["dollars"]):
-        raise UnknownSymbol(Reason("coin_unknown", {"text": symbol[:40]}))
     if (future := _UNSETTLED.fullmatch(base)) and _known(future["coin"]):
         raise UnknownSymbol(Reason("market_unsettled", {"text": symbol[:40]}))
+    if listed or _glued(code):
+        raise UnknownSymbol(Reason("coin_unknown", {"text": symbol[:40]}))
     return code, DEFAULT_QUOTE
+
+
+def _glued(code: str) -> bool:
+    """Whether an unknown code begins or ends with a currency or a well-known coin, and so may be a pair with an unknown one."""
+    known = {*_lists()["exchanges"][ANYWHERE], *_lists()["dollars"], *CODES, *ALIASES}
+    return any(
+        (code.startswith(own) or code.endswith(own)) and len(code) > len(own) + 1 for own in known if len(own) > 2
+    )
+
+
+def _ambiguous(symbol: str, found: list[str]) -> UnknownSymbol:
+    given = {"text": symbol[:40], "readings": ", ".join(found), "first": found[0]}
+    return UnknownSymbol(Reason("market_ambiguous", given))
 
 
 def _known(code: str) -> bool:

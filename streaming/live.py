@@ -336,11 +336,13 @@ def live_sources(settings: StreamingSettings, clock: Clock, engine: Engine) -> l
         with transaction(engine, PATIENCE) as connection:
             return open_gaps(connection, exchange, since)
 
-    markets = [names.normalize(s) for s in settings.symbols.split(",") if s.strip()]
+    wanted = [s for s in settings.symbols.split(",") if s.strip()]
     rest = settings.exchange_url or None
     ws = re.sub("^http", "ws", rest) if rest else None
     sources: list[Source] = [
-        LiveCandles(exchange, markets, clock, rest, ws, holes=partial(holes, exchange))
+        LiveCandles(
+            exchange, [names.normalize(s, exchange) for s in wanted], clock, rest, ws, holes=partial(holes, exchange)
+        )
         for exchange in filter(None, map(str.strip, settings.exchanges.split(",")))
     ]
     sources += [post_source(text, settings, clock) for text in settings.post_sources.split(",") if text.strip()]

@@ -118,7 +118,8 @@ def test_further_spellings(written: str, exchange: str | None, symbol: str) -> N
         ("BTC-28JUN24", "market_unsettled"), ("BTC/28JUN24", "market_unsettled"), ("BTCUSD0628", "market_unsettled"),
         ("BTCUSDM24", "market_unsettled"), ("XBTM24", "market_unsettled"), ("BTCPERP", "market_unsettled"),
         ("BTC-28JUN24-60000-C", "market_unsettled"), ("tBTCF0:USTF0", "not_a_market"), ("CRYPTO:BTC", "not_a_market"),
-        ("BTC.D", "not_a_market"), ("DOGUSD", "coin_unknown"), ("1000PEPEUSDT", "coin_unknown"), ("ＢＴＣ", "not_a_market"),
+        ("STMXBTC", "coin_unknown"), ("XBTXVN", "coin_unknown"), ("RENBTC", "market_ambiguous"),
+        ("BTCBIDR", "market_ambiguous"), ("BTC.D", "not_a_market"), ("DOGUSD", "coin_unknown"), ("1000PEPEUSDT", "coin_unknown"), ("ＢＴＣ", "not_a_market"),
     ],
 )  # fmt: skip
 def test_further_names_that_are_refused(written: str, why: str) -> None:
@@ -150,6 +151,11 @@ def test_two_readings_are_both_named_and_none_is_refused() -> None:
     with pytest.raises(UnknownSymbol, match="market_unsettled"):
         normalize("ETH-PERPETUAL")
     assert normalize("ARBUSD", listed=("ARB/USD", "BTC/USD")) == "ARB/USD"
+    assert normalize("XXBTXVN", listed=("BTC/XVN", "BTC/USD")) == "BTC/XVN", "coins that only the exchange knows"
+    with pytest.raises(UnknownSymbol, match="coin_unknown"):
+        normalize("XYZUSD", listed=("ARB/USD", "BTC/USD"))
+    with pytest.raises(UnknownSymbol, match="TUSD/USDT, T/USD"):
+        normalize("TUSD", "kraken")
 
 
 def test_kinds_of_markets_are_kept_apart() -> None:
