@@ -119,7 +119,8 @@ def test_further_spellings(written: str, exchange: str | None, symbol: str) -> N
         ("BTCUSDM24", "market_unsettled"), ("XBTM24", "market_unsettled"), ("BTCPERP", "market_unsettled"),
         ("BTC-28JUN24-60000-C", "market_unsettled"), ("tBTCF0:USTF0", "not_a_market"), ("CRYPTO:BTC", "not_a_market"),
         ("STMXBTC", "coin_unknown"), ("XBTXVN", "coin_unknown"), ("RENBTC", "market_ambiguous"),
-        ("BTCBIDR", "market_ambiguous"), ("BTC.D", "not_a_market"), ("DOGUSD", "coin_unknown"), ("1000PEPEUSDT", "coin_unknown"), ("ＢＴＣ", "not_a_market"),
+        ("BTCBIDR", "market_ambiguous"), ("BTC.D", "not_a_market"), ("DOGUSD", "coin_unknown"),
+        ("1000PEPEUSDT", "coin_unknown"), ("ＢＴＣ", "not_a_market"),
     ],
 )  # fmt: skip
 def test_further_names_that_are_refused(written: str, why: str) -> None:

@@ -222,3 +222,37 @@ def test_a_jpeg_that_lacks_its_last_bytes_is_read(lacking: int) -> None:
     assert (ref.width, ref.height) == photo().size
     with pytest.raises(UnreadableImage, match="picture_broken"):
         clean_picture(data[: len(data) // 2])
+
+
+def varieties() -> dict[str, tuple[bytes, str | tuple[int, int]]]:
+    """Pictures as people have them, each with its right size or the reason why it is refused."""
+    picture = photo(640, 480)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    whole = encoded(picture, "JPEG")
+    return {
+        "progressive": (encoded(picture, "JPEG", progressive=True), (640, 480)),
+        "two bytes less": (whole[:-2], (640, 480)),
+        "two fifths less": (whole[: int(len(whole) * 0.6)], "picture_broken"),
+        "more behind": (whole + b"junk" * 1000, (640, 480)),
+        "turned": (encoded(picture, "JPEG", exif=turned), (480, 640)),
+        "two in one": (encoded(picture, "MPO", save_all=True, append_images=[picture.rotate(90)]), (640, 480)),
+        "strip": (encoded(Image.new("RGB", (8000, 1)), "PNG"), (1024, 1)),
+        "bomb": (encoded(Image.new("1", (9400, 9400)), "PNG"), "picture_pixels"),
+        "tiff": (encoded(picture, "TIFF"), "picture_not_taken"),
+        "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', "not_a_picture"),
+        "page": (b"<!DOCTYPE html><html></html>", "not_a_picture"),
+        "heic cut": (HEIC[: len(HEIC) - 40], "picture_not_taken"),
+    }
+
+
+@pytest.mark.parametrize("name", varieties())
+def test_further_pictures(name: str) -> None:
+    """Read at its right size, or refused for its right reason."""
+    data, right = varieties()[name]
+    if isinstance(right, str):
+        with pytest.raises((TooLarge, UnreadableImage), match=right):
+            clean_picture(data)
+    else:
+        ref, _ = clean_picture(data)
+        assert (ref.width, ref.height) == right
