@@ -187,7 +187,9 @@ def _pair(text: str, symbol: str, exchange: str | None, listed: Collection[str])
         others = [pair for pair in found if exchange or len(pair.partition("/")[0]) > 2]
         if others and not listed:  # RENBTC is a coin, and REN in BTC
             raise _ambiguous(symbol, [f"{code}/{quote}", *others])
-        return tuple(found[0].split("/")) if len(found) == 1 and listed else (code, quote)
+        if len(found) == 1 and listed:
+            code, _, quote = found[0].partition("/")
+        return code, quote
     if not exchange and not listed:
         rarer = [pair for pair in readings(code, ANYWHERE) if pair.partition("/")[2] not in _RARE_QUOTES]
         found = sorted({*found, *rarer}) if found else []
