@@ -20,7 +20,7 @@ from domain.errors import InputError, MoodtapeError
 from models.manifest import ARTIFACTS, verify
 from models.scorer import Scorer, ScoringInput
 from models.trajectories import library
-from models.trajectories.retrieval import RetrievedTrajectories
+from models.trajectories.retrieval import load_trajectories
 from workers.bands import Bands, digest
 from workers.client.queue import Priority
 from workers.earned import earned
@@ -58,27 +58,24 @@ def again(engine: Engine, post_ids: Sequence[str], newest: int = 0, artifacts: P
             raise InputError(f"Revision {revision} has no stored answer to the post {post_id[:80]}.")
         if not found[post_id].known:
             raise InputError(f"The answer to {post_id[:80]} is of an older version, which did not keep what went in.")
-    out: dict[str, Again] = {}
-    for end in sorted({found[post_id].known["library"] for post_id in wanted}):
+    ends = sorted({found[post_id].known["library"] for post_id in wanted})
+    with transaction(engine) as connection:
+        rows, ids = load_library_rows(connection, library.encoder_revision(artifacts), until=ends[-1])
+    scorer, out = Scorer.load(artifacts, rows), dict[str, Again]()
+    for end in ends:
+        model = load_trajectories(rows.take(np.array(ids) <= end), artifacts)
+        scorer.parts = replace(scorer.parts, trajectories=model)
         moments = {found[post_id].scored_at for post_id in wanted if found[post_id].known["library"] == end}
-        out |= _with_library(engine, revision, moments, end, artifacts)
+        out |= _with_library(engine, scorer, Bands(engine, model.parameters), moments)
     return [out[post_id] for post_id in wanted]
 
 
-def _with_library(
-    engine: Engine, revision: str, moments: Collection[datetime], end: int, artifacts: Path
-) -> dict[str, Again]:
+def _with_library(engine: Engine, scorer: Scorer, bands: Bands, moments: Collection[datetime]) -> dict[str, Again]:
     """Whole batches again, for a forward pass may differ in its last digit with what else was in it."""
-    with transaction(engine) as connection:
-        rows, _ = load_library_rows(connection, library.encoder_revision(artifacts), until=end)
-    scorer = Scorer.load(artifacts, rows)
-    model = scorer.parts.trajectories
-    assert isinstance(model, RetrievedTrajectories)
-    bands = Bands(engine, model.parameters)
     out = {}
     for moment in sorted(moments):
         with transaction(engine) as connection:
-            answers = stored_at(connection, moment, revision)
+            answers = stored_at(connection, moment, scorer.revision)
             items = _inputs(connection, bands, answers, scorer.reads_posts)
             scorer.earned = earned(connection, datetime.fromisoformat(answers[0].known["at"]))
         scored = scorer.score(scorer.prepare(items))
