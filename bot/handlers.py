@@ -33,6 +33,7 @@ READABLE = {
     ContentType.VIDEO_NOTE,
     ContentType.VOICE,
     ContentType.AUDIO,
+    ContentType.PAID_MEDIA,
     ContentType.LOCATION,
     ContentType.CONTACT,
     ContentType.POLL,

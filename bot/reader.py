@@ -81,11 +81,12 @@ def _picture(message: Message) -> Picture | None:
 
 def unseen(messages: Sequence[Message]) -> str:
     """What of a message with words is not looked at: ``video``, ``audio``, ``file`` or nothing."""
-    if any(m.video or m.video_note for m in messages):
+    if any(m.video or m.video_note or (m.animation and picture_of([m]) is None) for m in messages):
         return "video"
     if any(m.voice or m.audio for m in messages):
         return "audio"
-    return "file" if any(m.document and not m.animation for m in messages) and picture_of(messages) is None else ""
+    other = any(m.paid_media or (m.document and not m.animation) for m in messages)
+    return "file" if other and picture_of(messages) is None else ""
 
 
 async def fetch(bot: Bot, picture: Picture) -> bytes:

@@ -188,3 +188,38 @@ async def test_an_album_waits_without_a_busy_loop(bench: Bench, picture: bytes) 
     assert ["album of 3" in answer.text for answer in answers] == [True]
     with bench.engine.connect() as connection:
         assert connection.execute(text("select max(attempts) from inbox")).scalar() == 0
+
+
+UNSEEN, READ = ("was not",), ("From the words alone",)
+FILE = {"file_id": "v", "file_unique_id": "v"}
+ARRIVING: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "voice": ({"voice": {**FILE, "duration": 1}, "caption": "btc up"}, UNSEEN),
+    "animation": ({"animation": {**FILE, "width": 1, "height": 1, "duration": 1}, "caption": "btc up"}, UNSEEN),
+    "paid media": ({"paid_media": {"star_count": 1, "paid_media": [{"type": "preview"}]}, "caption": "btc up"}, UNSEEN),
+    "round video": ({"video_note": {**FILE, "length": 1, "duration": 1}}, ("cannot be read",)),
+    "place": ({"location": {"latitude": 1.0, "longitude": 1.0}}, ("neither text nor a picture",)),
+    "by another bot": ({"text": "btc up", "via_bot": {"id": 9, "is_bot": True, "first_name": "g"}}, READ),
+    "hidden author": (
+        {"text": "btc up", "forward_origin": {"type": "hidden_user", "date": 1_700_000_000, "sender_user_name": "x"}}, READ),
+    "long": ({"text": "bitcoin " * 512}, READ),
+    "rockets": ({"text": "🚀🚀🚀"}, READ),
+    "quote": ({"text": "btc up", "quote": {"text": "x", "position": 0}}, READ),
+    "who joined": ({"new_chat_members": [{"id": 5, "is_bot": False, "first_name": "n"}]}, ()),
+    "new title": ({"new_chat_title": "x"}, ()),
+    "dice": ({"dice": {"emoji": "x", "value": 1}}, ()),
+    "of later versions": ({"some_future_thing": {"a": 1}}, ()),
+}  # fmt: skip
+
+
+async def test_further_messages(bench: Bench) -> None:
+    """Words are answered and what was not looked at is named; news of the chat are silent; nothing stays open or breaks."""
+    chats = dict(enumerate(ARRIVING, start=100))
+    for chat, name in chats.items():
+        bench.telegram.push(message=bench.telegram.message(chat, **ARRIVING[name][0]))
+    with bench.engine.connect() as connection:
+        done = text("select count(*) from inbox where answered_at is not null")
+        await bench.until(lambda: (connection.rollback(), connection.execute(done).scalar() == len(chats))[1], 30)
+    for chat, name in chats.items():
+        said = " ".join(m.text for m in bench.telegram.in_chat(chat))
+        assert all(words in said for words in ARRIVING[name][1]), (name, said)
+        assert bool(said) == bool(ARRIVING[name][1]), name
