@@ -113,17 +113,20 @@ def prepare(folder: Path, cache: Path, choice: Settings, most: int) -> Prepared:
     return Prepared(texts, raw, vectors, rows, known, tokenizer, train, held, near, own)
 
 
-EARLIER = 5_000
-"""Texts of before the cut beside which a trained decoder is measured, drawn by lot."""
+MEASURED, EARLIER = 8_000, 2_000
+"""Most held-out texts on which a trained decoder is measured, and texts of before the cut beside it, drawn by lot."""
 
 
-def held_out(folder: Path, cache: Path, model: Explainer, reader: EmotionTextReader, most: int, seed: int) -> Prepared:
-    """What a trained decoder is measured on: every held-out text, ``train`` being :data:`EARLIER` of the others."""
-    texts = load(folder, most, 0)
+def held_out(
+    folder: Path, cache: Path, model: Explainer, reader: EmotionTextReader, seed: int, most: int = MEASURED
+) -> Prepared:
+    """What a trained decoder is measured on: ``most`` held-out texts, ``train`` being some of the others."""
+    texts, lots = load(folder, TEXTS, 0), np.random.default_rng(seed)
     newer = texts.day >= np.where(texts.post, CUT_POSTS, CUT_HEADLINES)
-    older = np.random.default_rng(seed).permutation(np.flatnonzero(~newer))[:EARLIER]
-    texts, newer = texts.take(chosen := np.sort(np.concatenate([older, np.flatnonzero(newer)]))), newer[chosen]
-    raw = embed(reader, texts.said, cache / "held_out.npy")
+    drawn = [lots.permutation(np.flatnonzero(~newer))[:EARLIER], lots.permutation(np.flatnonzero(newer))[:most]]
+    chosen = np.sort(np.concatenate(drawn))
+    texts, newer = texts.take(chosen), newer[chosen]
+    raw = embed(reader, texts.said, cache / f"held_out-{seed}-{len(chosen)}.npy")
     train, held = np.flatnonzero(~newer), np.flatnonzero(newer)
     return Prepared(texts, raw, model.space(raw), [], model.words, model.tokenizer, train, held, {}, model.space)
 

@@ -153,7 +153,8 @@ def shipped(options: ReproduceOptions) -> dict[str, Any]:
     model = load_explainer(ARTIFACTS, reader.net.encoder.tokenizer, measured=False)
     if model is None:
         raise WeightsError("No decoder of explanations ships.")
-    given = meaning.held_out(options.data, options.out / "cache", model, reader, meaning.TEXTS, options.seed)
+    most = meaning.MEASURED // (4 if options.quick else 1)
+    given = meaning.held_out(options.data, options.out / "cache", model, reader, options.seed, most)
     if options.table == 4:
         many = compare.GROUPS // (10 if options.quick else 1)
         found = compare.compare(given, model, reader, Judge.named(options.judge), many, options.seed)

@@ -79,23 +79,29 @@ def _headlines(folder: Path, most: int, seed: int) -> tuple[list[str], NDArray[n
 
 
 def embed(reader: EmotionTextReader, texts: Sequence[str], path: Path | None = None, quiet: bool = False) -> Floats:
-    """Unit vectors float32 (n, 384) of the product's text encoder, computed once where a path is given."""
+    """Unit vectors float32 (n, 384) of the product's text encoder; where a path is given, each is computed and kept once."""
+    out = np.full((len(texts), 384), np.nan, dtype=np.float32)
     if path is not None and path.is_file():
         kept: Floats = np.load(path)
-        if len(kept) == len(texts):
-            return kept
+        out = kept if len(kept) == len(texts) else out
     order = np.argsort([len(text) for text in texts], kind="stable")
-    out = np.zeros((len(texts), 384), dtype=np.float32)
-    with nullcontext(_silent) if quiet else progress("embedding", len(texts)) as report:
-        for start in range(0, len(texts), 512):
+    order = order[np.isnan(out[order, 0])]
+    with nullcontext(_silent) if quiet else progress("embedding", len(order)) as report:
+        for start in range(0, len(order), 512):
             part = order[start : start + 512]
             mean = reader.net.infer(reader.tokenise([texts[i] for i in part]), reader.dtype).mean
             out[part] = torch.nn.functional.normalize(mean.float(), dim=-1).cpu().numpy()
+            if path is not None:
+                _keep(path, out)
             report(start + len(part))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, out)
     return out
+
+
+def _keep(path: Path, vectors: Floats) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npy")
+    np.save(part, vectors)
+    part.replace(path)
 
 
 def _silent(done: int, note: str = "") -> None:
