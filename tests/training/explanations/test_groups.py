@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from training.explanations.groups import Trigrams, agreed, averages, counted, draw, medoids, nearest, similarity
 from training.explanations.meaning import Mixed
-from training.explanations.texts import neighbours, plain
+from training.explanations.texts import embed, neighbours, plain
 
 GROUP = ["Bitcoin falls below support", "bitcoin falls again today", "Traders watch bitcoin"]
 
@@ -93,3 +98,25 @@ def test_mixtures_name_the_member_they_are_nearest_to() -> None:
 def test_plain_words_lose_links_names_and_emoji() -> None:
     """What the decoder may write has no link, no @name and no emoji."""
     assert plain("@bob says $BTC.X to the moon 🚀🚀 https://t.co/x ’twas") == "says $BTC. to the moon 'twas"
+
+
+def test_vectors_are_kept_as_they_are_made(tmp_path: Path) -> None:
+    """A run that is stopped goes on with the texts that have no vector yet, and one that is done computes nothing."""
+    asked: list[int] = []
+
+    def infer(ids: list[str], dtype: Any) -> Any:
+        asked.append(len(ids))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return SimpleNamespace(mean=torch.tensor([[float(len(text)), *[1.0] * 383] for text in ids]))
+
+    reader: Any = SimpleNamespace(net=SimpleNamespace(infer=infer), tokenise=list, dtype=torch.float32)
+    texts = ["a" * (1 + n % 50) for n in range(600)]
+    with pytest.raises(KeyboardInterrupt):
+        embed(reader, texts, tmp_path / "kept.npy")
+    found = embed(reader, texts, tmp_path / "kept.npy")
+    again = embed(reader, texts, tmp_path / "kept.npy")
+    assert asked == [512, 88, 88]
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert np.allclose(found[:, 0] / found[:, 1], [len(text) for text in texts], rtol=1e-4)
+    assert (again == found).all()
