@@ -86,11 +86,15 @@ class BandHistory:
 
 @dataclass(frozen=True, slots=True)
 class BandStanding:
-    """How a market's bands have held: ``miss``: the miss rate to make the next for, per horizon; ``inside`` of ``n`` held."""
+    """How a market's bands have held: ``miss``: the miss rate to make the next for, per horizon; ``inside`` of ``n`` held.
+
+    ``scored_by``: the moment by which those had been scored.
+    """
 
     miss: tuple[float, float, float]
     inside: float | None
     n: int
+    scored_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,11 @@ def _inputs(connection: Connection, bands: Bands, answers: Sequence[Stored], cou
     priority = Priority.PEOPLE if why else Priority.LIVE
     claims = [Claim(0, answer.post_id, priority, 0) for answer in answers]
     at = datetime.fromisoformat(answers[0].known["at"])
-    found = {item.post.id: item for item in load_inputs(connection, claims, bands, at, counted)}
+    scored = next(
+        (answer.known["scored_by"] for answer in answers if "scored_by" in answer.known), answers[0].known["at"]
+    )
+    inputs = load_inputs(connection, claims, bands, at, counted, datetime.fromisoformat(scored))
+    found = {item.post.id: item for item in inputs}
     for answer in answers:
         if answer.post_id not in found:
             raise InputError(f"The post {answer.post_id[:80]} is no longer stored.")

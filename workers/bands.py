@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine
 from db.engine import transaction
 from db.queries.bands import State, add_states, fresh_markets, live_coverage, newest_state
 from db.queries.market_history import market_minutes
+from db.queries.predictions import scored_by
 from domain.types import MINUTE, STEPS, BandHistory, BandStanding, MarketContext, Minutes
 from models.trajectories.band import (
     AT,
@@ -59,18 +60,24 @@ class Bands:
         self._histories: OrderedDict[tuple[int, int], BandHistory] = OrderedDict()
 
     def known(
-        self, connection: Connection, context: MarketContext, replayed: bool = False, known_at: datetime | None = None
+        self, connection: Connection, context: MarketContext, replayed: bool = False, scored_by: datetime | None = None
     ) -> MarketContext:
-        """The context with the day's history and the band's standing as of its moment."""
+        """The context with the day's history and the band's standing as of its moment, from scores written by another."""
         if not context.market:
             return context
         minute = int(context.as_of.timestamp()) // 60
         with self._lock:
             experts = self._experts(connection, context.market, context.symbol, minute)
             past = self.history(connection, context.market, context.symbol, minute // DAY * DAY)
-        inside, count = live_coverage(connection, context.symbol, context.as_of, replayed, known_at)
+        inside, count = live_coverage(connection, context.symbol, context.as_of, replayed, scored_by)
         miss = [e.rate for e in experts]
-        return replace(context, history=past, standing=BandStanding((miss[0], miss[1], miss[2]), inside, count))
+        standing = BandStanding((miss[0], miss[1], miss[2]), inside, count, scored_by)
+        return replace(context, history=past, standing=standing)
+
+    def scored_by(self) -> datetime:
+        """A moment as of which scores can be counted now, and again later with the same result."""
+        with transaction(self._engine) as connection:
+            return scored_by(connection)
 
     def settle_replays(self, until: datetime) -> int:
         """Close the replayed cases that were due by a moment of the replay's clock, as live they would have been."""
@@ -163,6 +170,8 @@ def went_in(context: MarketContext | None, library: int) -> dict[str, Any]:
     if context is not None and context.minutes is not None:
         known = np.flatnonzero(np.isfinite(context.minutes.mid))
         newest = context.minutes.first + int(known[-1]) if len(known) else None
+        if context.standing is not None and context.standing.scored_by is not None:
+            kept["scored_by"] = context.standing.scored_by.isoformat()
         kept |= {"market": context.market, "newest": newest, "digest": digest(context)}
     return kept
 

@@ -150,11 +150,12 @@ def load_inputs(
     bands: Bands | None = None,
     known_at: datetime | None = None,
     counted: bool = False,
+    scored_by: datetime | None = None,
 ) -> list[ScoringInput]:
     """One input per claim whose post still exists, in order. People get told why.
 
-    ``known_at``: leave out posts and scores that were stored later, to make a stored answer again. ``counted``: the model
-    looks at how many posts were published.
+    ``known_at`` and ``scored_by``: leave out posts stored and predictions scored later, to make a stored answer again.
+    ``counted``: the model looks at how many posts were published.
     """
     posts = load_posts(connection, [claim.post_id for claim in claims])
     histories = author_histories(connection, posts.values(), known_at)
@@ -162,6 +163,8 @@ def load_inputs(
     replayed = [post.posted_at for _, post in present if post.replayed]
     if bands and replayed and known_at is None:
         bands.settle_replays(max(replayed))
+    if bands and scored_by is None:
+        scored_by = bands.scored_by()
     copies = campaigns(connection, list(posts), known_at)
     pictures = load_images(connection, sorted({post.image.sha256 for _, post in present if post.image}))
     asked = [(s, post.posted_at) for _, post in present for s in (post.symbols or (DEFAULT_SYMBOL,))[:CONSIDERED]]
@@ -175,7 +178,7 @@ def load_inputs(
             ScoringInput(
                 post=post,
                 image=pictures.get(post.image.sha256) if post.image else None,
-                context=bands.known(connection, context, post.replayed, known_at) if bands and context else context,
+                context=bands.known(connection, context, post.replayed, scored_by) if bands and context else context,
                 symbol=symbol,
                 named=bool(post.symbols),
                 why=claim.priority == Priority.PEOPLE,

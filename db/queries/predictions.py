@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, text
 from sqlalchemy.dialects.postgresql import insert
 
 from db.market_tables import Prediction, PredictionScore
@@ -78,6 +78,9 @@ class Score:
 
 _NAMES = tuple(field.name for field in fields(Said))
 
+LOCK = 0x73636F72
+"""Advisory lock of writing scores."""
+
 _DUE = f"""
 with due as (
     select p.*, p.due_at - interval '256 minutes' as starts_at from predictions p
@@ -107,6 +110,13 @@ def insert_predictions(connection: Connection, said: Sequence[Said]) -> int:
     return len(connection.execute(statement).all())
 
 
+def scored_by(connection: Connection) -> datetime:
+    """The present, when no score is being written: one of an earlier moment can be seen by all from then on."""
+    connection.execute(text("select pg_advisory_xact_lock_shared(:key)"), {"key": LOCK})
+    now: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
+    return now
+
+
 def due_predictions(
     connection: Connection, now: datetime, clock: datetime, limit: int, only_replays: bool = False
 ) -> list[Due]:
@@ -117,10 +127,12 @@ def due_predictions(
 
 
 def insert_scores(connection: Connection, scores: Sequence[Score]) -> int:
-    """Write scores; one that is there stands. Returns how many are new."""
+    """Write scores; one that is there stands. Returns how many are new. The transaction should end soon after."""
     if not scores:
         return 0
-    rows = [{field.name: getattr(score, field.name) for field in fields(Score)} for score in scores]
+    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    written = {"scored_at": func.clock_timestamp()}
+    rows = [{field.name: getattr(score, field.name) for field in fields(Score)} | written for score in scores]
     statement = insert(PredictionScore).values(rows).on_conflict_do_nothing().returning(PredictionScore.post_id)
     return len(connection.execute(statement).all())
 

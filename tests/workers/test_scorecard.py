@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +23,10 @@ from db.queries.predictions import Due, Said, insert_predictions
 from domain.types import Minutes, Post
 from models.trajectories.band import KNOTS, LEVELS
 from models.trajectories.measures import log_volatility_of
+from tests.models.trajectories.test_band import parameters
 from tests.workers.test_bands import PAIR, store
 from workers import market_cli
+from workers.bands import Bands
 from workers.client.scorecard import scorecard, words
 from workers.closing import score, settle
 
@@ -175,3 +178,26 @@ def test_an_answer_tells_its_campaign(engine: Engine) -> None:
         none = campaigns(connection, ["c:2"], START)
     assert found == {"c:1": ("c:0", 2), "c:2": ("c:0", 3)}
     assert none == {}
+
+
+def test_a_count_of_scores_is_the_same_later(engine: Engine) -> None:
+    """Whoever counts waits while scores are being written, so that all of his moment are there; later ones bear later ones."""
+    calm(engine)
+    predicted(engine, said("s:1"), said("s:2", START + MINUTE))
+    bands = Bands(engine, parameters())
+    with transaction(engine) as writing:
+        assert settle(writing, START + 256 * MINUTE) == 1
+        with ThreadPoolExecutor(1) as other:
+            waiting = other.submit(bands.scored_by)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+            writing.commit()
+            moment = waiting.result(10)
+    until = START + timedelta(days=1)
+    with transaction(engine) as connection:
+        before = live_coverage(connection, PAIR, until, False, moment)
+        assert settle(connection, until) == 1
+    with transaction(engine) as connection:
+        assert live_coverage(connection, PAIR, until, False, moment) == before
+        assert before[1] == 1
+        assert live_coverage(connection, PAIR, until, False, bands.scored_by())[1] == 2
