@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, text
 
@@ -27,8 +27,10 @@ from domain.symbols import kind_of
 from runtime.progress import progress
 from streaming.bulk import Bulk, Report, load_all
 from streaming.files.formats import Options, files_of, load
-from streaming.market_data import Backfill
 from workers.client.queue import ScoringClient
+
+if TYPE_CHECKING:
+    from streaming.market_data import Backfill  # ccxt costs a second that an import of files does not need
 
 GAP_SECONDS = 300.0
 """Longest wait for the holes of years of candles."""

@@ -24,13 +24,10 @@ from domain import symbols as names
 from domain.clock import parse_time
 from domain.errors import InputError, Unavailable
 from streaming import bulk_run
-from streaming.broker import BrokerDown
 from streaming.files.candles import Asked
 from streaming.files.cells import TIMEFRAMES
 from streaming.files.formats import Options
 from streaming.files.tables import cut_of
-from streaming.housekeeping import replay as send_again
-from streaming.kafka import KafkaBroker
 from streaming.settings import StreamingSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -137,6 +134,10 @@ def replay(
     """Send dead letters to their topics once more, as they were; those that were sent again before are passed over."""
     if not ids and not every:
         raise InputError("Name the ids of the dead letters, or --all.")
+    from streaming.broker import BrokerDown  # kafka is needed for nothing else here
+    from streaming.housekeeping import replay as send_again
+    from streaming.kafka import KafkaBroker
+
     _log_to_stderr()
     with _opened() as (engine, settings):
         broker = KafkaBroker(settings.kafka_bootstrap)
