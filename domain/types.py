@@ -6,6 +6,7 @@ percent. A ``symbol`` is always a ccxt unified pair such as ``BTC/USDT`` (see :m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,17 +121,21 @@ class MarketContext:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AuthorHistory:
-    """Earlier posts of an author, or of a channel where no author is known, oldest first: float64[k] each.
+    """The last :data:`AUTHOR_POSTS` posts of an author, or of a channel where no author is known, oldest first.
 
-    ``whose``: ``author`` or ``channel``. ``posted_at``: epoch seconds; ``likes``: as seen a day or more after the post,
-    NaN where they were not; ``lengths``: characters of the text.
+    ``whose``: ``author`` or ``channel``; float64[k] each: ``posted_at``: epoch seconds; ``likes``: as seen a day or more
+    after the post, NaN where they were not; ``lengths``: characters of the text. ``texts``: None where there is none.
     """
 
     whose: str
     posted_at: NDArray[np.float64]
     likes: NDArray[np.float64]
     lengths: NDArray[np.float64]
+    texts: Sequence[str | None] = ()
 
+
+AUTHOR_POSTS = 200
+"""Earlier posts of an author that a forecast looks at."""
 
 WINDOWS = 32
 """Past windows of 256 minutes whose minutes a :class:`MarketContext` holds (about 5.7 days)."""

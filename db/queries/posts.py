@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db.copy import insert_rows
 from db.tables import Image, PostRow
-from domain.types import AuthorHistory, ImageRef, Post
+from domain.types import AUTHOR_POSTS, AuthorHistory, ImageRef, Post
 
 ENGAGEMENT_AGES = (60, 1440)
 """Minutes after which a post's likes are kept as they were then."""
@@ -93,14 +93,11 @@ def load_posts(connection: Connection, ids: Sequence[str]) -> dict[str, Post]:
     return found
 
 
-RECENT = 60
-"""Earlier posts of an author or channel that are looked at."""
-
 _HISTORY = f"""
-select w.id, h.posted_at, h.likes, h.length
+select w.id, h.posted_at, h.likes, h.text
 from unnest(cast(:ids as text[])) w(id) join posts p on p.id = w.id
 cross join lateral (
-    select extract(epoch from e.posted_at)::float8 as posted_at, char_length(e.text)::float8 as length,
+    select extract(epoch from e.posted_at)::float8 as posted_at, e.text,
            case when e.received_at >= e.posted_at + interval '1 day' then e.likes
                 else (select g.likes from post_engagement g where g.post_id = e.id and g.age_minutes = 1440
                         and (cast(:known as timestamptz) is null or g.seen_at <= :known)) end as likes
@@ -109,7 +106,7 @@ cross join lateral (
       and (cast(:known as timestamptz) is null or e.received_at <= :known)
       and case when p.author_hash is null then e.source = p.source and e.author_hash is null
                else e.author_hash = p.author_hash end
-    order by e.posted_at desc limit {RECENT}
+    order by e.posted_at desc limit {AUTHOR_POSTS}
 ) h order by w.id, h.posted_at
 """
 """Likes count as they were a day or more after the post: seen then, or kept at that age."""
@@ -123,11 +120,15 @@ def author_histories(
     ``known_at``: what was stored later is left out, so that a stored answer can be made again.
     """
     whose = {post.id: "author" if post.author_hash else "channel" for post in posts}
-    rows: dict[str, list[tuple[float, float | None, float]]] = {name: [] for name in whose}
-    for name, posted_at, likes, length in connection.execute(text(_HISTORY), {"ids": list(whose), "known": known_at}):
-        rows[name].append((posted_at, likes, length))
-    found = {name: np.array(some, dtype=np.float64).reshape(-1, 3) for name, some in rows.items()}
-    return {name: AuthorHistory(whose[name], *array.T) for name, array in found.items()}
+    rows: dict[str, list[tuple[float, float | None, str]]] = {name: [] for name in whose}
+    for name, posted_at, likes, words in connection.execute(text(_HISTORY), {"ids": list(whose), "known": known_at}):
+        rows[name].append((posted_at, likes, words))
+    return {name: _history(whose[name], some) for name, some in rows.items()}
+
+
+def _history(whose: str, rows: Sequence[tuple[float, float | None, str]]) -> AuthorHistory:
+    numbers = np.array([(at, likes, len(words)) for at, likes, words in rows], dtype=np.float64).reshape(-1, 3)
+    return AuthorHistory(whose, *numbers.T, texts=[words or None for *_, words in rows])
 
 
 def keep_engagement(connection: Connection, posts: Iterable[Post], now: datetime) -> int:

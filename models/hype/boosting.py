@@ -71,7 +71,7 @@ class Boosting:
 
     @classmethod
     def from_sklearn(cls, *fitted: Any) -> Boosting:
-        """The mean logit of fitted HistGradientBoostingClassifier (binary, numeric features), one per seed."""
+        """The mean of fitted HistGradientBoosting models (two classes: the logit; numeric features), one per seed."""
         trees = [step[0].nodes for model in fitted for step in model._predictors]
         size = max(len(nodes) for nodes in trees)
         share = 1.0 / len(fitted)

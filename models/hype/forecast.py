@@ -50,26 +50,37 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mean:
-    """The mean logit of a logistic regression and boosted trees: they err differently on few rows."""
+class Blend:
+    """The mean of linear models and boosted trees of hot or not and of how hot, each of unit deviation: they err differently.
 
-    logistic: Logistic
-    boosting: Boosting
+    The mean is no logit: a head with a blend needs its ``slope`` and ``shift``.
+    """
 
-    kind = "mean"
+    parts: Mapping[str, Logistic | Boosting]
+
+    kind = "blend"
 
     def logit(self, features: Doubles, sequence: Doubles | None = None) -> Doubles:
         """Of features (n, f): float64[n]."""
-        return np.asarray((self.logistic.logit(features) + self.boosting.logit(features)) / 2)
+        return np.asarray(np.mean([part.logit(features) for part in self.parts.values()], axis=0))
 
     def looks_at(self, columns: Sequence[int]) -> bool:
         """Whether any of these features can change an answer."""
-        return self.logistic.looks_at(columns) or self.boosting.looks_at(columns)
+        return any(part.looks_at(columns) for part in self.parts.values())
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For ``model.safetensors``."""
-        parts = {"logistic": self.logistic.tensors(), "boosting": self.boosting.tensors()}
-        return {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+        tensors = {f"{name}-{part.kind}": part.tensors() for name, part in self.parts.items()}
+        return {f"{part}.{name}": value for part, own in tensors.items() for name, value in own.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Blend:
+        """The model of :meth:`tensors`."""
+        parts: dict[str, Logistic | Boosting] = {}
+        for name, kind in (key.split("-") for key in dict.fromkeys(key.partition(".")[0] for key in tensors)):
+            own = {k.partition(".")[2]: value for k, value in tensors.items() if k.startswith(f"{name}-{kind}.")}
+            parts[name] = Logistic.from_tensors(own) if kind == "logistic" else Boosting.from_tensors(own)
+        return cls(parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +108,7 @@ class Head:
     @property
     def sequential(self) -> bool:
         """Whether the model looks at the windows themselves."""
-        return self.model.kind not in ("logistic", "boosting", "mean")
+        return self.model.kind not in ("logistic", "boosting", "blend")
 
     def about(self) -> dict[str, Any]:
         """For ``config.json``."""
@@ -235,12 +246,8 @@ def _model(kind: str, tensors: dict[str, NDArray[Any]]) -> Model:
         return Logistic.from_tensors(tensors)
     if kind == "boosting":
         return Boosting.from_tensors(tensors)
-    if kind == "mean":
-        parts = {
-            part: {name[len(part) + 1 :]: value for name, value in tensors.items() if name.startswith(part + ".")}
-            for part in ("logistic", "boosting")
-        }
-        return Mean(Logistic.from_tensors(parts["logistic"]), Boosting.from_tensors(parts["boosting"]))
+    if kind == "blend":
+        return Blend.from_tensors(tensors)
     from models.hype.networks import SequenceModel
 
     return SequenceModel.from_tensors(kind, tensors)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,16 @@ _HISTORY = (
     "log seconds since the last post that counts",
     "recent likes weighted by age",
     "length over the author's usual",
+    "posts of the last hours, fading",
+    "posts of the last six hours",
+    "all known posts",
+    "last ten posts over all recent",
+)
+_ALIKE = (
+    "posts in like words",
+    "posts in nearly the same words",
+    "likeness of the nearest post",
+    "the nearest post",
 )
 _TEXT = (
     "log length",
@@ -75,11 +86,12 @@ _TEXT = (
     "has a picture",
 )
 _CLOCK = ("sin of the hour", "cos of the hour", "sin of 2 × hour", "cos of 2 × hour", "weekday")
-NAMES = (*_HISTORY, *_TEXT, *_CLOCK, *(f"embedding {i}" for i in range(COMPONENTS)))
+NAMES = (*_HISTORY, *_ALIKE, *_TEXT, *_CLOCK, *(f"embedding {i}" for i in range(COMPONENTS)))
 
 _ONLY_LINK = re.compile(r"\s*(https?://\S+\s*)+")
 _END_LINK = re.compile(r"https?://\S+\s*$")
 _CASHTAG = re.compile(r"\$[A-Za-z]{2,}")
+_TOKEN = re.compile(r"[a-z0-9$#]+|[^\x00-\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,8 @@ def lift_features(post: Written, history: AuthorHistory, projected: Doubles) -> 
     last five posts' log likes over the threshold's.
     """
     now = post.posted_at.timestamp()
-    counting = np.flatnonzero((history.posted_at + MATURE <= now) & np.isfinite(history.likes))[-RECENT:]
+    known = np.flatnonzero((history.posted_at + MATURE <= now) & np.isfinite(history.likes))
+    counting = known[-RECENT:]
     if len(counting) < LEAST:
         return None
     likes = np.log1p(np.maximum(history.likes[counting], 0))
@@ -108,7 +121,9 @@ def lift_features(post: Written, history: AuthorHistory, projected: Doubles) -> 
     earlier = history.posted_at[history.posted_at < now]
     past = _past(ratios, now - history.posted_at[counting], np.log1p(threshold), now - earlier)
     length = _length(post.text, history.lengths[counting])
-    row = [*past, length, *_words(post), *_clock(post), *projected]
+    older = np.log1p(np.maximum(history.likes[known], 0)) - np.log1p(threshold)
+    pace = _pace(now - earlier, ratios, older)
+    row = [*past, length, *pace, *_alike(post.text, history, known, older), *_words(post), *_clock(post), *projected]
     return np.array(row, dtype=np.float64), threshold, float(ratios[-5:].mean())
 
 
@@ -134,6 +149,39 @@ def _past(ratios: Doubles, ages: Doubles, threshold: float, since: Doubles) -> l
         float(np.log1p(ages[-1])),
         float((ratios * weights).sum() / (weights.sum() + 1e-9)),
     ]
+
+
+def _pace(since: Doubles, ratios: Doubles, older: Doubles) -> list[float]:
+    return [
+        float(np.exp(-since / 3600).sum()),
+        float((since < 6 * 3600).sum()),
+        float(older.mean()),
+        float(ratios[-10:].mean() - ratios.mean()),
+    ]
+
+
+def _alike(text: str | None, history: AuthorHistory, known: NDArray[np.intp], older: Doubles) -> list[float]:
+    """What the author's posts in like words earned, over all that count; NaN where the words are not known."""
+    if text is None or not len(history.texts):
+        return [np.nan] * len(_ALIKE)
+    own = tokens(text)
+    shared = np.array([_likeness(own, tokens(history.texts[i] or "")) for i in known])
+    apart = older - older.mean()
+    means = [float((shared**power * apart).sum() / ((shared**power).sum() + 0.3)) for power in (2, 4)]
+    nearest = int(np.argmax(shared))
+    return [*means, float(shared[nearest]), float(older[nearest]) if shared[nearest] > 0 else np.nan]
+
+
+@lru_cache(maxsize=4096)
+def tokens(text: str) -> frozenset[str]:
+    """The different words, numbers, tags and symbols of a text."""
+    return frozenset(_TOKEN.findall(text.lower()))
+
+
+def _likeness(a: frozenset[str], b: frozenset[str]) -> float:
+    """Cosine of two sets of tokens."""
+    shared = len(a & b)
+    return shared / float(np.sqrt(len(a) * len(b))) if shared else 0.0
 
 
 def _length(text: str | None, lengths: Doubles) -> float:

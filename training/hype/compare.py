@@ -148,7 +148,7 @@ def predict(problem: Problem, kind: str, choice: CompareSettings, seed: int) -> 
         train, scored = problem.rows.take(before), problem.rows.take(test)
         cut = int(choice.share * len(train))
         first, rest = train.take(np.arange(cut)), train.take(np.arange(cut, len(train)))
-        model = fit(kind, first.features, first.sequence, first.hot, options, seed)
+        model = fit(kind, first.features, first.sequence, first.excess, options, seed)
         slope, shift = platt(model.logit(rest.features, rest.sequence), rest.hot)
         logit = slope * model.logit(scored.features, scored.sequence) + shift
         out.append(1 / (1 + np.exp(-np.clip(logit, -30, 30))))

@@ -21,16 +21,22 @@ class Rows:
     """What is fitted to and scored: windows of symbols or posts of authors, ordered by time.
 
     ``features``: (n, f); ``sequence``: (n, steps, channels), or (n, 0, 0) where no model asks for it; ``level``: the
-    baseline that ranks without a model, log of the last activity over the threshold; ``hot``: whether the next activity
-    exceeded the threshold; ``time``: int64[n], epoch seconds, the moment of the forecast; ``market``: of whom.
+    baseline that ranks without a model, log of the last activity over the threshold; ``excess``: log of the next activity
+    over the threshold, which is what is forecast; ``time``: int64[n], epoch seconds, the moment of the forecast;
+    ``market``: of whom.
     """
 
     features: Doubles
     sequence: Doubles
     level: Doubles
-    hot: NDArray[np.bool_]
+    excess: Doubles
     time: NDArray[np.int64]
     market: NDArray[Any]
+
+    @property
+    def hot(self) -> NDArray[np.bool_]:
+        """Whether the next activity exceeded the threshold."""
+        return np.asarray(self.excess > 0)
 
     def __len__(self) -> int:
         return len(self.time)

@@ -1,9 +1,9 @@
-"""Fit one hype model of any kind to rows: logistic regression, boosted trees, an LSTM or a Transformer on the windows."""
+"""Fit one hype model of any kind: logistic regression, boosted trees, a blend of such, an LSTM or a Transformer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,21 +13,23 @@ from numpy.typing import NDArray
 
 from domain.errors import InputError
 from models.hype.boosting import Boosting
-from models.hype.forecast import Mean, Model
+from models.hype.forecast import Blend, Model
 from models.hype.logistic import MOST, Logistic
 
 Doubles = NDArray[np.float64]
-KINDS = ("logistic", "boosting", "mean", "lstm", "transformer")
+KINDS = ("logistic", "boosting", "blend", "lstm", "transformer")
 NETWORKS = ("lstm", "transformer")
 STEPS = 96
 """Windows (a day) that a sequence model looks at."""
+FAR = 2.5
+"""How far over or under the threshold (log) an outcome counts for models of how hot."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
     """Sizes of a fit.
 
-    ``strength``: of the L2 penalty (logistic). ``rounds``, ``leaves``, ``least``, ``step``: trees, leaves of each, rows a
+    ``strength``: of the L2 penalty (linear models). ``rounds``, ``leaves``, ``least``, ``step``: trees, leaves of each, rows a
     leaf and learning rate (boosting). ``epochs``, ``rate``, ``batch``: of a network. ``most``: rows at most, every n-th one
     taken. ``seeds``: how many models are averaged.
     """
@@ -48,28 +50,32 @@ def fit(
     kind: str,
     features: Doubles,
     sequence: Doubles,
-    hot: NDArray[np.bool_],
+    excess: NDArray[Any],
     options: FitOptions,
     seed: int = 0,
     weights: Doubles | None = None,
 ) -> Model:
     """A model fitted to these rows alone; ``weights`` of the rows are heard by all but the networks.
 
+    ``excess``: log of the activity over the threshold, hot where above 0; or just whether it was hot.
+
     Raises:
         InputError: the kind is unknown, or the rows hold one outcome only.
     """
     if kind not in KINDS:
         raise InputError(f"There is no hype model called {kind}; there are: {', '.join(KINDS)}.")
+    hot = np.asarray(excess > 0)
     if len(set(hot.tolist())) < 2:
         raise InputError("The rows to fit on hold only one outcome.")
     every = max(1, -(-len(hot) // options.most))
     chosen = slice(seed % every, None, every)
     if kind in NETWORKS:
         return _network(kind, sequence[chosen], hot[chosen], options, seed)
-    own = (features[chosen], hot[chosen], options, seed, None if weights is None else weights[chosen])
-    if kind == "mean":
-        return Mean(_logistic(*own), _boosting(*own))
-    return _logistic(*own) if kind == "logistic" else _boosting(*own)
+    own = None if weights is None else weights[chosen]
+    if kind == "blend":
+        return _blend(features[chosen], excess[chosen].astype(np.float64), options, seed, own)
+    one = _logistic if kind == "logistic" else _boosting
+    return one(features[chosen], hot[chosen], options, seed, own)
 
 
 def standard(features: Doubles) -> tuple[Doubles, Doubles]:
@@ -81,26 +87,51 @@ def standard(features: Doubles) -> tuple[Doubles, Doubles]:
     return mean, np.where(spread > 1e-9, spread, 1.0)
 
 
+def _blend(features: Doubles, excess: Doubles, options: FitOptions, seed: int, weights: Doubles | None) -> Blend:
+    """Linear models and trees of hot or not, and of the excess itself, each scaled to unit deviation on these rows."""
+    hot, far = excess > 0, np.clip(excess, -FAR, FAR)
+    made: dict[str, Logistic | Boosting] = {
+        "logistic": _logistic(features, hot, options, seed, weights),
+        "ridge": _logistic(features, far, options, seed, weights),
+        "trees": _boosting(features, hot, options, seed, weights),
+        "far": _boosting(features, far, options, seed, weights),
+    }
+    return Blend({name: _unit(model, model.logit(features)) for name, model in made.items()})
+
+
+def _unit(model: Logistic | Boosting, said: Doubles) -> Logistic | Boosting:
+    mean, spread = float(said.mean()), float(said.std()) or 1.0
+    if isinstance(model, Logistic):
+        return replace(model, weights=model.weights / spread, intercept=(model.intercept - mean) / spread)
+    return replace(model, value=model.value / spread, baseline=(model.baseline - mean) / spread)
+
+
 def _logistic(
-    features: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int, weights: Doubles | None
+    features: Doubles, outcome: NDArray[Any], options: FitOptions, seed: int, weights: Doubles | None
 ) -> Logistic:
-    from sklearn.linear_model import LogisticRegression
+    """Of an outcome that is so or not; of one with degrees a ridge regression in the same form."""
+    from sklearn.linear_model import LogisticRegression, Ridge
 
     mean, scale = standard(features)
     scaled = np.clip(np.nan_to_num((features - mean) / scale, nan=0.0), -MOST, MOST)
-    model = LogisticRegression(C=1.0 / options.strength, max_iter=1000, random_state=seed)
-    model.fit(scaled, hot, sample_weight=weights)
-    return Logistic(mean, scale, model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+    if outcome.dtype == np.bool_:
+        model = LogisticRegression(C=1.0 / options.strength, max_iter=1000, random_state=seed)
+    else:
+        model = Ridge(alpha=options.strength)
+    model.fit(scaled, outcome, sample_weight=weights)
+    return Logistic(mean, scale, np.ravel(model.coef_).astype(np.float64), float(np.ravel(model.intercept_)[0]))
 
 
 def _boosting(
-    features: Doubles, hot: NDArray[np.bool_], options: FitOptions, seed: int, weights: Doubles | None
+    features: Doubles, outcome: NDArray[Any], options: FitOptions, seed: int, weights: Doubles | None
 ) -> Boosting:
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    """Of an outcome that is so or not, or of one with degrees."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     varied = _varied(features)
+    kind = HistGradientBoostingClassifier if outcome.dtype == np.bool_ else HistGradientBoostingRegressor
     models = [
-        HistGradientBoostingClassifier(
+        kind(
             learning_rate=options.step,
             max_iter=options.rounds,
             max_leaf_nodes=options.leaves,
@@ -109,7 +140,7 @@ def _boosting(
             max_features=0.3,
             early_stopping=False,
             random_state=seed + i,
-        ).fit(varied, hot, sample_weight=weights)
+        ).fit(varied, outcome, sample_weight=weights)
         for i in range(options.seeds)
     ]
     return Boosting.from_sklearn(*models)

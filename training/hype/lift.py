@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from domain.errors import InputError
-from domain.types import AuthorHistory, Floats
-from models.hype.lift import COMPONENTS, LEAST, MATURE, NAMES, RECENT, Written, lift_features
+from domain.types import AUTHOR_POSTS, AuthorHistory, Floats
+from models.hype.lift import COMPONENTS, LEAST, MATURE, NAMES, Written, lift_features
 from training.hype.figures import Rows
 from training.metrics import auc
 from training.trajectories.pairs import read
@@ -50,8 +50,10 @@ def has_likes(path: Path) -> bool:
     return {"likes"} <= names and bool({"t", "date"} & names) and bool({*AUTHORS, "source"} & names)
 
 
-def load_posts(files: Sequence[Path], fewest: int = LEAST + 1) -> Posts:
+def load_posts(files: Sequence[Path], fewest: int = LEAST + 1, newest: int | None = None) -> Posts:
     """Originals with likes of the files, by time; reposts, replies and authors with fewer than ``fewest`` are left out.
+
+    ``newest``: only so many of each author, the latest.
 
     Raises:
         InputError: a column is missing, or nothing is left.
@@ -72,6 +74,9 @@ def load_posts(files: Sequence[Path], fewest: int = LEAST + 1) -> Posts:
         raise InputError(f"No author of these files has more than {LEAST} posts with likes.")
     places = np.flatnonzero(kept)
     places = places[np.argsort(time[places], kind="stable")]
+    if newest is not None:
+        later = [np.flatnonzero(authors[places].astype(str) == name)[-newest:] for name in sorted(enough)]
+        places = places[np.sort(np.concatenate(later))]
     photos = table["has_photo"].to_pylist() if "has_photo" in table.column_names else [None] * len(time)
     return Posts(
         time=time[places],
@@ -113,20 +118,22 @@ def rows(posts: Posts, projected: Doubles, steps: int = 0) -> Rows:
 
     ``steps``: of the sequence of the author's posts beside each row, see :func:`sequence_of`; 0 for none.
     """
-    features, level, hot, time, authors, sequences = [], [], [], [], [], []
+    features, level, excess, time, authors, sequences = [], [], [], [], [], []
     lengths = np.array([np.nan if t is None else len(t) for t in posts.text])
     for author in dict.fromkeys(posts.author.tolist()):
         own = np.flatnonzero(posts.author == author)
         at = posts.time[own].astype(np.float64)
         for k, i in enumerate(own):
-            near = slice(max(0, k - 4 * RECENT), k)
-            history = AuthorHistory("author", at[near], posts.likes[own[near]], lengths[own[near]])
+            near = slice(max(0, k - AUTHOR_POSTS), k)
+            history = AuthorHistory(
+                "author", at[near], posts.likes[own[near]], lengths[own[near]], [posts.text[j] for j in own[near]]
+            )
             written = Written(datetime.fromtimestamp(int(at[k]), UTC), posts.text[i], posts.picture[i], posts.clock)
             made = lift_features(written, history, projected[i])
             if made is not None:
                 features.append(made[0])
                 level.append(made[2])
-                hot.append(posts.likes[i] > made[1])
+                excess.append(np.log1p(posts.likes[i]) - np.log1p(made[1]))
                 time.append(int(at[k]))
                 authors.append(author)
                 if steps:
@@ -136,7 +143,7 @@ def rows(posts: Posts, projected: Doubles, steps: int = 0) -> Rows:
         features=np.array(features, dtype=np.float64).reshape(len(features), len(NAMES)),
         sequence=np.array(sequences) if steps else np.zeros((len(features), 0, 0)),
         level=np.array(level, dtype=np.float64),
-        hot=np.array(hot, dtype=bool),
+        excess=np.array(excess, dtype=np.float64),
         time=np.array(time, dtype=np.int64),
         market=np.array(authors, dtype=object),
     )

@@ -90,7 +90,7 @@ def fit_head(
     final = replace(last.head, signal=lower > 0)
     train, test = parts(rows, last.start, np.inf, horizon)
     extra = {
-        "placebo": _short(replace(train, hot=shuffled(train, choice.seed)), test, choice, final),
+        "placebo": _short(replace(train, excess=shuffled(train, choice.seed)), test, choice, final),
         "without_posts": _short(masked(train, POSTS), masked(test, POSTS), choice, final),
     }
     listed = [{"from": fold.start, "rows": fold.rows, **fold.measured} for fold in folds]
@@ -109,7 +109,7 @@ def walk(name: str, rows: Rows, horizon: int, choice: HypeSettings) -> Iterator[
             report(i + 1, f"{len(train)} rows before, {len(test)} after")
             if len(set(train.hot.tolist())) < 2 or not len(test):
                 continue
-            model = fit(choice.kind, train.features, train.sequence, train.hot, options, choice.seed)
+            model = fit(choice.kind, train.features, train.sequence, train.excess, options, choice.seed)
             slope, shift = platt(np.concatenate(logits), np.concatenate(hot)) if logits else (1.0, 0.0)
             base = float(train.hot.mean())
             head = Head(name, model, horizon, base, False, slope, shift, choice.trailing)
@@ -135,13 +135,13 @@ def platt(logits: NDArray[np.float64], hot: NDArray[np.bool_]) -> tuple[float, f
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
-def shuffled(train: Rows, seed: int) -> NDArray[np.bool_]:
+def shuffled(train: Rows, seed: int) -> NDArray[np.float64]:
     """Outcomes dealt out anew within each market."""
-    rng, hot = np.random.default_rng(seed), train.hot.copy()
+    rng, excess = np.random.default_rng(seed), train.excess.copy()
     for market in sorted(set(train.market)):
         members = np.flatnonzero(train.market == market)
-        hot[members] = hot[rng.permutation(members)]
-    return hot
+        excess[members] = excess[rng.permutation(members)]
+    return excess
 
 
 def masked(rows: Rows, columns: tuple[int, ...]) -> Rows:
@@ -154,7 +154,7 @@ def masked(rows: Rows, columns: tuple[int, ...]) -> Rows:
 def _short(train: Rows, test: Rows, choice: HypeSettings, head: Head) -> dict[str, Any]:
     """AUC and Brier skill of the same kind of model fitted to other rows."""
     options = settings(FitOptions, {**choice.fit, "seeds": 1})
-    model: Model = fit(choice.kind, train.features, train.sequence, train.hot, options, choice.seed)
+    model: Model = fit(choice.kind, train.features, train.sequence, train.excess, options, choice.seed)
     measured = figures(replace(head, model=model, slope=1.0, shift=0.0), test, train)
     return {name: measured[name] for name in ("auc", "bss")}
 

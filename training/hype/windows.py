@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from domain.errors import InputError, UnknownSymbol
 from domain.series import PAST, QUARTER, last_window, rates
 from domain.symbols import normalize
-from models.hype.features import NAMES, sequences, situations
+from models.hype.features import FLOOR, NAMES, sequences, situations
 from models.hype.past import Past, past_of_grid
 from training.hype.figures import Rows, joined
 from training.trajectories.pairs import load_tapes, read
@@ -65,16 +65,21 @@ def _rows(tape: Tape, minutes: NDArray[np.int64], target: Target, market: str) -
             features=now.features[good],
             sequence=sequence[good].astype(np.float32),
             level=now.level[good],
-            hot=(then * target.horizon > now.threshold)[good],
+            excess=_excess(then * target.horizon, now.threshold)[good],
             time=at[good] * 60,
             market=np.full(int(good.sum()), market, dtype=object),
         )
 
 
+def _excess(activity: Doubles, threshold: Doubles) -> Doubles:
+    unit = np.where(threshold > 0, threshold, 1.0)
+    return np.asarray(np.log(np.maximum(activity, FLOOR * unit) / unit))
+
+
 def _none(target: Target) -> Rows:
     empty = np.zeros(0)
     features, sequence = np.zeros((0, len(NAMES))), np.zeros((0, target.steps, 0))
-    return Rows(features, sequence, empty, empty > 0, empty.astype(np.int64), empty.astype(object))
+    return Rows(features, sequence, empty, empty, empty.astype(np.int64), empty.astype(object))
 
 
 def past_at(tape: Tape, minutes: NDArray[np.int64]) -> Past:

@@ -99,7 +99,7 @@ def test_every_kind_survives_saving(tmp_path: Path, kind: str) -> None:
     assert loaded.about() == head.about()
 
 
-@pytest.mark.parametrize("kind", ["logistic", "boosting", "mean"])
+@pytest.mark.parametrize("kind", ["logistic", "boosting", "blend"])
 def test_a_model_knows_what_it_looks_at(kind: str) -> None:
     """A feature that was always the same in training changes no answer; a model that looks at none of the posts' says so."""
     features, sequence, hot = rows()

@@ -84,7 +84,7 @@ def test_authors_are_scored_apart() -> None:
     hot = rng.random(600) < 0.3
     market = np.array(["a", "b", "c"], dtype=object)[np.minimum(np.arange(600) // 280, 2)]
     empty = np.zeros((600, 0))
-    made = lift.Rows(empty, empty[:, :, None], hot + 0.0, hot, np.arange(600), market)
+    made = lift.Rows(empty, empty[:, :, None], hot + 0.0, hot - 0.5, np.arange(600), market)
     found = lift.by_author(made, hot + rng.normal(0, 0.5, 600))
     assert found["authors"] == 2
     assert set(found["each"]) == {"a", "b"}
