@@ -39,7 +39,7 @@ class PostSettings:
     """``files``: below the data folder, with the weight of each one's rows; the first is walked over.
 
     ``candidates``: other settings to choose from, by the folds that start at ``choose``; ``folds``: ISO times at which each
-    test fold starts; ``fewest``: posts of an author, ``others``: of one of a further file, ``newest``: how many are taken of it;
+    test fold starts; ``fewest``: posts of an author, ``others``: of one of a further file, ``newest``: how many of them;
     ``fit``: see :class:`training.hype.fitting.FitOptions`.
     """
 

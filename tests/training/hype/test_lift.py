@@ -106,8 +106,54 @@ def test_a_word_that_decides_is_learned_and_walked_forward(tmp_path: Path) -> No
     head, measured = walk({"a": made}, choice)
     assert measured["auc"] > 0.8
     assert head.signal
+    assert measured["tried"] == []
     with pytest.raises(InputError, match="too few"):
         walk({"a": made}, replace(choice, folds=["2030-01-01"]))
+
+
+def test_the_candidate_is_chosen_before_the_test_folds(tmp_path: Path) -> None:
+    """Outcomes of the test folds, dealt out anew, change neither what is chosen nor what was measured before them."""
+    posts = lift.load_posts([write(tmp_path / "posts.parquet")])
+    made = lift.rows(posts, np.full((len(posts), COMPONENTS), np.nan))
+    days = [datetime.fromtimestamp(1_700_000_000 + d * 86_400, UTC).isoformat() for d in (50, 60, 70, 90)]
+    weak = {"kind": "logistic", "fit": {"strength": 1e9}}
+    choice = PostSettings(
+        files={"a": 1.0},
+        candidates=[weak, {"kind": "logistic"}],
+        choose=days[:2],
+        folds=days[2:],
+        fit={"strength": 1.0},
+    )
+    head, measured = walk({"a": made}, choice)
+    assert head.model.kind == "logistic"
+    assert measured["tried"][1]["auc"] > measured["tried"][0]["auc"]
+    assert measured["ece"] < 0.1
+    later = made.time >= datetime.fromisoformat(days[2]).timestamp()
+    excess = made.excess.copy()
+    excess[later] = np.random.default_rng(1).permutation(excess[later])
+    again = walk({"a": replace(made, excess=excess)}, choice)[1]
+    assert again["tried"] == measured["tried"]
+    assert again["auc"] < measured["auc"]
+
+
+def test_posts_in_like_words_tell_what_they_earned() -> None:
+    """A post in words that went well before stands over one in words that did not; without texts nothing is said."""
+    past = history()
+    texts = ["we are live today" if i % 5 == 0 else "some other words" for i in range(len(past.likes))]
+    nothing = np.full(COMPONENTS, np.nan)
+    places = [NAMES.index(name) for name in ("posts in like words", "likeness of the nearest post", "the nearest post")]
+
+    def said(text: str | None, known: AuthorHistory) -> np.ndarray:
+        made = lift_features(Written(AT, text), known, nothing)
+        assert made is not None
+        return made[0][places]
+
+    loud, calm = (said(text, replace(past, texts=texts)) for text in ("we are live now", "some words"))
+    assert loud[0] > 0 > calm[0]
+    assert loud[1] == pytest.approx(0.75)
+    assert loud[2] > calm[2]
+    assert np.isnan(said("we are live now", past)).all()
+    assert np.isnan(said(None, replace(past, texts=texts))).all()
 
 
 def test_evaluation_of_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
