@@ -51,10 +51,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blend:
-    """The mean of linear models and boosted trees of hot or not and of how hot, each of unit deviation: they err differently.
-
-    The mean is no logit: a head with a blend needs its ``slope`` and ``shift``.
-    """
+    """The mean of linear models and boosted trees of hot or not and of how hot, each of one deviation: they err differently."""
 
     parts: Mapping[str, Logistic | Boosting]
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from runtime.progress import progress
 from training.hype.figures import Rows, scores
-from training.hype.fitting import FitOptions, fit
+from training.hype.fitting import FitOptions, fit, platt
 from training.hype.lift import by_author, embedded, load_posts, project, projection, rows
-from training.hype.recipe import platt, time_of
+from training.hype.recipe import time_of
 from training.hype.windows import Target, load_activity, tape_of_posts, windows
 from training.registry import TrainOptions, settings
 from training.trajectories.pairs import parquet_files, shipped_embed

@@ -88,7 +88,10 @@ def standard(features: Doubles) -> tuple[Doubles, Doubles]:
 
 
 def _blend(features: Doubles, excess: Doubles, options: FitOptions, seed: int, weights: Doubles | None) -> Blend:
-    """Linear models and trees of hot or not, and of the excess itself, each scaled to unit deviation on these rows."""
+    """Linear models and trees of hot or not, and of the excess itself, each of one deviation on these rows.
+
+    Their mean is a logit on these very rows (Platt, 1999); on others it wants a calibration of its own.
+    """
     hot, far = excess > 0, np.clip(excess, -FAR, FAR)
     made: dict[str, Logistic | Boosting] = {
         "logistic": _logistic(features, hot, options, seed, weights),
@@ -96,14 +99,32 @@ def _blend(features: Doubles, excess: Doubles, options: FitOptions, seed: int, w
         "trees": _boosting(features, hot, options, seed, weights),
         "far": _boosting(features, far, options, seed, weights),
     }
-    return Blend({name: _unit(model, model.logit(features)) for name, model in made.items()})
+    made = {name: _scaled(model, *_unit(model.logit(features))) for name, model in made.items()}
+    slope, shift = platt(Blend(made).logit(features), hot)
+    return Blend({name: _scaled(model, slope, shift) for name, model in made.items()})
 
 
-def _unit(model: Logistic | Boosting, said: Doubles) -> Logistic | Boosting:
-    mean, spread = float(said.mean()), float(said.std()) or 1.0
+def _unit(said: Doubles) -> tuple[float, float]:
+    """Slope and shift that give mean 0 and deviation 1."""
+    slope = 1 / (float(said.std()) or 1.0)
+    return slope, -slope * float(said.mean())
+
+
+def _scaled(model: Logistic | Boosting, slope: float, shift: float) -> Logistic | Boosting:
+    """The model whose answers are ``slope`` times the old ones and ``shift``."""
     if isinstance(model, Logistic):
-        return replace(model, weights=model.weights / spread, intercept=(model.intercept - mean) / spread)
-    return replace(model, value=model.value / spread, baseline=(model.baseline - mean) / spread)
+        return replace(model, weights=model.weights * slope, intercept=model.intercept * slope + shift)
+    return replace(model, value=model.value * slope, baseline=model.baseline * slope + shift)
+
+
+def platt(logits: Doubles, hot: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and shift that make logits right on the whole (Platt, 1999); 1 and 0 for one outcome only."""
+    from sklearn.linear_model import LogisticRegression
+
+    if len(set(hot.tolist())) < 2:
+        return 1.0, 0.0
+    model = LogisticRegression(C=1e3, max_iter=1000).fit(logits[:, None], hot)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
 def _logistic(

@@ -21,9 +21,8 @@ from models.hype.forecast import FOLDER, Head, Model, load_hype, save_hype
 from models.manifest import ARTIFACTS
 from runtime.progress import progress
 from training.hype.figures import Rows, concatenated, scores
-from training.hype.fitting import FitOptions, fit
+from training.hype.fitting import FitOptions, fit, platt
 from training.hype.lift import embedded, load_posts, project, projection, rows
-from training.hype.recipe import platt
 from training.hype.recipe import time_of as at
 from training.metrics import auc
 from training.registry import TrainOptions, settings

@@ -21,7 +21,7 @@ from models.hype.forecast import Head, Model, save_hype
 from runtime.progress import progress
 from training.hype.card import card
 from training.hype.figures import Rows, figures
-from training.hype.fitting import NETWORKS, STEPS, FitOptions, fit
+from training.hype.fitting import NETWORKS, STEPS, FitOptions, fit, platt
 from training.hype.windows import Target, load_activity, windows
 from training.registry import TrainOptions, settings
 from training.trajectories.pairs import parquet_files
@@ -123,16 +123,6 @@ def parts(rows: Rows, start: float, end: float, horizon: int) -> tuple[Rows, Row
     train = rows.time + horizon * 60 + DAY <= start
     test = (rows.time >= start) & (rows.time < end) & (rows.time // 60 % horizon == 0)
     return rows.take(train), rows.take(test)
-
-
-def platt(logits: NDArray[np.float64], hot: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and shift that make logits of earlier folds right on the whole (Platt, 1999); 1 and 0 for one outcome only."""
-    from sklearn.linear_model import LogisticRegression
-
-    if len(set(hot.tolist())) < 2:
-        return 1.0, 0.0
-    model = LogisticRegression(C=1e3, max_iter=1000).fit(logits[:, None], hot)
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
 def shuffled(train: Rows, seed: int) -> NDArray[np.float64]:

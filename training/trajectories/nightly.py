@@ -6,6 +6,7 @@ Every run is a row of ``walk_forwards``; the newest says whether answers may car
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from domain.types import LibraryRows, from_micros, to_micros
 from models.manifest import ARTIFACTS, verify
 from models.trajectories.library import encoder_revision
 from models.trajectories.retrieval import load_trajectories
+from training.hype.nightly import walk_published
 from training.trajectories import evaluate, events
 from training.trajectories.alarms import alarms
 from training.trajectories.evaluate import Questions
@@ -44,8 +46,12 @@ TRIALS = (
 """Comparisons of one run that could be taken for a signal; all stand in its figures, and their number is kept."""
 
 
-def walk_stored(engine: Engine, now: datetime, artifacts: Path = ARTIFACTS, seed: int = 0) -> Fold:
+def walk_stored(
+    engine: Engine, now: datetime, artifacts: Path = ARTIFACTS, seed: int = 0, hype: dict[str, Any] | None = None
+) -> Fold:
     """Score the closed windows of the last days as if each were asked when its post came; the fold is stored.
+
+    ``hype``: what the same night found of published hype, kept beside it.
 
     Raises:
         InputError: too few live windows have closed.
@@ -63,7 +69,8 @@ def walk_stored(engine: Engine, now: datetime, artifacts: Path = ARTIFACTS, seed
         gaps = unfilled_gaps(connection, now - timedelta(days=7))
     figures = evaluate.figures(model, questions, seed)
     found = alarms(model, questions, figures, gaps)
-    fold = Fold("store", revision, len(TRIALS), figures, earns(figures), found)
+    trials = len(TRIALS) + len((hype or {}).get("horizons", {}))
+    fold = Fold("store", revision, trials, figures | ({"hype": hype} if hype else {}), earns(figures), found)
     with transaction(engine) as connection:
         add_fold(connection, fold)
     return fold
@@ -94,19 +101,27 @@ def earns(figures: dict[str, Any]) -> bool:
     return all(name in spread and spread[name][0] > 0 for name in wanted)
 
 
+def _or_why(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return work()
+    except InputError as error:
+        return {"skipped": error.message}
+
+
 def once(engine: Engine, now: datetime | None = None, artifacts: Path = ARTIFACTS) -> dict[str, Any]:
-    """One night's work: the walk-forward, then the event study over what is stored; what cannot be done says why."""
-    told: dict[str, Any] = {}
-    try:
-        fold = walk_stored(engine, now or datetime.now(UTC), artifacts)
-        told["walk_forward"] = {"figures": fold.figures, "signal": fold.signal, "alarms": fold.alarms}
-    except InputError as error:
-        told["walk_forward"] = {"skipped": error.message}
-    try:
+    """One night's work: hype as published, the walk-forward, the event study over what is stored; what is not done says why."""
+    at = now or datetime.now(UTC)
+    told: dict[str, Any] = {"hype": _or_why(lambda: walk_published(engine, at, artifacts))}
+
+    def walked() -> dict[str, Any]:
+        fold = walk_stored(engine, at, artifacts, hype=told["hype"])
+        return {"figures": fold.figures, "signal": fold.signal, "alarms": fold.alarms}
+
+    def studied() -> dict[str, Any]:
         study = events.answer(events.Asked(Rule(), study=True, stored=True, save=True))
-        told["events"] = {name: study[name] for name in ("tried", "found", "confirmed", "placebo", "saved")}
-    except InputError as error:
-        told["events"] = {"skipped": error.message}
+        return {name: study[name] for name in ("tried", "found", "confirmed", "placebo", "saved")}
+
+    told |= {"walk_forward": _or_why(walked), "events": _or_why(studied)}
     with transaction(engine) as connection:
         told["trials_ever"] = count_trials(connection)
     skipped = {name: told[name]["skipped"] for name in ("walk_forward", "events") if "skipped" in told[name]}
