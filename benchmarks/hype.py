@@ -4,7 +4,7 @@ Markets and posts are made up (nothing about speed depends on them) and lie in a
 is how many symbols a second :func:`workers.series.refresh` publishes, ``peer`` the same one symbol at a time. Every number of
 the month is compared with the features of training, row by row.
 
-    python -m benchmarks.hype [--symbols 50] [--posts 20000] [--json]
+    python -m benchmarks.hype [--symbols 50] [--month 20] [--posts 20000] [--json]
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ NOW = datetime(2025, 6, 30, 12, 2, tzinfo=UTC)
 CLOSED = NOW.replace(minute=0)
 MONTH = timedelta(days=30)
 WEEK = timedelta(days=8)
-OF_MONTH = 20
-"""Symbols that have a month of candles and a week before it; the others have eight days."""
 
 
-def fill(engine: Engine, count: int, posts: int) -> list[Tape]:
-    """Candles of so many markets up to now, one minute in a hundred missing, and posts of the last eight days."""
+def fill(engine: Engine, count: int, months: int, posts: int) -> list[Tape]:
+    """Candles of so many markets up to now, one minute in a hundred missing, and posts of the last eight days.
+
+    The first ``months`` have a month of candles and a week before it, the others eight days.
+    """
     tapes = []
     for number in range(count):
         draw = np.random.default_rng(number)
-        days = (MONTH + WEEK).days if number < OF_MONTH else WEEK.days
+        days = (MONTH + WEEK).days if number < months else WEEK.days
         minutes = days * 1440
         first = int(CLOSED.timestamp()) // 60 - minutes
         mid = 100 * np.exp(np.cumsum(draw.normal(0, 1e-3, minutes)))
@@ -142,7 +143,7 @@ def answers(engine: Engine, heads: HypeHeads, count: int = 100) -> tuple[list[fl
 
 
 def month(engine: Engine, heads: HypeHeads, tapes: list[Tape]) -> tuple[float, float, int]:
-    """Seconds for a month of 20 symbols, the largest difference of a chance from training's, and how many rows there are."""
+    """Seconds for a month of these symbols, the largest difference of a chance from training's, and how many rows there are."""
     since, rows = CLOSED - MONTH, []
     start = time.perf_counter()
     for tape in tapes:
@@ -175,9 +176,9 @@ def _counted(engine: Engine, tape: Tape) -> Tape:
     return Tape(tape.symbol, tape.first, tape.mid, tape.volume, times, tuple(row[1] for row in rows))
 
 
-def run(engine: Engine, symbols: int, posts: int) -> dict[str, Any]:
+def run(engine: Engine, symbols: int, months: int, posts: int) -> dict[str, Any]:
     """Everything on a filled database."""
-    tapes, heads = fill(engine, symbols, posts), load_hype()
+    tapes, heads = fill(engine, symbols, months, posts), load_hype()
     names = [tape.symbol for tape in tapes]
     with transaction(engine) as connection:
         refresh(connection, heads, NOW - 6 * timedelta(minutes=QUARTER), names)
@@ -186,7 +187,7 @@ def run(engine: Engine, symbols: int, posts: int) -> dict[str, Any]:
     whole, busy, models = answers(engine, heads)
     with transaction(engine) as connection:
         connection.execute(text("truncate series_windows"))
-    seconds, worst, rows = month(engine, heads, tapes[:OF_MONTH])
+    seconds, worst, rows = month(engine, heads, tapes[:months])
     return {
         "refresh_s": [float(np.median(joint)), max(joint)],
         "refresh_processor_s": float(np.median(joint_used)),
@@ -195,6 +196,7 @@ def run(engine: Engine, symbols: int, posts: int) -> dict[str, Any]:
         "answer_ms": [float(np.quantile(whole, q)) for q in (0.5, 0.95)],
         "answer_processor_ms": float(np.mean(busy)),
         "answer_models_ms": [float(np.quantile(models, q)) for q in (0.5, 0.95)],
+        "month_symbols": months,
         "month_s": seconds,
         "month_rows": rows,
         "month_largest_difference": worst,
@@ -206,6 +208,7 @@ def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--symbols", type=int, default=50)
+    parser.add_argument("--month", type=int, default=20, help="symbols with a month")
     parser.add_argument("--posts", type=int, default=20_000)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -217,7 +220,7 @@ def main() -> None:
         settings = DatabaseSettings.model_validate({"DATABASE_URL": SecretStr(server.url)})
         upgrade(settings)
         engine = make_engine(settings)
-        found = run(engine, given.symbols, given.posts)
+        found = run(engine, given.symbols, given.month, given.posts)
         engine.dispose()
     finally:
         server.remove()

@@ -216,17 +216,19 @@ def save_hype(
     checkpoint.save(folder, {"heads": {head.name: head.about() for head in heads}, **names, **config}, arrays, card)
 
 
-def load_hype(artifacts: Path = ARTIFACTS) -> HypeHeads:
-    """The shipped models.
+def load_hype(artifacts: Path = ARTIFACTS, *, symbols_only: bool = False) -> HypeHeads:
+    """The shipped models; ``symbols_only``: without the post's head, which may be of other features.
 
     Raises:
         WeightsError: its files are missing, altered or unreadable, or of another version of moodtape.
     """
     config, arrays = checkpoint.load_arrays(artifacts / FOLDER)
     try:
-        if tuple(config["features"]) != NAMES or tuple(config["post_features"]) != POST_NAMES:
+        same_posts = symbols_only or tuple(config["post_features"]) == POST_NAMES
+        if tuple(config["features"]) != NAMES or not same_posts:
             raise ValueError("it was trained on other features")
-        heads = [_head(name, dict(about), arrays) for name, about in config["heads"].items()]
+        wanted = {name: dict(about) for name, about in config["heads"].items() if name != "post" or not symbols_only}
+        heads = [_head(name, about, arrays) for name, about in wanted.items()]
     except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(f"The hype model does not fit this program ({error}); install moodtape again.") from None
     return HypeHeads(heads, arrays.get("projection"))

@@ -2,8 +2,8 @@
 
 ``moodtape train hype/compare --data FOLDER --out FOLDER`` writes compare.json and compare.md; nothing ships from it. Targets:
 spikes of traded volume (15 and 60 minutes), spikes of a chat's messages, likes of founders' and Xiaohongshu's posts above
-their author's 80th percentile, and likes of all posts that have an author with many. Each model is fitted on the earlier part
-of what lies before a fold and calibrated (Platt, 1999) on the rest of it.
+their author's 80th percentile, and the same of all authors with a hundred posts (their words are compared, not read). Each
+model is fitted on the earlier part of what lies before a fold and calibrated (Platt, 1999) on the rest of it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.hype.lift import COMPONENTS
 from runtime.progress import progress
 from training.hype.figures import Rows, scores
 from training.hype.fitting import FitOptions, fit, platt
-from training.hype.lift import by_author, embedded, load_posts, project, projection, rows
+from training.hype.lift import Posts, by_author, embedded, load_posts, project, projection, rows
 from training.hype.recipe import time_of
 from training.hype.windows import Target, load_activity, tape_of_posts, windows
 from training.registry import TrainOptions, settings
 from training.trajectories.pairs import parquet_files, shipped_embed
+from training.trajectories.tape import moment
 
 DAY = 86_400
 Doubles = NDArray[np.float64]
@@ -38,11 +40,12 @@ class CompareSettings:
 
     ``trailing``: windows of 15 minutes behind the threshold of spikes, ``stride``: minutes between their rows; ``spikes``,
     ``posts``, ``authors``: when the folds start; ``share``: of the rows before a fold that are fitted on, the others
-    calibrate; ``fit``: settings by kind, see :class:`training.hype.fitting.FitOptions`.
+    calibrate; ``later``: shares of Xiaohongshu's rows before each fold; ``newest``: posts of each of the many authors;
+    ``fit``: settings by kind, see :class:`training.hype.fitting.FitOptions`.
     """
 
     targets: list[str] = field(default_factory=lambda: list(TARGETS))
-    kinds: list[str] = field(default_factory=lambda: ["logistic", "boosting", "lstm", "transformer"])
+    kinds: list[str] = field(default_factory=lambda: ["logistic", "boosting", "blend", "lstm", "transformer"])
     seeds: int = 3
     steps: int = 32
     trailing: int = 32
@@ -53,6 +56,8 @@ class CompareSettings:
     authors: list[str] = field(
         default_factory=lambda: ["2019-01-01", "2020-01-01", "2021-01-01", "2022-01-01", "2025-01-01"]
     )
+    later: list[float] = field(default_factory=lambda: [0.55, 0.66, 0.77, 0.88])
+    newest: int = 400
     share: float = 0.85
     fit: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -101,16 +106,68 @@ def make(target: str, options: TrainOptions, choice: CompareSettings) -> Problem
     files = {"founders": "founder_tweets/posts.parquet", "xiaohongshu": "hype/xiaohongshu_popularity.parquet"}
     name = files.get(target, "crypto_posts/posts.parquet")
     starts = {"founders": choice.posts, "authors": choice.authors}.get(target)
-    made = post_rows(options.data / name, options.out, choice.steps, time_of(starts[0]) if starts else np.inf)
-    folds = [_later(made, 0.55)] if starts is None else _folds(made, starts, 2 * DAY)
-    return Problem(target, made, folds)
+    posts = load_posts([options.data / name], *((100, choice.newest) if target == "authors" else (20,)))
+    before = time_of(starts[0]) if starts else np.inf
+    if target == "xiaohongshu":
+        numbers = beside(posts, options.data / name)
+    elif target == "authors":
+        numbers = np.full((len(posts), COMPONENTS), np.nan)
+    else:
+        numbers = words_of(posts, options.out, before)
+    made = rows(posts, numbers, choice.steps)
+    if starts is None:
+        starts = [moment(float(np.quantile(made.time, share))).isoformat() for share in choice.later]
+    return Problem(target, made, _folds(made, starts, 2 * DAY))
 
 
-def post_rows(path: Path, out: Path, steps: int, before: float) -> Rows:
-    """Rows of a file of posts with likes; the text's numbers come from the directions of texts before a time."""
-    posts = load_posts([path], 20)
+def beside(posts: Posts, path: Path) -> Doubles:
+    """What Xiaohongshu's table has in the place of words: clusters of pictures, collects, and how others' posts did.
+
+    Only posts that were a day old count. (n, COMPONENTS), NaN where there is nothing to say.
+    """
+    table = pq.read_table(path, columns=["image_cluster", "collects"])
+    cluster, collects = (
+        table[name].to_numpy(zero_copy_only=False)[posts.place].astype(np.float64) for name in table.column_names
+    )
+    likes, saved = np.log1p(posts.likes), np.log1p(collects)
+    out, above = np.full((len(posts), COMPONENTS), np.nan), np.full(len(posts), np.nan)
+    for i, now in enumerate(posts.time):
+        known = posts.time + DAY <= now
+        own = np.flatnonzero(known & (posts.author == posts.author[i]))
+        if len(own) < 5:
+            continue
+        above[i] = np.clip(likes[i] - likes[own[-50:]].mean(), -3, 3)
+        judged = known & np.isfinite(above)
+        others, alike = judged & (posts.author != posts.author[i]), judged & (cluster == cluster[i])
+        recent = [above[others & (posts.time >= now - days * DAY)] for days in (3, 6, 15, 41)]
+        lately, same = alike & (posts.time >= now - 31 * DAY), cluster[own] == cluster[i]
+        ratio, apart = saved[own] - likes[own], likes[own] - likes[own].mean()
+        row = [
+            *(float(part.mean()) if len(part) > 5 else np.nan for part in recent),
+            *(
+                above[alike].sum() / (alike.sum() + 20),
+                np.log1p(alike.sum()),
+                above[lately].sum() / (lately.sum() + 10),
+            ),
+            *((apart * same).sum() / (same.sum() + 2), same.mean(), same[-5:].mean(), cluster[i]),
+            *(
+                np.nanmean(ratio[-5:]) - np.nanmean(ratio),
+                np.nanmean(ratio),
+                saved[own[-3:]].mean() - saved[own].mean(),
+            ),
+            *(likes[own[-10:]].mean() - likes[own[-50:]].mean(), likes[own].mean() - likes[own[-50:]].mean()),
+            *(float(len(own)), (now - posts.time[own[0]]) / (30 * DAY)),
+        ]
+        out[i, : len(row)] = row
+    return out
+
+
+def words_of(posts: Posts, out: Path, before: float) -> Doubles:
+    """Numbers of the posts' texts, in the directions of texts before a time."""
+    if not any(posts.text):
+        return np.full((len(posts), COMPONENTS), np.nan)
     vectors = embedded(posts.text, shipped_embed(), out / "embeddings.safetensors")
-    return rows(posts, project(vectors, projection(vectors[posts.time < before])), steps)
+    return project(vectors, projection(vectors[posts.time < before]))
 
 
 def _folds(made: Rows, starts: list[str], gap: float) -> list[Fold]:

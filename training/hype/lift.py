@@ -30,7 +30,10 @@ COLUMNS = ("t", "date", "text", "likes", "has_photo", "source", "post_hash", *AU
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posts:
-    """Posts with likes, ordered by time. ``author`` is unique over all sources; ``clock``: the time of day is known."""
+    """Posts with likes, ordered by time. ``author`` is unique over all sources; ``clock``: the time of day is known.
+
+    ``place``: their rows in the files.
+    """
 
     time: NDArray[np.int64]
     author: NDArray[Any]
@@ -38,7 +41,7 @@ class Posts:
     likes: Doubles
     picture: list[bool | None]
     clock: bool
-    group: str
+    place: NDArray[np.intp]
 
     def __len__(self) -> int:
         return len(self.time)
@@ -85,7 +88,7 @@ def load_posts(files: Sequence[Path], fewest: int = LEAST + 1, newest: int | Non
         likes=likes[places],
         picture=[photos[i] for i in places],
         clock=clock,
-        group=files[0].stem if files[0].stem != "posts" else files[0].parent.name,
+        place=places,
     )
 
 
