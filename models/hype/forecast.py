@@ -7,7 +7,7 @@ the head's name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,16 +67,16 @@ class Blend:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """For ``model.safetensors``."""
-        tensors = {f"{name}-{part.kind}": part.tensors() for name, part in self.parts.items()}
+        tensors = {name: part.tensors() for name, part in self.parts.items()}
         return {f"{part}.{name}": value for part, own in tensors.items() for name, value in own.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Blend:
         """The model of :meth:`tensors`."""
         parts: dict[str, Logistic | Boosting] = {}
-        for name, kind in (key.split("-") for key in dict.fromkeys(key.partition(".")[0] for key in tensors)):
-            own = {k.partition(".")[2]: value for k, value in tensors.items() if k.startswith(f"{name}-{kind}.")}
-            parts[name] = Logistic.from_tensors(own) if kind == "logistic" else Boosting.from_tensors(own)
+        for name in dict.fromkeys(key.partition(".")[0] for key in tensors):
+            own = {k.partition(".")[2]: value for k, value in tensors.items() if k.startswith(f"{name}.")}
+            parts[name] = Boosting.from_tensors(own) if "threshold" in own else Logistic.from_tensors(own)
         return cls(parts)
 
 
@@ -85,7 +85,8 @@ class Head:
     """One target. ``name``: ``symbol-15``, ``symbol-60`` or ``post``; ``base_rate`` is of the training rows.
 
     ``slope`` and ``shift`` calibrate the logit (Platt, 1999); ``signal``: whether the model beat persistence on the
-    latest walk-forward fold; ``trailing``: windows of 15 minutes that the threshold looks back on.
+    latest walk-forward fold; ``trailing``: windows of 15 minutes that the threshold looks back on; ``columns``: which of
+    the features it was fitted on, all where none is named.
     """
 
     name: str
@@ -96,10 +97,12 @@ class Head:
     slope: float = 1.0
     shift: float = 0.0
     trailing: int = PAST
+    columns: tuple[int, ...] = ()
 
     def probability(self, features: Doubles, sequence: Doubles | None = None) -> Doubles:
         """Calibrated, float64[n]."""
-        logit = self.slope * self.model.logit(features, sequence) + self.shift
+        own = features[:, self.columns] if self.columns else features
+        logit = self.slope * self.model.logit(own, sequence) + self.shift
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -30, 30))), dtype=np.float64)
 
     @property
@@ -216,19 +219,19 @@ def save_hype(
     checkpoint.save(folder, {"heads": {head.name: head.about() for head in heads}, **names, **config}, arrays, card)
 
 
-def load_hype(artifacts: Path = ARTIFACTS, *, symbols_only: bool = False) -> HypeHeads:
-    """The shipped models; ``symbols_only``: without the post's head, which may be of other features.
+def load_hype(artifacts: Path = ARTIFACTS) -> HypeHeads:
+    """The shipped models; the post's head may look at some of the features only.
 
     Raises:
         WeightsError: its files are missing, altered or unreadable, or of another version of moodtape.
     """
     config, arrays = checkpoint.load_arrays(artifacts / FOLDER)
     try:
-        same_posts = symbols_only or tuple(config["post_features"]) == POST_NAMES
-        if tuple(config["features"]) != NAMES or not same_posts:
+        if tuple(config["features"]) != NAMES:
             raise ValueError("it was trained on other features")
-        wanted = {name: dict(about) for name, about in config["heads"].items() if name != "post" or not symbols_only}
-        heads = [_head(name, about, arrays) for name, about in wanted.items()]
+        heads = [_head(name, dict(about), arrays) for name, about in config["heads"].items()]
+        columns = tuple(POST_NAMES.index(name) for name in config["post_features"])
+        heads = [replace(head, columns=columns) if head.name == "post" else head for head in heads]
     except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(f"The hype model does not fit this program ({error}); install moodtape again.") from None
     return HypeHeads(heads, arrays.get("projection"))
@@ -245,7 +248,7 @@ def _model(kind: str, tensors: dict[str, NDArray[Any]]) -> Model:
         return Logistic.from_tensors(tensors)
     if kind == "boosting":
         return Boosting.from_tensors(tensors)
-    if kind == "blend":
+    if kind in ("blend", "mean"):  # a mean is a blend of the days before there were more than two parts
         return Blend.from_tensors(tensors)
     from models.hype.networks import SequenceModel
 

@@ -17,7 +17,8 @@ from models.hype.forecast import Blend, Model
 from models.hype.logistic import MOST, Logistic
 
 Doubles = NDArray[np.float64]
-KINDS = ("logistic", "boosting", "blend", "lstm", "transformer")
+KINDS = ("logistic", "boosting", "lines", "blend", "lstm", "transformer")
+"""Lines: the blend without trees, which is fitted in a moment."""
 NETWORKS = ("lstm", "transformer")
 STEPS = 96
 """Windows (a day) that a sequence model looks at."""
@@ -72,8 +73,8 @@ def fit(
     if kind in NETWORKS:
         return _network(kind, sequence[chosen], hot[chosen], options, seed)
     own = None if weights is None else weights[chosen]
-    if kind == "blend":
-        return _blend(features[chosen], excess[chosen].astype(np.float64), options, seed, own)
+    if kind in ("lines", "blend"):
+        return _blend(features[chosen], excess[chosen].astype(np.float64), options, seed, own, trees=kind == "blend")
     one = _logistic if kind == "logistic" else _boosting
     return one(features[chosen], hot[chosen], options, seed, own)
 
@@ -87,8 +88,10 @@ def standard(features: Doubles) -> tuple[Doubles, Doubles]:
     return mean, np.where(spread > 1e-9, spread, 1.0)
 
 
-def _blend(features: Doubles, excess: Doubles, options: FitOptions, seed: int, weights: Doubles | None) -> Blend:
-    """Linear models and trees of hot or not, and of the excess itself, each of one deviation on these rows.
+def _blend(
+    features: Doubles, excess: Doubles, options: FitOptions, seed: int, weights: Doubles | None, *, trees: bool
+) -> Blend:
+    """Linear models, and trees where asked for, of hot or not, and of the excess itself, each of one deviation on these rows.
 
     Their mean is a logit on these very rows (Platt, 1999); on others it wants a calibration of its own.
     """
@@ -96,9 +99,10 @@ def _blend(features: Doubles, excess: Doubles, options: FitOptions, seed: int, w
     made: dict[str, Logistic | Boosting] = {
         "logistic": _logistic(features, hot, options, seed, weights),
         "ridge": _logistic(features, far, options, seed, weights),
-        "trees": _boosting(features, hot, options, seed, weights),
-        "far": _boosting(features, far, options, seed, weights),
     }
+    if trees:
+        made["trees"] = _boosting(features, hot, options, seed, weights)
+        made["far"] = _boosting(features, far, options, seed, weights)
     made = {name: _scaled(model, *_unit(model.logit(features))) for name, model in made.items()}
     slope, shift = platt(Blend(made).logit(features), hot)
     return Blend({name: _scaled(model, slope, shift) for name, model in made.items()})

@@ -151,7 +151,7 @@ def _before(made: Mapping[str, Rows], choice: PostSettings, start: float) -> tup
 def _save(out: Path, head: Head, directions: NDArray[np.float64], about: dict[str, Any]) -> None:
     """The shipped symbol's heads with the new post's head beside them, and the card with a part about it."""
     config = checkpoint.load_config(ARTIFACTS / FOLDER)
-    kept = list(load_hype(symbols_only=True).heads.values())
+    kept = [head for head in load_hype().heads.values() if head.name != "post"]
     card = (ARTIFACTS / FOLDER / checkpoint.CARD).read_text().split("\n## post:")[0].rstrip()
     names = ("heads", "features", "post_features")
     extra = {k: v for k, v in config.items() if k not in names} | {"post": about}
