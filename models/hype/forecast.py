@@ -59,7 +59,7 @@ class Blend:
 
     def logit(self, features: Doubles, sequence: Doubles | None = None) -> Doubles:
         """Of features (n, f): float64[n]."""
-        return np.asarray(np.mean([part.logit(features) for part in self.parts.values()], axis=0))
+        return np.asarray(np.mean([self.parts[name].logit(features) for name in sorted(self.parts)], axis=0))
 
     def looks_at(self, columns: Sequence[int]) -> bool:
         """Whether any of these features can change an answer."""
