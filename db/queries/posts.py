@@ -128,7 +128,8 @@ def author_histories(
 
 def _history(whose: str, rows: Sequence[tuple[float, float | None, str]]) -> AuthorHistory:
     numbers = np.array([(at, likes, len(words)) for at, likes, words in rows], dtype=np.float64).reshape(-1, 3)
-    return AuthorHistory(whose, *numbers.T, texts=[words or None for *_, words in rows])
+    posted_at, likes, lengths = numbers.T
+    return AuthorHistory(whose, posted_at, likes, lengths, [words or None for *_, words in rows])
 
 
 def keep_engagement(connection: Connection, posts: Iterable[Post], now: datetime) -> int:
