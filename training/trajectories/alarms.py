@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from domain.types import Floats
 from models.trajectories.retrieval import K, RetrievedTrajectories
 from training.trajectories.evaluate import Questions
+from training.trajectories.recall import BATCH
 
 HELD = 0.04
 """How far from the nominal share coverage may lie, with an interval that excludes it, before it is an alarm."""
@@ -38,7 +39,8 @@ def alarms(model: RetrievedTrajectories, asked: Questions, figures: dict[str, An
         found["coverage"] = figures["coverage"]
     if (same := _sameness(asked.embeddings)) > SAME:
         found["collapsed_embeddings"] = round(same, 4)
-    if (loss := figures.get("loss_over_ln_b")) is not None and loss > LEVEL:
+    enough = figures.get("independent_windows", 0) >= BATCH
+    if (loss := figures.get("loss_over_ln_b")) is not None and enough and loss > LEVEL:
         found["ln_b"] = loss
     if (hub := _hub(model, asked)) > HUB:
         found["hub"] = round(hub, 4)

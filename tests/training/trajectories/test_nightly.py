@@ -76,9 +76,11 @@ def test_alarms_name_what_looks_wrong() -> None:
     wrong = alarms.alarms(
         RetrievedTrajectories(parameters(), collapsed),
         asked(collapsed),
-        {"coverage": 0.7, "loss_over_ln_b": 0.999, "intervals": {"coverage": [0.65, 0.75]}},
+        {"coverage": 0.7, "loss_over_ln_b": 0.999, "independent_windows": 32, "intervals": {"coverage": [0.65, 0.75]}},
         gaps=3,
     )
+    few = figures() | {"loss_over_ln_b": 0.999, "independent_windows": 31}
+    assert "ln_b" not in alarms.alarms(RetrievedTrajectories(parameters(), sound), asked(sound), few, gaps=0)
     assert "collapsed_embeddings" not in fine
     assert "coverage" not in fine
     assert wrong["collapsed_embeddings"] == pytest.approx(1, abs=0.01)
