@@ -77,3 +77,20 @@ def test_a_charts_direction_is_set_beside_exchanged_charts() -> None:
     assert right["agreement"] == 1.0
     assert right["shuffled_interval"][1] < 0.8
     assert shown._agreement(["nothing"] * 40, true) == {"n": 0, "agreement": None, "shuffled": None}
+
+
+def test_the_locality_of_a_space_that_is_read_rightly() -> None:
+    """A decoder that writes the nearest text: the ends are their own texts, little noise changes nothing, steps turn falls."""
+    words = ["oil rises", "gold falls", "tin waits", "oil falls", "gold rises", "zinc sleeps"]
+    axes = np.eye(6, dtype=np.float32)
+    texts = SimpleNamespace(words=words, post=np.zeros(6, dtype=bool))
+    held = np.array([0, 1, 2, 5])
+    given: Any = SimpleNamespace(texts=texts, vectors=axes, held=held, train=np.array([3, 4]))
+    model: Any = SimpleNamespace(write=lambda vectors: [words[int(i)] for i in np.argmax(vectors, axis=1)])
+    told = shown.locality(given, model, many=2)
+    assert told["between"]["0.0"]["first"] == told["between"]["1.0"]["second"] == 1.0
+    assert told["between"]["0.25"]["first"] == 1.0
+    assert told["beside"]["0.1"] == 1.0
+    assert told["arithmetic"]["n"] == 1
+    assert told["arithmetic"]["added"]["0.0"] == {"up": 0.0, "down": 1.0}
+    assert told["arithmetic"]["added"]["3.0"] == {"up": 1.0, "down": 0.0}
