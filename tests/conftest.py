@@ -92,7 +92,9 @@ def migrated_template(postgres_server: Postgres) -> str:
 def database_url(postgres_server: Postgres, migrated_template: str) -> Iterator[str]:
     """URL of a fresh migrated database of this test's own."""
     name = f"test_{uuid4().hex[:12]}"
-    copy = sql.SQL("create database {} template {} strategy file_copy").format(sql.Identifier(name), sql.Identifier(migrated_template))
+    copy = sql.SQL("create database {} template {} strategy file_copy").format(
+        sql.Identifier(name), sql.Identifier(migrated_template)
+    )
     _administer(postgres_server, copy)
     yield postgres_server.url_of(name)
     _administer(postgres_server, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

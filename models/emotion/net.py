@@ -1,9 +1,9 @@
-"""The network behind the text emotion: one encoder, three heads, and a calibration that knows styles of writing.
+"""The network behind the text emotion: one encoder, two heads, and a calibration that does not guess the source.
 
-Diary sentences, forum comments and trading slang have different base rates of the seven emotions. A small head predicts the
-style; temperature and bias are mixed with its probabilities, so one model is calibrated on each of them. Beside the network
-stands a lexicon, a linear model of the tokens (Cheng et al., 2016, “Wide & Deep”), which learns rare telling words faster
-than a network does. Its weight depends on the style too, for not every source is labelled by its words.
+Diary sentences, forum comments and trading slang have different base rates of the seven emotions. Where the kind of text is
+told, its own temperature and bias are used; any other text gets one temperature, fitted on sources that nothing was trained
+on, and no bias. Beside the network stands a lexicon, a linear model of the tokens (Cheng et al., 2016, “Wide & Deep”), which
+learns rare telling words faster than a network does; it counts in the styles that it was learned from.
 """
 
 from __future__ import annotations
@@ -29,26 +29,25 @@ KIND = "emotion-text"
 FROZEN = "embeddings.word_embeddings.weight"
 """Stays as it is in the base, and is therefore not shipped again (45 of MiniLM's 91 MB)."""
 
-LEXICAL = ("lexicon", "calibration.lexical")
-"""Zero, and so without effect, in a checkpoint from before there was a lexicon."""
+LEXICAL = ("lexicon", "calibration.lexical", "calibration.unknown")
+"""Without effect in a checkpoint that is older than they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Raw outputs for a batch.
 
-    Logits, logits of independent labels and logits of the lexicon, (n, 7) each; style logits (n, styles), mean (n, width).
+    Logits, logits of independent labels and logits of the lexicon, (n, 7) each; mean (n, width).
     """
 
     logits: Tensor
     multi: Tensor
-    style: Tensor
     mean: Tensor
     lexical: Tensor
 
 
 class EmotionNet(nn.Module):
-    """Encoder and heads; ``styles`` names the kinds of text that calibration tells apart."""
+    """Encoder and heads; ``styles`` names the kinds of text that calibration knows."""
 
     def __init__(self, encoder: TextEncoder, styles: Sequence[str], pooling: str = "first") -> None:
         super().__init__()
@@ -58,7 +57,6 @@ class EmotionNet(nn.Module):
         n = len(EMOTIONS)
         self.head = nn.Linear(encoder.width, n)
         self.multi = nn.Linear(encoder.width, n)
-        self.style = nn.Linear(encoder.width, len(self.styles))
         self.lexicon = nn.Parameter(torch.zeros(encoder.vocabulary, n), requires_grad=False)
         self.calibration = nn.ParameterDict(
             {
@@ -66,6 +64,7 @@ class EmotionNet(nn.Module):
                 "bias": nn.Parameter(torch.zeros(len(self.styles), n), requires_grad=False),
                 "multi_bias": nn.Parameter(torch.zeros(n), requires_grad=False),
                 "lexical": nn.Parameter(torch.zeros(len(self.styles)), requires_grad=False),
+                "unknown": nn.Parameter(torch.ones(1), requires_grad=False),
             }
         )
 
@@ -84,31 +83,28 @@ class EmotionNet(nn.Module):
         return self.heads(first if self.pooling == "first" else mean, mean, lexical)
 
     def heads(self, pooled: Tensor, mean: Tensor, lexical: Tensor | None = None) -> Reading:
-        """Head outputs for pooled vectors; the style head sees them detached, so that it never shapes the encoder."""
+        """Head outputs for pooled vectors."""
         logits = self.head(pooled)
         lexical = torch.zeros_like(logits) if lexical is None else lexical
-        return Reading(logits, self.multi(pooled), self.style(pooled.detach()), mean, lexical)
+        return Reading(logits, self.multi(pooled), mean, lexical)
 
     def lexical(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Logits of the lexicon, (n, 7): see :func:`bag`."""
         return bag(self.lexicon, *flat(ids, self.lexicon.device))
 
     def probabilities(self, reading: Reading, style: str | None = None) -> Tensor:
-        """Calibrated probabilities (n, 7). ``style`` names the kind of text where it is known; otherwise it is inferred."""
+        """Calibrated probabilities (n, 7). ``style`` names the kind of text where it is known."""
         return torch.softmax(self.calibrated(reading, style), dim=-1)
 
     def calibrated(self, reading: Reading, style: str | None = None) -> Tensor:
-        """Logits (n, 7) scaled and shifted by the mixture of styles."""
+        """Logits (n, 7) scaled, and shifted where the style is known."""
         if style is None:
-            mix = torch.softmax(reading.style, dim=-1)
-        else:
-            mix = torch.zeros_like(reading.style)
-            mix[:, self.styles.index(style)] = 1.0
-        scale: Tensor = mix @ self.calibration["inverse_temperature"]
-        share: Tensor = mix @ self.calibration["lexical"]
-        bias: Tensor = mix @ self.calibration["bias"]
-        scaled: Tensor = reading.logits * scale.unsqueeze(-1) + reading.lexical * share.unsqueeze(-1)
-        return scaled + bias
+            plain: Tensor = reading.logits * self.calibration["unknown"]
+            return plain
+        i = self.styles.index(style)
+        scale, share = self.calibration["inverse_temperature"][i], self.calibration["lexical"][i]
+        shifted: Tensor = reading.logits * scale + reading.lexical * share + self.calibration["bias"][i]
+        return shifted
 
     def save(self, folder: Path, config: dict[str, Any], card: str) -> None:
         """Write a checkpoint without the frozen word embeddings, in float16."""
@@ -161,8 +157,8 @@ def load_net(folder: Path) -> tuple[EmotionNet, dict[str, Any]]:
         raise WeightsError(f"The base encoder {base} differs from the one {folder.name} was trained on; reinstall it.")
     encoder = TextEncoder.from_name(base, int(config["max_tokens"]))
     net = EmotionNet(encoder, config["styles"], config["pooling"])
-    own = (FROZEN,) if any(name in tensors for name in LEXICAL) else (FROZEN, *LEXICAL)
-    given = {name: tensor for name, tensor in net.state_dict().items() if name.endswith(own)}
+    added = [name for name in LEXICAL if name not in tensors]
+    given = {name: tensor for name, tensor in net.state_dict().items() if name.endswith(FROZEN) or name in added}
     checkpoint.load_state(net, given | tensors, f"{folder.name}/{checkpoint.WEIGHTS}")
     return net.eval(), config
 

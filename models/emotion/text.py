@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +149,11 @@ class EmotionTextReader:
         steps = min(STEPS, max(3, PATH_TOKENS // tokens.shape[1]))
         points = (torch.arange(steps, device=end.device).view(-1, 1, 1) + 0.5) / steps
         path = (start + points * (end - start)).requires_grad_(True)
-        said = torch.where(keep.view(1, -1, 1), 1.0, points).requires_grad_(True)
         bf16 = self.dtype == torch.bfloat16 and packable(encoder.model)
         with torch.autocast(end.device.type, torch.bfloat16, enabled=bf16):
             pooled = self._pooled(path)
-        lexical = (said * self.net.lexicon[tokens]).sum(1) / tokens.shape[1] ** 0.5
-        gradient, by_word = torch.autograd.grad(self._score(pooled, lexical, target), [path, said])
-        by_word = by_word.mean(0)[:, 0].masked_fill(keep, 0.0)
-        return [float(value) for value in (gradient.mean(0) * (end - start)[0]).sum(-1) + by_word]
+        (gradient,) = torch.autograd.grad(self._score(pooled, target), [path])
+        return [float(value) for value in (gradient.mean(0) * (end - start)[0]).sum(-1)]
 
     def _pooled(self, path: Tensor) -> Tensor:
         """Pooled vectors (points, width) of word vectors (points, tokens, width)."""
@@ -167,8 +163,8 @@ class EmotionTextReader:
         mask = torch.ones(path.shape[:2], dtype=torch.long, device=path.device)
         return pool(model(inputs_embeds=path, attention_mask=mask).last_hidden_state, mask, self.net.pooling)
 
-    def _score(self, pooled: Tensor, lexical: Tensor, target: int) -> Tensor:
-        reading = replace(self.net.heads(pooled, pooled, lexical), style=self.net.style(pooled))  # with its gradient
+    def _score(self, pooled: Tensor, target: int) -> Tensor:
+        reading = self.net.heads(pooled, pooled)
         return torch.log_softmax(self.net.calibrated(reading), dim=-1)[:, target].sum()
 
 

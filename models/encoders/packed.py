@@ -52,7 +52,7 @@ class _Linear:
         self.bias = bias.detach().to(dtype).contiguous()
         self.gelu = gelu
         self.laid_out: Tensor | None = None
-        if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # untyped in torch
+        if weight.device.type == "cpu" and _lays_out(dtype):
             self.laid_out = torch.ops.mkldnn._reorder_linear_weight(self.weight, BLOCK)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -63,6 +63,13 @@ class _Linear:
             return out
         out = F.linear(x, self.weight, self.bias)
         return F.gelu(out) if self.gelu else out
+
+
+def _lays_out(dtype: torch.dtype) -> bool:
+    """Whether oneDNN takes weights of this kind here; in bfloat16 it wants AVX-512."""
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]  # untyped in torch
 
 
 @dataclass(frozen=True, slots=True)

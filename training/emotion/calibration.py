@@ -1,6 +1,7 @@
 """After training the text emotion: calibration on the validation splits, figures on the test splits.
 
-Temperature, class bias and lexicon per style of text are fitted by likelihood; thresholds by F1.
+Temperature, class bias and lexicon per style of text are fitted by likelihood, and one temperature for texts of no known
+style; thresholds by F1.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from domain.types import EMOTIONS
+from models.device import half_or_full
 from models.emotion.net import EmotionNet, Reading, bag, claims, flat
 from training.emotion.texts import INDEX, Texts, load
 from training.metrics import Floats, ece, ece_by_chance, macro_f1, macro_f1_multilabel
@@ -24,7 +26,9 @@ from training.optim import minimise
 UNSURE_SHARE = 0.08
 """Share of validation texts that are called unsure because their two best emotions are too close."""
 
-STYLE_TEXTS = 2000
+UNSEEN = ("emtract_stocktwits", "tweeteval_emotion", "brighter_eng", "semeval2018_ec", "emoevent_en", "covidemo")
+"""Sources that no weight is trained on: their texts say how sure to be of a stranger's, which is all that is fitted on them."""
+UNSEEN_TEXTS = 2000
 MULTI_TEXTS = 16000
 STRENGTH = 30.0
 """How freely the lexicon learns, scikit-learn's C; of 10, 30 and 100 the best on dair_emotion's validation."""
@@ -36,8 +40,8 @@ MELD = "text_emotion/meld.parquet"
 
 
 def infer(net: EmotionNet, texts: Sequence[str]) -> Reading:
-    """Raw outputs of the network for many texts, in bfloat16 as it is served."""
-    return net.eval().infer(net.encoder.tokenise(texts), torch.bfloat16)
+    """Raw outputs of the network for many texts, in the precision that is served here."""
+    return net.eval().infer(net.encoder.tokenise(texts), half_or_full("cpu"))
 
 
 def validate(net: EmotionNet, held: dict[str, Texts]) -> dict[str, dict[str, float]]:
@@ -57,22 +61,24 @@ def validate(net: EmotionNet, held: dict[str, Texts]) -> dict[str, dict[str, flo
 def calibrate(
     net: EmotionNet, sources: Sequence[str] | dict[str, int], data: Path, lexicon: str = ""
 ) -> dict[str, Any]:
-    """Fit the style head, temperature, bias, thresholds and margin on validation data; returns what config.json holds.
+    """Fit temperatures, biases, thresholds and margin on held-back data; returns what config.json holds.
 
-    ``lexicon`` names the source, if any, whose training rows the lexicon is learned from and in whose style it counts.
+    A text of no known kind is calibrated on :data:`UNSEEN`, or without them on the validation texts. ``lexicon`` names the
+    source, if any, whose training rows the lexicon is learned from and in whose style it counts.
     """
     if lexicon:
         learn_lexicon(net, load(lexicon, "train", data))
-    _style_head(net, {source: load(source, "train", data) for source in sources})
     several = list(sources).index("goemotions") if "goemotions" in sources else 0
     _multi_head(net, load(list(sources)[several], "train", data))
     held = [load(source, "val", data) for source in sources]
     readings = [infer(net, texts.texts) for texts in held]
     for texts, reading in zip(held, readings, strict=True):
         mixture(net, texts, reading, lexicon)
+    strangers = unseen(data)
+    calibrate_unknown(net, strangers or held)
     scores = torch.sigmoid(readings[several].multi).numpy()
     return {
-        "unsure_margin": unsure_margin(net, readings),
+        "unsure_margin": unsure_margin(net, [infer(net, texts.texts) for texts in strangers] or readings),
         "thresholds": [round(float(t), 5) for t in fit_thresholds(scores, held[several].multi)],
     }
 
@@ -107,15 +113,32 @@ def learn_lexicon(net: EmotionNet, texts: Texts) -> None:
         net.lexicon.data = fit_lexicon(tokens, lengths, labels, net.encoder.vocabulary, STRENGTH)
 
 
-def _style_head(net: EmotionNet, sets: dict[str, Texts]) -> None:
-    rng = np.random.default_rng(0)
-    features, styles = [], []
-    for i, texts in enumerate(sets.values()):
-        chosen = texts.take(rng.permutation(len(texts))[:STYLE_TEXTS])
-        features.append(pooled(net, chosen.texts))
-        styles.append(torch.full((len(chosen),), i))
+def unseen(data: Path) -> list[Texts]:
+    """What strangers write: at most 2,000 labelled texts of each source that nothing is trained on, as far as there are any."""
+    out, rng = [], np.random.default_rng(0)
+    for source in UNSEEN:
+        path = data / "text_emotion" / f"{source}.parquet"
+        if path.is_file():
+            frame = pd.read_parquet(path)
+            frame = frame[frame["label"].isin(INDEX) & (frame["split"] != "test")]
+            held = frame[frame["split"] == "train"] if (frame["split"] == "train").any() else frame
+            labels = held["label"].map(INDEX).to_numpy(np.int64)
+            several = np.eye(len(EMOTIONS), dtype=np.float32)[labels]
+            texts = Texts(source, held["text"].astype(str).tolist(), labels, several)
+            out.append(texts.take(rng.permutation(len(texts))[:UNSEEN_TEXTS]))
+    return out
+
+
+def calibrate_unknown(net: EmotionNet, held: Sequence[Texts]) -> None:
+    """Fit, in place, the temperature of a text whose kind is not known; each source weighs the same."""
+    logits = torch.cat([infer(net, texts.texts).logits.float().clone() for texts in held])
+    weights = torch.cat([torch.full((len(texts),), 1 / len(texts)) for texts in held])
+    labels = torch.cat([torch.from_numpy(texts.labels) for texts in held])
+    known = labels >= 0
     with torch.enable_grad():
-        fit_style(torch.cat(features), torch.cat(styles), net.style)
+        scale = fit_scale(logits[known], labels[known], weights[known])
+    with torch.no_grad():
+        net.calibration["unknown"].fill_(scale)
 
 
 def _multi_head(net: EmotionNet, texts: Texts) -> None:
@@ -128,7 +151,7 @@ def _multi_head(net: EmotionNet, texts: Texts) -> None:
 
 def pooled(net: EmotionNet, texts: Sequence[str]) -> torch.Tensor:
     """What the heads see: float32 (n, width)."""
-    first, mean = net.encoder.eval().encode(net.encoder.tokenise(texts), torch.bfloat16)
+    first, mean = net.encoder.eval().encode(net.encoder.tokenise(texts), half_or_full("cpu"))
     return (first if net.pooling == "first" else mean).clone()
 
 
@@ -209,22 +232,19 @@ def fit_lexicon(tokens: Tensor, lengths: Tensor, labels: Tensor, vocabulary: int
     return weight.detach()
 
 
-def fit_style(features: Tensor, styles: Tensor, head: nn.Linear, steps: int = 200) -> None:
-    """Train a linear head in place to tell styles (n) from features (n, width), each style weighing the same."""
-    counts = torch.bincount(styles, minlength=head.out_features).clamp_min(1)
-    weights = counts.sum() / (counts * head.out_features)
-    mean, std = features.mean(0), features.std(0) + 1e-6
-    standard = (features - mean) / std
-    layer = nn.Linear(head.in_features, head.out_features)
+def fit_scale(logits: Tensor, labels: Tensor, weights: Tensor) -> float:
+    """The inverse temperature of logits (n, 7) for the best likelihood of labels (n) weighted by ``weights``.
+
+    No class is shifted: what share of texts is neutral differs from source to source, and a stranger's is not known.
+    """
+    log_scale = torch.zeros(1, requires_grad=True)
 
     def loss() -> Tensor:
-        value = nn.functional.cross_entropy(layer(standard), styles, weight=weights.float())
-        return value + 1e-3 * layer.weight.square().sum()
+        value = nn.functional.cross_entropy(logits * log_scale.exp(), labels, reduction="none")
+        return (value * weights).sum() / weights.sum()
 
-    minimise(layer.parameters(), loss, steps)
-    with torch.no_grad():
-        head.weight.copy_(layer.weight / std)
-        head.bias.copy_(layer.bias - (layer.weight / std) @ mean)
+    minimise([log_scale], loss)
+    return float(log_scale.exp().detach())
 
 
 def fit_independent(features: Tensor, truth: Tensor, start: nn.Linear, head: nn.Linear, steps: int = 100) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.device import half_or_full
 from models.manifest import ARTIFACTS
 from runtime.progress import progress
 from training import registry, runs
@@ -215,7 +216,7 @@ def _encoder(options: ReproduceOptions) -> Train:
         runs.clear(run)
 
         def predict(rows: list[str]) -> NDArray[np.float32]:
-            logits = net.infer(net.encoder.tokenise(rows), torch.bfloat16).logits
+            logits = net.infer(net.encoder.tokenise(rows), half_or_full("cpu")).logits
             return np.asarray(torch.log_softmax(logits, -1).numpy(), np.float32)
 
         return Trained("encoder", predict, epochs)

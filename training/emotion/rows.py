@@ -14,6 +14,7 @@ from torch import Tensor
 
 from domain.errors import InputError
 from domain.types import EMOTIONS
+from models.device import half_or_full
 from models.emotion.net import EmotionNet, load_net
 from models.encoders.packed import packable
 from training.emotion import crossfit
@@ -130,7 +131,7 @@ def _targets(texts: Texts, settings: Settings) -> NDArray[np.float32]:
 
 def predict(net: EmotionNet, texts: Texts) -> NDArray[np.float32]:
     """A trained network's uncalibrated probabilities, float32[n, 7]."""
-    logits = net.eval().infer(net.encoder.tokenise(texts.texts), torch.bfloat16).logits
+    logits = net.eval().infer(net.encoder.tokenise(texts.texts), half_or_full("cpu")).logits
     return np.asarray(torch.softmax(logits.float(), 1).cpu().numpy(), np.float32)
 
 

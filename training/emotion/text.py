@@ -37,7 +37,7 @@ from training.runs import frozen
 AVERAGED_EVERY = 20
 """Steps between the weights that enter their mean; flatter minima carry over better to unseen sources."""
 
-FITTED = ("style.", "calibration.", "lexicon")
+FITTED = ("calibration.", "lexicon")
 """What is fitted after training, and so not taken over from a checkpoint."""
 
 HEADS = 0

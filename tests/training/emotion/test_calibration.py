@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.emotion.calibration import fit_lexicon, fit_mixture, fit_scale_and_bias, fit_style, fit_thresholds
+from training.emotion.calibration import fit_lexicon, fit_mixture, fit_scale, fit_scale_and_bias, fit_thresholds
 
 
 def test_calibration_recovers_a_known_distortion() -> None:
@@ -50,14 +50,14 @@ def test_the_lexicon_learns_words_that_settle_a_label() -> None:
     torch.testing.assert_close(found.sum(1), torch.zeros(12), atol=1e-3, rtol=0)
 
 
-def test_style_head_tells_rare_styles() -> None:
-    """A style with few texts is found as well as a common one."""
+def test_a_stranger_gets_a_temperature_and_no_bias() -> None:
+    """Logits that are twice as sure as they should be are halved; a source of weight 0 has no say."""
     torch.manual_seed(0)
-    features = torch.cat([torch.randn(1000, 8) + 3, torch.randn(20, 8) - 3])
-    styles = torch.tensor([0] * 1000 + [1] * 20)
-    head = torch.nn.Linear(8, 2)
-    fit_style(features, styles, head)
-    assert (head(features).argmax(1) == styles).all()
+    sound = torch.randn(6000, 7) * 1.5
+    labels = torch.distributions.Categorical(logits=sound).sample()
+    weights = (torch.arange(6000) < 4000).float()
+    labels[4000:] = 0
+    assert fit_scale(2 * sound, labels, weights) == pytest.approx(0.5, abs=0.03)
 
 
 def test_thresholds_beat_one_half() -> None:
