@@ -122,7 +122,7 @@ def unseen(data: Path) -> list[Texts]:
             frame = pd.read_parquet(path)
             frame = frame[frame["label"].isin(INDEX) & (frame["split"] != "test")]
             held = frame[frame["split"] == "train"] if (frame["split"] == "train").any() else frame
-            labels = held["label"].map(INDEX).to_numpy(np.int64)
+            labels = np.array([INDEX[label] for label in held["label"]], np.int64)
             several = np.eye(len(EMOTIONS), dtype=np.float32)[labels]
             texts = Texts(source, held["text"].astype(str).tolist(), labels, several)
             out.append(texts.take(rng.permutation(len(texts))[:UNSEEN_TEXTS]))
