@@ -140,6 +140,13 @@ def _rows(connection: Connection, closed: Sequence[Closed], words: TextReader) -
     return rows.take(np.asarray(np.isfinite(rows.embedding).all(axis=1) & rows.embedding.any(axis=1), dtype=np.bool_))
 
 
+def _scored_by(bands: Bands, replayed: Sequence[datetime]) -> datetime:
+    """The moment up to which scores count, after the cases due by a replay's clock are closed."""
+    if replayed:
+        bands.settle_replays(max(replayed))
+    return bands.scored_by()
+
+
 CONSIDERED = 3
 """Markets of a post that are looked up: the answer is about the first of them that has candles."""
 
@@ -160,11 +167,8 @@ def load_inputs(
     posts = load_posts(connection, [claim.post_id for claim in claims])
     histories = author_histories(connection, posts.values(), known_at)
     present = [(claim, posts[claim.post_id]) for claim in claims if claim.post_id in posts]
-    replayed = [post.posted_at for _, post in present if post.replayed]
-    if bands and replayed and known_at is None:
-        bands.settle_replays(max(replayed))
     if bands and scored_by is None:
-        scored_by = bands.scored_by()
+        scored_by = _scored_by(bands, [] if known_at else [post.posted_at for _, post in present if post.replayed])
     copies = campaigns(connection, list(posts), known_at)
     pictures = load_images(connection, sorted({post.image.sha256 for _, post in present if post.image}))
     asked = [(s, post.posted_at) for _, post in present for s in (post.symbols or (DEFAULT_SYMBOL,))[:CONSIDERED]]

@@ -60,21 +60,11 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
     def explain(symbol: str, at: datetime) -> Json:
         return explain_chart(engine, scorer, symbol, at)
 
-    def refresh() -> None:
-        with transaction(engine) as connection:
-            scorer.earned = earned(connection)
-        if isinstance(scorer.parts.hype, HypeHeads):
-            with transaction(engine) as connection:
-                publish_series(connection, scorer.parts.hype, SystemClock().now())
-        library.complete(scorer.parts.text, scorer.revision)
-        if isinstance(model, Growing):
-            library.refresh(model)
-
     return Loaded(
         scorer,
         manifest,
         device,
-        refresh,
+        refresh=partial(_refresh, engine, scorer, library),
         padding=lambda: scorer.padding,
         gpu_memory=partial(memory, device),
         bands=bands,
@@ -82,6 +72,18 @@ def load(engine: Engine, settings: WorkerSettings) -> Loaded:
         explain=explain,
         keep_up=(lambda: bands.keep_up(SystemClock().now())) if bands is not None else lambda: None,
     )
+
+
+def _refresh(engine: Engine, scorer: Scorer, library: LibraryFeed) -> None:
+    """Take in what others have found out since: what answers have earned, the markets' series, newly closed windows."""
+    with transaction(engine) as connection:
+        scorer.earned = earned(connection)
+    if isinstance(scorer.parts.hype, HypeHeads):
+        with transaction(engine) as connection:
+            publish_series(connection, scorer.parts.hype, SystemClock().now())
+    library.complete(scorer.parts.text, scorer.revision)
+    if isinstance(scorer.parts.trajectories, Growing):
+        library.refresh(scorer.parts.trajectories)
 
 
 def warm_up(scorer: Scorer) -> None:

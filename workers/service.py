@@ -126,33 +126,13 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
     engine = make_engine()
     loaded = load(engine, settings)
     register(engine, loaded.manifest, shadow=settings.artifacts is not None)
-    metrics = Metrics(REGISTRY)
-    metrics.padding.set_function(loaded.padding)
-    metrics.gpu_memory.set_function(loaded.gpu_memory)
-    if settings.worker_metrics_port:
-        start_http_server(settings.worker_metrics_port, addr=settings.metrics_host)
+    metrics = _metrics(loaded, settings)
     app = make_app(settings)
     client = ScoringClient(engine, settings, app=app)
     runner = Runner(
-        engine,
-        loaded.scorer,
-        settings,
-        metrics,
-        ring=client.ring,
-        bands=loaded.bands,
-        library_end=loaded.library_end,
+        engine, loaded.scorer, settings, metrics, client.ring, bands=loaded.bands, library_end=loaded.library_end
     )
-    reconciler = Reconciler(
-        engine,
-        runner,
-        settings,
-        metrics,
-        ring=client.ring,
-        refresh=loaded.refresh,
-        keep_up=loaded.keep_up,
-        device=loaded.device,
-        on_defect=_end_process,
-    )
+    reconciler = _reconciler(engine, runner, settings, metrics, client, loaded)
     answer_the_bell(app, runner, metrics)
     if loaded.explain is not None:
         answer_questions(app, runner, loaded.explain, client)
@@ -169,6 +149,32 @@ def serve(settings: WorkerSettings, load: Loader) -> int:
         reconciler.stop()
         client.close()
         engine.dispose()
+
+
+def _metrics(loaded: Loaded, settings: WorkerSettings) -> Metrics:
+    """The process's figures, published where a port is set."""
+    metrics = Metrics(REGISTRY)
+    metrics.padding.set_function(loaded.padding)
+    metrics.gpu_memory.set_function(loaded.gpu_memory)
+    if settings.worker_metrics_port:
+        start_http_server(settings.worker_metrics_port, addr=settings.metrics_host)
+    return metrics
+
+
+def _reconciler(
+    engine: Engine, runner: Runner, settings: WorkerSettings, metrics: Metrics, client: ScoringClient, loaded: Loaded
+) -> Reconciler:
+    return Reconciler(
+        engine,
+        runner,
+        settings,
+        metrics,
+        ring=client.ring,
+        refresh=loaded.refresh,
+        keep_up=loaded.keep_up,
+        device=loaded.device,
+        on_defect=_end_process,
+    )
 
 
 def register(engine: Engine, manifest: Manifest, shadow: bool) -> str:
