@@ -73,7 +73,7 @@ def test_training_rows_are_purged_before_each_fold(data: Path) -> None:
 
 def test_evaluation_of_candles_and_posts(data: Path, artifacts: Path, tmp_path: Path) -> None:
     """Other symbols and venues, candles with posts or posts alone: always the promised keys, plain and repeatable."""
-    other = write_candles(tmp_path / "other.parquet", 40, "STRANGE", seed=3)
+    other = write_candles(tmp_path / "other.parquet", 40, "STRANGE/USDT", seed=3)
     posts = write_posts(tmp_path / "posts.parquet")
     for files, measure in (((other,), "volume"), ((other, posts), "volume"), ((posts,), "posts")):
         found = evaluation.run(EvaluateOptions(data=files, artifacts=artifacts))
