@@ -112,6 +112,7 @@ def test_the_stack_is_whole(stack: Stack) -> None:
         "worker-1": True,
         "web": True,
         "streaming": True,
+        "nightly": True,
     }
     assert all(isinstance(part["pid"], int) for part in seen["services"])
     details = {part["name"]: part["detail"] for part in seen["services"]}

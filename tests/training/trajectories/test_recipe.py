@@ -161,7 +161,7 @@ def test_evaluation_on_files_of_another_time(
 ) -> None:
     """Unknown symbols and venues without candles are scored all the same; earlier rows are history only."""
     monkeypatch.setattr(evaluation, "shipped_embed", words_to_vectors)
-    other = write_pairs(tmp_path / "other.parquet", 80, "STRANGE", seed=4)
+    other = write_pairs(tmp_path / "other.parquet", 80, "STRANGE/USDT", seed=4)
     since = moment((28_400_400 + 360 * 30) * 60)
     options = EvaluateOptions(pairs=(other,), candles=(data / "candles.parquet",), since=since, artifacts=artifacts)
     found = evaluation.run(options)
@@ -202,7 +202,7 @@ def test_a_handful_of_posts_gives_no_figure_it_cannot_have(
 ) -> None:
     """Too few past windows for a percentile, too small a pool for a rank: those figures are null, not 1 or 0."""
     monkeypatch.setattr(evaluation, "shipped_embed", words_to_vectors)
-    few = write_pairs(tmp_path / "few.parquet", 6, "STRANGE", seed=4)
+    few = write_pairs(tmp_path / "few.parquet", 6, "STRANGE/USDT", seed=4)
     found = evaluation.run(EvaluateOptions(pairs=(few,), artifacts=artifacts))
     assert found["n"] > 0
     assert found["crps_skill"] is None
